@@ -1,0 +1,51 @@
+# Every target sets up what it needs; `make help` lists them.
+# PYTHON picks the interpreter (3.11 or newer) that the virtual environment is made from.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test lint format bench docs clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# One stamp for each set of packages; a change of pyproject.toml installs it again.
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[hiredis]' --group $*
+	@touch $@
+
+demo: $(VENV)/.demo ## a page with live events on http://127.0.0.1:8000, no Redis needed
+	$(BIN)/python examples/demo/serve.py
+
+test: $(VENV)/.test ## install what the tests need and run all of them (ARGS="-k words" for some)
+	$(BIN)/python tests/tools.py
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.test $(VENV)/.lint ## style, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/.lint ## mend what the linter can mend by itself
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/.test ## measure, with peers beside us
+	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.docs ## build the documentation into docs/_build
+	$(BIN)/sphinx-build --fail-on-warning --quiet docs docs/_build
+
+clean: ## remove all that make made
+	rm -rf $(VENV) build dist docs/_build tests/clients/node_modules

@@ -1,0 +1,1 @@
+python -m cheroot --bind 127.0.0.1:8000 app:app

@@ -1,0 +1,1 @@
+flask --app app run --port 8000

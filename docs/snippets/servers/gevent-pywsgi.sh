@@ -1,0 +1,1 @@
+python gevent_server.py

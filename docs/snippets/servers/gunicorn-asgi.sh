@@ -1,0 +1,1 @@
+gunicorn --bind 127.0.0.1:8000 --worker-class asgi asgi:app

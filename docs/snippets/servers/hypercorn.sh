@@ -1,0 +1,1 @@
+hypercorn --bind 127.0.0.1:8000 asgi:app

@@ -1,0 +1,1 @@
+uvicorn --port 8000 asgi:app

@@ -1,0 +1,1 @@
+waitress-serve --listen=127.0.0.1:8000 app:app

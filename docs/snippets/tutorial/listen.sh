@@ -1,0 +1,1 @@
+curl -N http://127.0.0.1:5000/stream

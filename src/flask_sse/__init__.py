@@ -1,0 +1,56 @@
+"""Server-sent events for Flask.
+
+The names here are loaded when they are first used, so that the hub, which is started with
+``python -m flask_sse.hub``, does not load Flask.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .blueprint import Message, ServerSentEventsBlueprint, sse
+    from .errors import (
+        BrokerError,
+        BrokerUnavailableError,
+        HubError,
+        HubUnavailableError,
+        InvalidChannelError,
+        InvalidMessageError,
+        InvalidSettingError,
+        MessageTooLargeError,
+        SSEError,
+        UsageError,
+    )
+    from .publisher import Publisher
+
+_MODULES = {
+    "Message": "blueprint",
+    "ServerSentEventsBlueprint": "blueprint",
+    "sse": "blueprint",
+    "Publisher": "publisher",
+}
+
+__all__ = [
+    "BrokerError",
+    "BrokerUnavailableError",
+    "HubError",
+    "HubUnavailableError",
+    "InvalidChannelError",
+    "InvalidMessageError",
+    "InvalidSettingError",
+    "Message",
+    "MessageTooLargeError",
+    "Publisher",
+    "SSEError",
+    "ServerSentEventsBlueprint",
+    "UsageError",
+    "sse",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULES.get(name, 'errors')}", __name__), name)

@@ -1,0 +1,47 @@
+"""Channel names: what may be one, checked where a name enters the package."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from .errors import InvalidChannelError
+
+DEFAULT_CHANNEL = "sse"
+MAX_CHANNEL_BYTES = 200
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+def check_channel(name: Any) -> str:
+    """Return ``name`` if it can be a channel: text of 1 to 200 bytes (UTF-8), no control characters.
+
+    Raises:
+        InvalidChannelError: If not.
+    """
+    if not isinstance(name, str):
+        raise InvalidChannelError(name, "it must be a string")
+    if not name:
+        raise InvalidChannelError(name, "it is empty")
+    if _CONTROL.search(name):
+        raise InvalidChannelError(name, "it must not hold control characters")
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise InvalidChannelError(name, "it holds a lone surrogate, not a character") from None
+    if size > MAX_CHANNEL_BYTES:
+        raise InvalidChannelError(name, f"it must not be longer than {MAX_CHANNEL_BYTES} bytes")
+    return name
+
+
+def asked_channels(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the channels that a request asks for, each once, in its order.
+
+    An empty name is the default channel, as in 1.0, and so is no name at all.
+
+    Raises:
+        InvalidChannelError: If a name cannot be a channel.
+    """
+    channels = (check_channel(name or DEFAULT_CHANNEL) for name in names)
+    return tuple(dict.fromkeys(channels)) or (DEFAULT_CHANNEL,)

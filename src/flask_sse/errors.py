@@ -1,0 +1,106 @@
+"""Every exception of the package, by whose fault it is and what to do about it.
+
+SSEError
+├── UsageError (also a ValueError)     the calling code is wrong; trying again changes nothing
+│   ├── InvalidMessageError            a field that an event stream cannot carry
+│   ├── MessageTooLargeError           the encoded event is over SSE_MAX_EVENT_BYTES
+│   ├── InvalidChannelError            a channel name that is empty, too long or has control characters
+│   └── InvalidSettingError            a value of a setting that cannot be used
+├── BrokerError                        outside this process; may pass by itself
+│   └── BrokerUnavailableError         the broker did not answer in time
+└── HubError                           between this process and the hub; may pass by itself
+    ├── HubUnavailableError            no hub answered
+    │   └── HubStartError              and none could be started here
+    └── ProtocolError                  the other end of a control connection broke the rules
+"""
+
+from __future__ import annotations
+
+_SHOWN = 80
+
+
+class SSEError(Exception):
+    """Base of every error that this package raises."""
+
+
+class UsageError(SSEError, ValueError):
+    """The calling code is wrong; the text says how to mend it."""
+
+
+class InvalidMessageError(UsageError):
+    """A message has a field that an event stream cannot carry; nothing was published."""
+
+    def __init__(self, field: str, value: object, mend: str) -> None:
+        self.field = field
+        self.value = value
+        super().__init__(f"{field} {_shown(value)} cannot be sent: {mend}")
+
+
+class MessageTooLargeError(UsageError):
+    """The encoded event is larger than the limit; nothing was published."""
+
+    def __init__(self, size_bytes: int, max_event_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self.max_event_bytes = max_event_bytes
+        super().__init__(
+            f"the event is {size_bytes} bytes on the wire, the limit is {max_event_bytes}: "
+            "send a reference instead of the content, or raise SSE_MAX_EVENT_BYTES"
+        )
+
+
+class InvalidChannelError(UsageError):
+    """A channel name that cannot be used."""
+
+    def __init__(self, channel: object, mend: str) -> None:
+        self.channel = channel
+        super().__init__(f"channel {_shown(channel)} cannot be used: {mend}")
+
+
+class InvalidSettingError(UsageError):
+    """A setting has a value that cannot be used."""
+
+    def __init__(self, key: str, value: object, mend: str) -> None:
+        self.key = key
+        self.value = value
+        super().__init__(f"{key} = {_shown(value)} cannot be used: {mend}")
+
+
+class BrokerError(SSEError):
+    """Something outside this process failed; it may pass by itself."""
+
+
+class BrokerUnavailableError(BrokerError):
+    """The broker did not answer in time; the event may not have been published."""
+
+    def __init__(self, broker: str, reason: object) -> None:
+        self.broker = broker
+        super().__init__(f"{broker} did not take the event: {reason}")
+
+
+class HubError(SSEError):
+    """Something between this process and the hub failed; it may pass by itself."""
+
+
+class HubUnavailableError(HubError):
+    """No hub answered."""
+
+    def __init__(self, where: str, reason: object) -> None:
+        self.where = where
+        super().__init__(f"no hub at {where}: {reason}")
+
+
+class HubStartError(HubUnavailableError):
+    """No hub answered and this machine does not let one be started."""
+
+
+class ProtocolError(HubError):
+    """The other end of a control connection sent what no peer of ours sends."""
+
+
+def _shown(value: object) -> str:
+    """Show a foreign value in a text: printable, one line, bounded, and never an error of its own."""
+    try:
+        text = ascii(value)
+    except Exception:  # noqa: BLE001 - too deep, too long, or an object whose repr fails
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,0 +1,162 @@
+"""The hub's end of one control connection.
+
+The peer is a process of the same user, checked before the first byte is read. Still nothing that it
+sends may harm the hub: a packet that breaks the rules ends the connection, and a descriptor that is no
+stream socket is closed.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import logging
+import os
+import socket
+import stat
+from collections import deque
+from typing import Protocol
+
+from ..errors import ProtocolError
+from .control import (
+    Attach,
+    Hello,
+    Packet,
+    PacketDecoder,
+    Publish,
+    answer,
+    max_body_bytes,
+    refusal,
+)
+from .peer import is_trusted, peer_uid
+
+logger = logging.getLogger(__name__)
+
+_RECEIVE_BYTES = 256 * 1024
+_MAX_DESCRIPTORS = 64
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_MAX_DESCRIPTORS * array.array("i").itemsize)
+
+
+class Hub(Protocol):
+    """What a control connection asks of the hub."""
+
+    max_event_bytes: int
+
+    def app_introduced(self, linger_seconds: float) -> None:
+        """Note what an application said in its hello."""
+        ...
+
+    def app_gone(self, app: AppConnection) -> None:
+        """Forget a control connection that was closed."""
+        ...
+
+    def attach(self, sock: socket.socket, request: Attach) -> None:
+        """Take a stream over."""
+        ...
+
+    def publish(self, request: Publish) -> int | None:
+        """Deliver an event; ``None`` if this hub has another broker."""
+        ...
+
+    def status(self) -> dict[str, int | bool]:
+        """Return counts."""
+        ...
+
+
+class AppConnection:
+    """One application's control connection; used on the hub's loop only."""
+
+    def __init__(self, sock: socket.socket, hub: Hub) -> None:
+        self._sock = sock
+        self._hub = hub
+        self._loop = asyncio.get_running_loop()
+        self._decoder = PacketDecoder(max_body_bytes(hub.max_event_bytes))
+        self._descriptors: deque[int] = deque()
+        self._introduced = False
+        sock.setblocking(False)
+        self._loop.add_reader(sock, self._readable)
+
+    def close(self) -> None:
+        """End the connection and close descriptors that no request took."""
+        if self._sock.fileno() < 0:
+            return
+        self._loop.remove_reader(self._sock)
+        self._sock.close()
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
+        self._hub.app_gone(self)
+
+    def _readable(self) -> None:
+        try:
+            if not is_trusted(uid := peer_uid(self._sock)):
+                raise ProtocolError(f"a process of another user ({uid})")
+            data, complete = self._receive()
+            if not data:
+                self.close()
+                return
+            for packet in self._decoder.feed(data):
+                self._handle(packet)
+            if not complete:
+                raise ProtocolError("more descriptors than this process may open or a packet has")
+        except BlockingIOError:
+            return
+        except ProtocolError as error:
+            logger.warning("closed a control connection: %s", error)
+            self._send(refusal(str(error)))
+            self.close()
+        except OSError as error:
+            logger.warning("lost a control connection: %s", error)
+            self.close()
+
+    def _receive(self) -> tuple[bytes, bool]:
+        """Read bytes and the descriptors that came with them; ``False`` if some of those were lost."""
+        data, ancillary, flags, _ = self._sock.recvmsg(
+            _RECEIVE_BYTES, _ANCILLARY_BYTES, getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+        )
+        for level, kind, content in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                numbers = array.array("i")
+                numbers.frombytes(content[: len(content) - len(content) % numbers.itemsize])
+                self._descriptors.extend(numbers)
+        return data, not flags & socket.MSG_CTRUNC and len(self._descriptors) <= _MAX_DESCRIPTORS
+
+    def _handle(self, packet: Packet) -> None:
+        if not self._introduced:
+            hello = Hello.read(packet)
+            self._introduced = True
+            self._hub.app_introduced(hello.linger_seconds)
+            self._send(answer(pid=os.getpid()))
+        elif packet.op == "attach":
+            self._attach(Attach.read(packet))
+        elif packet.op == "publish":
+            receivers = self._hub.publish(Publish.read(packet))
+            if receivers is None:
+                self._send(refusal("this hub takes its events from a broker, not from applications"))
+            else:
+                self._send(answer(receivers=receivers))
+        elif packet.op == "status":
+            self._send(answer(**self._hub.status()))
+        else:
+            raise ProtocolError(f"a request {ascii(packet.op)[:80]}")
+
+    def _attach(self, request: Attach) -> None:
+        if not self._descriptors:
+            raise ProtocolError("an attach without its descriptor")
+        number = self._descriptors.popleft()
+        if not stat.S_ISSOCK(os.fstat(number).st_mode):
+            os.close(number)
+            raise ProtocolError("an attach with a descriptor that is no socket")
+        sock = socket.socket(fileno=number)
+        if sock.type != socket.SOCK_STREAM or sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            sock.close()
+            raise ProtocolError("an attach with a socket that is no connection")
+        self._hub.attach(sock, request)
+
+    def _send(self, packet: Packet) -> None:
+        """Answer at once or not at all: a peer that does not read its answers has broken the rules."""
+        data = packet.encode()
+        try:
+            sent = self._sock.send(data)
+        except OSError:
+            sent = 0
+        if sent < len(data) and self._sock.fileno() >= 0:
+            self._loop.call_soon(self.close)

@@ -1,0 +1,271 @@
+"""What applications and the hub say to each other over a control connection. No I/O.
+
+A control connection is a stream socket between processes of one user. Everything on it is a *packet*:
+
+    2 bytes   length of the fields  (big endian)
+    4 bytes   length of the body    (big endian)
+    fields    JSON object; "op" names the request or the answer
+    body      bytes as they are: a response head or an envelope
+
+The application says ``hello`` first and the hub answers it. ``attach`` carries one descriptor with its
+first byte and has no answer; ``publish`` and ``status`` are answered in order. Anything else breaks the
+rules, and the hub closes the connection.
+
+A *block* is what the hub writes to a reader of ``messages()``: 4 bytes length and an envelope; an empty
+one is a heartbeat.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..channels import check_channel
+from ..errors import InvalidChannelError, ProtocolError
+from ..settings import MAX_SECONDS, StreamRules
+
+PROTOCOL = 1
+FRAMES = "frames"
+ENVELOPES = "envelopes"
+
+# JSON may write one byte of data as six (\\u0000), and the keys around it take some more.
+ENVELOPE_GROWTH = 6
+ENVELOPE_OVERHEAD_BYTES = 4096
+MAX_HEAD_BYTES = 256 * 1024
+
+_LENGTHS = struct.Struct("!HI")
+_BLOCK_LENGTH = struct.Struct("!I")
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One packet, not yet understood."""
+
+    op: str
+    fields: dict[str, Any]
+    body: bytes = b""
+
+    def encode(self) -> bytes:
+        """Return the bytes to send."""
+        fields = json.dumps({"op": self.op, **self.fields}, separators=(",", ":")).encode()
+        return _LENGTHS.pack(len(fields), len(self.body)) + fields + self.body
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """An application introduces itself.
+
+    Attributes:
+        pid: Its process.
+        linger_seconds: How long a hub that was started by itself shall outlive its last application.
+    """
+
+    pid: int
+    linger_seconds: float
+
+    def packet(self) -> Packet:
+        """Return the packet that says this."""
+        return Packet("hello", {"protocol": PROTOCOL, **asdict(self)})
+
+    @classmethod
+    def read(cls, packet: Packet) -> Hello:
+        """Understand a packet.
+
+        Raises:
+            ProtocolError: If it is none of ours, or of another version of the protocol.
+        """
+        fields = packet.fields
+        if packet.op != "hello" or fields.get("protocol") != PROTOCOL:
+            raise ProtocolError(f"this hub speaks protocol {PROTOCOL}, not {ascii(fields)[:100]}")
+        pid, linger = fields.get("pid"), fields.get("linger_seconds")
+        if not isinstance(pid, int) or not _is_whole(pid, 1) or linger is None or not _is_time(linger):
+            raise ProtocolError("a hello without pid and linger_seconds")
+        return cls(pid, float(linger))
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """A stream is handed over; the descriptor comes with the first byte of this packet.
+
+    Attributes:
+        channels: What the stream listens to.
+        form: ``FRAMES`` for event-stream bytes, ``ENVELOPES`` for blocks.
+        rules: What holds for the stream.
+        head: The HTTP response head to write first; empty where somebody else wrote it.
+    """
+
+    channels: tuple[str, ...]
+    form: str
+    rules: StreamRules
+    head: bytes
+
+    def packet(self) -> Packet:
+        """Return the packet that says this."""
+        fields = {"channels": self.channels, "form": self.form, "rules": asdict(self.rules)}
+        return Packet("attach", fields, self.head)
+
+    @classmethod
+    def read(cls, packet: Packet) -> Attach:
+        """Understand a packet.
+
+        Raises:
+            ProtocolError: If it is none of ours.
+        """
+        fields = packet.fields
+        channels, form = fields.get("channels"), fields.get("form")
+        if not isinstance(channels, list) or not channels or form not in (FRAMES, ENVELOPES):
+            raise ProtocolError("an attach without channels or form")
+        try:
+            names = {check_channel(name) for name in channels}
+        except InvalidChannelError as error:
+            raise ProtocolError(str(error)) from None
+        if len(names) != len(channels):
+            raise ProtocolError("an attach that names a channel twice")
+        return cls(tuple(channels), form, _read_rules(fields.get("rules")), packet.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """An envelope for the broker that lives in the hub."""
+
+    channel: str
+    envelope: bytes
+
+    def packet(self) -> Packet:
+        """Return the packet that says this."""
+        return Packet("publish", {"channel": self.channel}, self.envelope)
+
+    @classmethod
+    def read(cls, packet: Packet) -> Publish:
+        """Understand a packet.
+
+        Raises:
+            ProtocolError: If it is none of ours.
+        """
+        channel = packet.fields.get("channel")
+        if not isinstance(channel, str):
+            raise ProtocolError("a publish without channel")
+        return cls(channel, packet.body)
+
+
+def status_request() -> Packet:
+    """Return the packet that asks the hub how it is."""
+    return Packet("status", {})
+
+
+def answer(**fields: Any) -> Packet:
+    """Return the packet that answers a request."""
+    return Packet("answer", fields)
+
+
+def refusal(reason: str) -> Packet:
+    """Return the packet that says why a request is refused."""
+    return Packet("refused", {"reason": reason})
+
+
+class PacketDecoder:
+    """Read packets piece by piece.
+
+    Args:
+        max_body_bytes: Longest body; a longer one breaks the rules before it is read.
+    """
+
+    def __init__(self, max_body_bytes: int) -> None:
+        self._max_body_bytes = max_body_bytes
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Packet]:
+        """Take the next bytes and yield the packets they complete.
+
+        Raises:
+            ProtocolError: If the bytes are no packet of ours.
+        """
+        self._buffer += data
+        while (packet := self._next()) is not None:
+            yield packet
+
+    def _next(self) -> Packet | None:
+        if len(self._buffer) < _LENGTHS.size:
+            return None
+        fields_length, body_length = _LENGTHS.unpack_from(self._buffer)
+        if body_length > self._max_body_bytes:
+            raise ProtocolError(f"a body of {body_length} bytes, the most is {self._max_body_bytes}")
+        body_at = _LENGTHS.size + fields_length
+        end = body_at + body_length
+        if len(self._buffer) < end:
+            return None
+        fields = _read_fields(bytes(self._buffer[_LENGTHS.size : body_at]))
+        body = bytes(self._buffer[body_at:end])
+        del self._buffer[:end]
+        return Packet(fields.pop("op"), fields, body)
+
+
+def encode_block(envelope: bytes) -> bytes:
+    """Return the block that carries an envelope; an empty one is a heartbeat."""
+    return _BLOCK_LENGTH.pack(len(envelope)) + envelope
+
+
+class BlockDecoder:
+    """Read blocks piece by piece, from a hub that is trusted to keep to its limits."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take the next bytes and yield the envelopes they complete, heartbeats left out."""
+        self._buffer += data
+        while len(self._buffer) >= _BLOCK_LENGTH.size:
+            end = _BLOCK_LENGTH.size + _BLOCK_LENGTH.unpack_from(self._buffer)[0]
+            if len(self._buffer) < end:
+                return
+            envelope = bytes(self._buffer[_BLOCK_LENGTH.size : end])
+            del self._buffer[:end]
+            if envelope:
+                yield envelope
+
+
+def max_body_bytes(max_event_bytes: int) -> int:
+    """Return the longest body that an application within its limits can send."""
+    return max(MAX_HEAD_BYTES, ENVELOPE_GROWTH * max_event_bytes + ENVELOPE_OVERHEAD_BYTES)
+
+
+def _read_fields(data: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"fields that are not JSON ({error})") from None
+    if not isinstance(fields, dict) or not isinstance(fields.get("op"), str):
+        raise ProtocolError("fields without op")
+    return fields
+
+
+def _read_rules(fields: Any) -> StreamRules:
+    if not isinstance(fields, dict) or fields.keys() != set(StreamRules.__slots__):
+        raise ProtocolError("an attach without the rules of its stream")
+    retry_ms, age = fields["retry_ms"], fields["max_stream_seconds"]
+    right = (
+        _is_time(fields["heartbeat_seconds"])
+        and fields["heartbeat_seconds"] > 0
+        and _is_whole(fields["max_backlog_bytes"], 1)
+        and isinstance(retry_ms, list)
+        and len(retry_ms) == 2  # noqa: PLR2004 - lower and upper end
+        and all(_is_whole(end, 0) for end in retry_ms)
+        and retry_ms[0] <= retry_ms[1]
+        and (age is None or (_is_time(age) and age > 0))
+    )
+    if not right:
+        raise ProtocolError("an attach with rules that no application sends")
+    return StreamRules(**{**fields, "retry_ms": tuple(retry_ms)})
+
+
+def _is_time(value: Any) -> bool:
+    """Tell whether a value is seconds that can be waited for."""
+    return type(value) in (int, float) and 0 <= value <= MAX_SECONDS
+
+
+def _is_whole(value: Any, low: int) -> bool:
+    return type(value) is int and low <= value <= sys.float_info.max

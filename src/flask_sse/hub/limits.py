@@ -1,0 +1,51 @@
+"""What the machine allows a hub: descriptors."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+if sys.platform != "win32":
+    import fcntl
+    import resource
+
+STREAM_SHARE = 0.9
+_WITHOUT_LIMIT = 100_000
+# Servers that poll with select() can watch lower numbers only, so those are left to them.
+_HIGH = 1024
+
+
+def raise_descriptor_limit() -> None:
+    """Raise this process's soft limit of descriptors to the hard one."""
+    if sys.platform != "win32":
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def default_stream_limit() -> int:
+    """Return how many streams this process may hold: 90 % of its descriptors."""
+    if sys.platform != "win32":
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY:
+            return int(soft * STREAM_SHARE)
+    return _WITHOUT_LIMIT
+
+
+def duplicate(descriptor: int) -> int:
+    """Return another descriptor of the same connection, numbered from 1024 up where possible.
+
+    Raises:
+        OSError: If there are no descriptors left.
+    """
+    if sys.platform == "win32":
+        borrowed = socket.socket(fileno=descriptor)
+        try:
+            return borrowed.dup().detach()
+        finally:
+            borrowed.detach()
+    else:
+        try:
+            return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+        except OSError:
+            return os.dup(descriptor)

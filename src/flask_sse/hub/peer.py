@@ -1,0 +1,29 @@
+"""Who is at the other end of a Unix socket."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+
+_LINUX_CREDENTIALS = struct.Struct("3i")
+# <sys/ucred.h>: struct xucred begins with the version and the user id; LOCAL_PEERCRED is option 1
+# of level 0.
+_MACOS_CREDENTIALS = struct.Struct("II")
+_MACOS_CREDENTIALS_BYTES = 76
+
+
+def peer_uid(sock: socket.socket) -> int | None:
+    """Return the user id of the process that connected; ``None`` where the system does not tell."""
+    if hasattr(socket, "SO_PEERCRED"):
+        data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _LINUX_CREDENTIALS.size)
+        return int(_LINUX_CREDENTIALS.unpack(data)[1])
+    if hasattr(socket, "LOCAL_PEERCRED"):
+        data = sock.getsockopt(0, socket.LOCAL_PEERCRED, _MACOS_CREDENTIALS_BYTES)
+        return int(_MACOS_CREDENTIALS.unpack_from(data)[1])
+    return None
+
+
+def is_trusted(uid: int | None) -> bool:
+    """Tell whether ``uid`` is this process's own user or root; unknown ones rest on file modes."""
+    return uid is None or uid in {0, os.geteuid()}

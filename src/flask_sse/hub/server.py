@@ -1,0 +1,307 @@
+"""The hub on asyncio: sockets in, the core's decisions out. Runs in one thread, on one loop.
+
+A client's socket is watched for reading (to see it leave) and, only while it has a backlog, for
+writing. What was delivered in one turn of the loop is written at its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+from ..brokers.memory import MemoryFeed
+from ..brokers.registry import open_feed
+from ..errors import InvalidMessageError
+from . import core as hub_core
+from .connection import AppConnection
+from .control import Attach, Publish
+from .limits import default_stream_limit
+from .stream import Stream
+
+logger = logging.getLogger(__name__)
+
+ACCEPT_PAUSE_SECONDS = 1.0
+LOG_EVERY_SECONDS = 60.0
+FIRST_APP_SECONDS = 10.0
+BACKLOG = 1024
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class HubServer:
+    """Streams of one hub and the applications that hand them over.
+
+    Args:
+        broker_url: Where events come from.
+        max_event_bytes: Largest event that a publisher may send.
+        stream_limit: Most streams; ``None`` for 90 % of the descriptor limit.
+    """
+
+    def __init__(self, broker_url: str, *, max_event_bytes: int, stream_limit: int | None) -> None:
+        self.max_event_bytes = max_event_bytes
+        self._stream_limit = stream_limit or default_stream_limit()
+        self._refused = 0
+        self._ended_slow = 0
+        self._flush_scheduled = False
+        self._logged_at: dict[str, float] = {}
+        self._apps: set[AppConnection] = set()
+        self._loop = asyncio.get_running_loop()
+        self._feed = open_feed(broker_url, self)
+        self._core: hub_core.Core[Stream] = hub_core.Core(self._feed.subscribe, self._feed.unsubscribe)
+        self._stopped: asyncio.Future[str] = self._loop.create_future()
+        self._linger_seconds: float | None = None
+        self._linger: asyncio.TimerHandle | None = None
+        self._listener: socket.socket | None = None
+        self._path = Path()
+
+    async def run(self) -> str:
+        """Serve until ``stop``; return the reason."""
+        feed = self._loop.create_task(self._feed.run())
+        ticks = self._loop.create_task(self._tick())
+        try:
+            done, _ = await asyncio.wait((feed, ticks, self._stopped), return_when=asyncio.FIRST_COMPLETED)
+            # The feed and the clock run for ever: one that is done has failed, and says why here.
+            return next(iter(done)).result() or ""
+        finally:
+            self._close()
+            for task in (feed, ticks):
+                task.cancel()
+            await asyncio.gather(feed, ticks, return_exceptions=True)
+
+    def stop(self, reason: str) -> None:
+        """Say goodbye to all streams and end ``run``."""
+        if not self._stopped.done():
+            self._stopped.set_result(reason)
+
+    def stop_on_signals(self) -> None:
+        """End on SIGTERM and SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self.stop, number.name)
+
+    def _close(self) -> None:
+        self._stop_listening()
+        for stream in self._core.members:
+            stream.send(hub_core.goodbye(stream.form, stream.rules.retry_ms))
+            self._drop(stream)
+        for app in list(self._apps):
+            app.close()
+
+    # -- applications ----------------------------------------------------------------------------
+
+    def listen(self, path: Path, *, linger: bool) -> None:
+        """Accept applications of this user.
+
+        Args:
+            path: Where; the socket is removed at the end.
+            linger: Whether to stop when no application is connected for as long as one of them said
+                in its hello; the longest counts.
+
+        Raises:
+            OSError: If somebody else listens there or the path cannot be used.
+        """
+        self._listener = _listen_privately(path)
+        self._path = path
+        self._loop.add_reader(self._listener, self._accept, self._listener)
+        if linger:
+            self._linger_seconds = 0.0
+            self._start_linger(FIRST_APP_SECONDS)
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            # Unlinked first: whoever comes now starts another hub and does not meet this one's end.
+            self._path.unlink(missing_ok=True)
+            self._listener.close()
+            self._listener = None
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            sock, _ = listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno in _OUT_OF_RESOURCES:
+                # Left readable, the listener would wake the loop without end.
+                self._log("accept", "cannot accept an application: %s", error)
+                self._loop.remove_reader(listener)
+                self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._accept_again)
+            return
+        self.connect(sock)
+
+    def _accept_again(self) -> None:
+        if self._listener is not None:
+            self._loop.add_reader(self._listener, self._accept, self._listener)
+
+    def connect(self, sock: socket.socket) -> None:
+        """Take a control connection of an application."""
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        self._apps.add(AppConnection(sock, self))
+
+    def app_introduced(self, linger_seconds: float) -> None:
+        """Note what an application said in its hello."""
+        if self._linger_seconds is not None:
+            self._linger_seconds = max(self._linger_seconds, linger_seconds)
+
+    def app_gone(self, app: AppConnection) -> None:
+        """Forget a control connection that was closed."""
+        self._apps.discard(app)
+        if not self._apps and self._linger_seconds is not None:
+            self._start_linger(self._linger_seconds)
+
+    def _start_linger(self, seconds: float) -> None:
+        reason = f"no application for {seconds:g} s"
+        self._linger = self._loop.call_later(seconds, self.stop, reason)
+
+    def status(self) -> dict[str, int | bool]:
+        """Return counts of what is open now and of what happened since the start."""
+        counters = self._core.counters
+        return {
+            "pid": os.getpid(),
+            "streams": len(self._core),
+            "channels": len(self._core.channels),
+            "apps": len(self._apps),
+            "broker_away": self._core.broker_away,
+            "opened": counters.opened,
+            "events": counters.events,
+            "foreign_refused": counters.foreign_refused,
+            "refused": self._refused,
+            "ended_slow": self._ended_slow,
+        }
+
+    # -- streams -----------------------------------------------------------------------------------
+
+    def attach(self, sock: socket.socket, request: Attach) -> None:
+        """Take a stream over; ``sock`` is the hub's from here on."""
+        try:
+            stream = Stream(sock, request.channels, request.form, request.rules, request.head)
+        except OSError:
+            sock.close()
+            return
+        if len(self._core) >= self._stream_limit:
+            self._refused += 1
+            self._log("limit", "refused a stream: %d are open", self._stream_limit)
+            stream.send(request.head + hub_core.refused(request.form, "too many streams"))
+            stream.close()
+            return
+        self._loop.add_reader(sock, self._readable, stream)
+        first = self._core.add(stream, self._loop.time())
+        if first is not None:
+            self._open(stream, first)
+
+    def _open(self, stream: Stream, first: bytes) -> None:
+        """Write ``first``, behind the response head if that is still to be written."""
+        head, stream.head = stream.head, b""
+        self._send(stream, head + first)
+
+    def _readable(self, stream: Stream) -> None:
+        if not stream.discard_input():
+            self._drop(stream)
+
+    def _send(self, stream: Stream, data: bytes) -> None:
+        had_backlog = stream.has_backlog
+        if not stream.send(data):
+            if stream.has_backlog:
+                self._ended_slow += 1
+            self._drop(stream)
+        elif stream.has_backlog and not had_backlog:
+            self._loop.add_writer(stream.sock, self._writable, stream)
+
+    def _writable(self, stream: Stream) -> None:
+        if not stream.send_backlog():
+            self._drop(stream)
+        elif not stream.has_backlog:
+            self._loop.remove_writer(stream.sock)
+
+    def _drop(self, stream: Stream) -> None:
+        if stream.sock.fileno() >= 0:
+            self._loop.remove_reader(stream.sock)
+            self._loop.remove_writer(stream.sock)
+            stream.close()
+        self._core.remove(stream, self._loop.time())
+
+    # -- events ------------------------------------------------------------------------------------
+
+    def publish(self, request: Publish) -> int | None:
+        """Deliver for the broker that lives in the hub; ``None`` if this hub has another."""
+        if not isinstance(self._feed, MemoryFeed):
+            return None
+        return self._feed.publish(request.channel, request.envelope)
+
+    def deliver(self, channel: str, envelope: bytes) -> int:
+        """See ``brokers.base.Sink``."""
+        try:
+            receivers = self._core.deliver(channel, envelope, self.max_event_bytes)
+        except InvalidMessageError as error:
+            self._log("foreign", "dropped what came on channel %s: %s", ascii(channel), error)
+            return 0
+        if receivers and not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+        return receivers
+
+    def subscribed(self, channel: str) -> None:
+        """See ``brokers.base.Sink``."""
+        if self._core.broker_away:
+            logger.info("the broker is back")
+        for stream, first in self._core.subscribed(channel, self._loop.time()):
+            self._open(stream, first)
+
+    def refused(self, channel: str, reason: str) -> None:
+        """See ``brokers.base.Sink``; its streams open late and say that no events come."""
+        self._log("refused", "the broker refuses channel %s: %s", ascii(channel), reason)
+
+    def broker_lost(self, reason: str) -> None:
+        """See ``brokers.base.Sink``."""
+        self._log("broker", "the broker cannot be reached: %s", reason)
+        for stream, first in self._core.lost(self._loop.time()):
+            self._open(stream, first)
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        for data, streams in self._core.flush(self._loop.time()):
+            for stream in tuple(streams):
+                self._send(stream, data)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(hub_core.TICK_SECONDS)
+            for stream, data, is_last in list(self._core.tick(self._loop.time())):
+                self._open(stream, data)
+                if is_last:
+                    self._drop(stream)
+
+    def _log(self, topic: str, text: str, *details: object) -> None:
+        """Log a warning that may come often, at most once a minute a topic."""
+        now = time.monotonic()
+        if now - self._logged_at.get(topic, -LOG_EVERY_SECONDS) >= LOG_EVERY_SECONDS:
+            self._logged_at[topic] = now
+            logger.warning(text, *details)
+
+
+def _listen_privately(path: Path) -> socket.socket:
+    """Listen on ``path`` for this user only, in place of a socket that a dead process left there."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    if path.is_socket():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.umask(mask)
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener

@@ -1,0 +1,102 @@
+"""One client's socket: bytes go straight to the kernel, and only what it does not take is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections import deque
+
+from ..settings import StreamRules
+from .core import Member
+
+# A client that vanished without a word is given up when it left this much time unacknowledged.
+UNACKNOWLEDGED_MS = 20_000
+_DISCARD_BYTES = 64 * 1024
+
+
+class Stream(Member):
+    """A member of the core with its socket, which is the stream's own from here on.
+
+    Used on the hub's loop only. Every method answers whether the stream may go on; after ``False``
+    the caller removes and closes it.
+    """
+
+    __slots__ = ("_backlog", "_backlog_bytes", "head", "sock")
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        channels: tuple[str, ...],
+        form: str,
+        rules: StreamRules,
+        head: bytes,
+    ) -> None:
+        super().__init__(channels, form, rules)
+        self.sock = sock
+        self.head = head
+        self._backlog: deque[memoryview] | None = None
+        self._backlog_bytes = 0
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if hasattr(socket, "TCP_USER_TIMEOUT"):
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
+
+    @property
+    def has_backlog(self) -> bool:
+        """Whether bytes wait for the client to read."""
+        return self._backlog is not None
+
+    def send(self, data: bytes) -> bool:
+        """Write ``data`` behind whatever waits; ``False`` if the client is gone or too slow."""
+        sent = 0
+        if self._backlog is None:
+            try:
+                sent = self.sock.send(data)
+            except BlockingIOError:
+                pass
+            except OSError:
+                return False
+            if sent == len(data):
+                return True
+            self._backlog = deque()
+        rest = memoryview(data)[sent:]
+        self._backlog.append(rest)
+        self._backlog_bytes += len(rest)
+        return self._backlog_bytes <= self.rules.max_backlog_bytes
+
+    def send_backlog(self) -> bool:
+        """Write what waits, as far as the socket takes it; ``False`` if the client is gone."""
+        while self._backlog:
+            piece = self._backlog[0]
+            try:
+                sent = self.sock.send(piece)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            self._backlog_bytes -= sent
+            if sent < len(piece):
+                self._backlog[0] = piece[sent:]
+                return True
+            self._backlog.popleft()
+        self._backlog = None
+        return True
+
+    def discard_input(self) -> bool:
+        """Throw away what the client sent; ``False`` if it closed or half-closed its end."""
+        try:
+            return self.sock.recv(_DISCARD_BYTES) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """End the connection, also where a forked process still holds the descriptor."""
+        # Unread input would turn the close into a reset, which takes the last bytes sent with it.
+        self.discard_input()
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()

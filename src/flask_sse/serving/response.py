@@ -1,0 +1,114 @@
+"""The response of a stream: it looks at the request's connection last and chooses how to leave."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any
+
+from werkzeug.wrappers import Response
+from werkzeug.wsgi import ClosingIterator
+
+from ..errors import HubError
+from ..hub.control import MAX_HEAD_BYTES, Attach
+from ..hub.link import Link
+from .relay import Relay
+from .servers import find_client_socket, joins_the_body, overlooks_leaving, watch_for_end
+from .takeover import DeadBody, take_over
+
+logger = logging.getLogger(__name__)
+
+# How long a stream may go on for a client that may have left, where that cannot be known.
+OVERLOOKED_SECONDS = 300.0
+NOT_SUPPORTED = (
+    "Tornado's WSGI container cannot serve event streams: it waits for the end of a response before it "
+    "sends anything. Use another worker class of gunicorn."
+)
+HEADERS = {
+    "Cache-Control": "no-store, no-cache, private, no-transform",
+    "X-Accel-Buffering": "no",
+}
+
+
+class EventStreamResponse(Response):
+    """A response that the hub writes. Made by ``event_stream``, for an application's own class."""
+
+    default_mimetype = "text/event-stream"
+    link: Link
+    relay: Relay
+    may_take_over: bool
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer as a WSGI application."""
+        if joins_the_body(start_response):
+            logger.error("%s", NOT_SUPPORTED)
+            return Response(f"{NOT_SUPPORTED}\n", 500)(environ, start_response)
+        if self.may_take_over and self.status_code == HTTPStatus.OK and environ["REQUEST_METHOD"] == "GET":
+            body = self._take_over(environ, start_response)
+            if body is not None:
+                return ClosingIterator(body, self.close)
+        if overlooks_leaving(start_response):
+            self.relay.asked = _short(self.relay.asked)
+        self.relay.watch = functools.partial(watch_for_end, environ)
+        return super().__call__(environ, start_response)
+
+    def _take_over(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> DeadBody | None:
+        client = find_client_socket(environ)
+        if client is None:
+            logger.debug("relay: no plain socket of the client can be found")
+            return None
+        try:
+            if client.in_loop:
+                # Nothing may wait on the server's loop, so a hub that must be started is started here.
+                self.link.status()
+            headers = list(self.get_wsgi_headers(environ))
+            return take_over(client, start_response, self.status, headers, self._hand_over)
+        except ConnectionError as error:
+            logger.debug("no stream: %s", error)
+            self.response = []
+        except (OSError, HubError, ValueError) as error:
+            logger.warning("relay instead of takeover: %r", error)
+        return None
+
+    def _hand_over(self, descriptor: int, head: bytes) -> None:
+        if len(head) > MAX_HEAD_BYTES:
+            raise ValueError(f"a response head of {len(head)} bytes, the most is {MAX_HEAD_BYTES}")
+        self.link.attach(descriptor, replace(self.relay.asked, head=head))
+
+
+def _short(asked: Attach) -> Attach:
+    longest = asked.rules.max_stream_seconds or math.inf
+    rules = replace(asked.rules, max_stream_seconds=min(longest, OVERLOOKED_SECONDS))
+    return replace(asked, rules=rules)
+
+
+def event_stream(
+    response_class: type[Response],
+    link: Link,
+    asked: Attach,
+    *,
+    may_take_over: bool,
+) -> Response:
+    """Return a response whose body is a stream of the hub.
+
+    Args:
+        response_class: The application's own; the response is an instance of it.
+        link: The way to the hub.
+        asked: What the client listens to.
+        may_take_over: Whether the hub may get the client's own connection.
+    """
+    relay = Relay(link, asked)
+    response = _subclass(response_class)(relay, headers=HEADERS)  # type: ignore[arg-type] # it has a hash
+    response.link = link
+    response.relay = relay
+    response.may_take_over = may_take_over
+    return response
+
+
+@functools.cache
+def _subclass(response_class: type[Response]) -> type[EventStreamResponse]:
+    return type("EventStreamResponse", (EventStreamResponse, response_class), {})

@@ -1,0 +1,109 @@
+"""Takeover: the hub gets the client's own connection, and the web server keeps a dead one.
+
+The connection is copied to a new descriptor, the copy goes to the hub together with the response head,
+and one end of a fresh socketpair takes the place of the number that the web server holds. Whatever the
+server still does with it (write its head, shut down, poll, close) reaches nobody.
+
+Ways that were tried and fail: closing or detaching the server's socket makes it log errors or lose count
+of its connections; a plain copy without the swap is cut by the server's own shutdown; uWSGI's
+``disconnect`` sends heads to other users' connections.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from werkzeug.http import http_date
+
+from ..hub.limits import duplicate
+from .servers import ClientSocket
+
+_NOT_IN_HEAD = {"connection", "content-length", "keep-alive", "transfer-encoding"}
+_DRAIN_BYTES = 64 * 1024
+
+Headers = list[tuple[str, str]]
+
+
+def take_over(
+    client: ClientSocket,
+    start_response: Callable[..., Any],
+    status: str,
+    headers: Headers,
+    hand_over: Callable[[int, bytes], None],
+) -> DeadBody:
+    """Give the client's connection to the hub and answer the web server with an empty response.
+
+    Args:
+        client: The connection, as ``find_client_socket`` found it.
+        start_response: The web server's.
+        status: As Flask computed it, ``200 OK``.
+        headers: As Flask computed them.
+        hand_over: Gives a descriptor and the response head to the hub, which makes its own copy.
+
+    Raises:
+        ConnectionError: If the client has left already, so that nobody is to be answered.
+        OSError: If the connection cannot be taken; nothing was changed.
+        HubError: If the hub did not take it; nothing was changed.
+    """
+    head = response_head(status, headers)
+    ours, servers = socket.socketpair()
+    try:
+        ours.shutdown(socket.SHUT_WR)
+        client.run(lambda: _swap(client, servers.fileno(), lambda copy: hand_over(copy, head)))
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        servers.close()
+    start_response(status, [*headers, ("Connection", "close")] if client.close_header else headers)
+    # gunicorn would otherwise run a request that the client sent behind this one, for nobody.
+    getattr(getattr(start_response, "__self__", None), "force_close", lambda: None)()
+    return DeadBody(ours, client.body)
+
+
+def response_head(status: str, headers: Headers) -> bytes:
+    """Return the HTTP/1.1 head of a response whose body ends when the connection does."""
+    lines = [f"HTTP/1.1 {status}"]
+    lines += [f"{name}: {value}" for name, value in headers if name.lower() not in _NOT_IN_HEAD]
+    if not any(name.lower() == "date" for name, _ in headers):
+        lines.append(f"Date: {http_date()}")
+    lines.append("Connection: close")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+class DeadBody:
+    """What the web server sends into the dead connection; it owns our end of that."""
+
+    def __init__(self, sock: socket.socket, pieces: tuple[bytes, ...]) -> None:
+        self._sock = sock
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._pieces)
+
+    def close(self) -> None:
+        """Swallow what the server wrote, because unread bytes would turn the end into a reset."""
+        self._sock.setblocking(False)
+        try:
+            self._sock.recv(_DRAIN_BYTES)
+        except OSError:
+            pass
+        finally:
+            self._sock.close()
+
+
+def _swap(client: ClientSocket, replacement: int, hand_over: Callable[[int], None]) -> None:
+    gone = ConnectionError("the client has left")
+    if client.descriptor < 0:
+        raise gone
+    copy = duplicate(client.descriptor)
+    try:
+        if not client.still_open():
+            raise gone
+        hand_over(copy)
+        os.dup2(replacement, client.descriptor, inheritable=False)
+    finally:
+        os.close(copy)

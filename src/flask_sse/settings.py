@@ -1,0 +1,184 @@
+"""Settings: read once from a mapping such as ``app.config``, checked, and passed down as values."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import InvalidSettingError
+
+PREFIX = "SSE_"
+NO_URL = "Must set a redis connection URL in app config."
+
+# Some 31 years: whoever needs more means never.
+MAX_SECONDS = 1e9
+
+_REDIS_URL_KEYS = ("SSE_REDIS_URL", "REDIS_URL")
+_BROKER_URL_KEYS = ("SSE_BROKER_URL", *_REDIS_URL_KEYS)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRules:
+    """What holds for one stream; travels to the hub with the stream.
+
+    Attributes:
+        heartbeat_seconds: Longest silence before a comment is sent.
+        retry_ms: Lower and upper end of the reconnection time told to the client, drawn per stream.
+        max_backlog_bytes: Unsent bytes at which the stream of a slow client is ended.
+        max_stream_seconds: Age at which the stream is ended, spread 80-100 %; ``None`` for never.
+    """
+
+    heartbeat_seconds: float = 15.0
+    retry_ms: tuple[int, int] = (2000, 5000)
+    max_backlog_bytes: int = 1024 * 1024
+    max_stream_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of one application, checked.
+
+    Attributes:
+        broker_url: Where events are published; not shown, because it may have a password.
+        hub: ``auto``, ``thread`` or ``unix:/path``.
+        takeover: ``auto`` or ``off``.
+        hub_linger_seconds: How long a hub that was started by itself outlives its last application.
+        max_event_bytes: Largest event in bytes on the wire.
+        max_streams: Most streams of one hub; ``None`` for 90 % of its descriptor limit.
+        max_channels_per_stream: Most channels that one stream may ask for; ``None`` for 10, or for 1
+            where a guard of the blueprint may know only of the first, as in 1.0.
+        rules: What holds for each stream.
+    """
+
+    broker_url: str = field(repr=False)
+    hub: str = "auto"
+    takeover: str = "auto"
+    hub_linger_seconds: float = 60.0
+    max_event_bytes: int = 256 * 1024
+    max_streams: int | None = None
+    max_channels_per_stream: int | None = None
+    rules: StreamRules = StreamRules()
+
+    @classmethod
+    def from_mapping(cls, config: Mapping[str, Any]) -> Settings:
+        """Read the settings of an application.
+
+        Args:
+            config: ``app.config`` or any mapping with the same keys; numbers may be strings, as
+                environment variables give them.
+
+        Raises:
+            KeyError: If there is no URL of a broker, with 1.0's text.
+            InvalidSettingError: If a known key has a value that cannot be used.
+        """
+        broker_url = _first_url(config, _BROKER_URL_KEYS)
+        _warn_of_unknown_keys(config)
+        own: dict[str, Any] = {}
+        rules: dict[str, Any] = {}
+        for key, (name, parse) in _KEYS.items():
+            if config.get(key) is not None:
+                (rules if name in StreamRules.__slots__ else own)[name] = parse(key, config[key])
+        return cls(broker_url, rules=StreamRules(**rules), **own)
+
+
+def redis_url(config: Mapping[str, Any]) -> str:
+    """Return 1.0's connection URL: ``SSE_REDIS_URL``, then ``REDIS_URL``.
+
+    Raises:
+        KeyError: If neither is set, with 1.0's text.
+    """
+    return _first_url(config, _REDIS_URL_KEYS)
+
+
+def _first_url(config: Mapping[str, Any], keys: tuple[str, ...]) -> str:
+    for key in keys:
+        url = config.get(key)
+        if url and not isinstance(url, str):
+            # Its type only: the value may have a password.
+            raise InvalidSettingError(key, type(url), "it must be a URL as a string")
+        if url:
+            return str(url)
+    raise KeyError(NO_URL)
+
+
+def _warn_of_unknown_keys(config: Mapping[str, Any]) -> None:
+    known = [*_BROKER_URL_KEYS, *_KEYS]
+    for key in config:
+        if key.startswith(PREFIX) and key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+            warnings.warn(f"Flask-SSE knows no setting {key}; the nearest it knows is {near}", stacklevel=4)
+
+
+def _number(value: Any) -> float | None:
+    """Return a number, also out of a text as environment variables give it; ``None`` if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _seconds(*, zero: bool) -> Callable[[str, Any], float]:
+    def parse(key: str, value: Any) -> float:
+        number = _number(value)
+        if number is None or not 0 <= number <= MAX_SECONDS or (number == 0 and not zero):
+            bound = "of 0 or more" if zero else "above 0"
+            raise InvalidSettingError(key, value, f"it must be a number {bound}, in seconds")
+        return number
+
+    return parse
+
+
+def _whole(key: str, value: Any) -> int:
+    number = _number(value)
+    if number is None or number < 1 or not number.is_integer():
+        raise InvalidSettingError(key, value, "it must be a whole number of 1 or more")
+    return int(number)
+
+
+def _retry_range(key: str, value: Any) -> tuple[int, int]:
+    parts = value.split("-") if isinstance(value, str) else value
+    ends = [_number(end) for end in (parts if isinstance(parts, list | tuple) else [parts])]
+    numbers = [int(end) for end in ends if end is not None and end >= 0 and end.is_integer()]
+    if len(numbers) != len(ends) or len(ends) not in {1, 2} or numbers[0] > numbers[-1]:
+        mend = "it must be whole milliseconds, or two numbers as in '2000-5000', the lower one first"
+        raise InvalidSettingError(key, value, mend)
+    return numbers[0], numbers[-1]
+
+
+def _choice(*choices: str) -> Callable[[str, Any], str]:
+    def parse(key: str, value: Any) -> str:
+        if value not in choices:
+            raise InvalidSettingError(key, value, f"it must be one of {', '.join(choices)}")
+        return str(value)
+
+    return parse
+
+
+def _hub(key: str, value: Any) -> str:
+    if value in ("auto", "thread"):
+        return str(value)
+    if isinstance(value, str) and value.startswith("unix:/"):
+        return value
+    mend = "it must be auto, thread, or unix: and an absolute path as in unix:/run/app/sse.sock"
+    raise InvalidSettingError(key, value, mend)
+
+
+_KEYS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
+    "SSE_HUB": ("hub", _hub),
+    "SSE_TAKEOVER": ("takeover", _choice("auto", "off")),
+    "SSE_HUB_LINGER_SECONDS": ("hub_linger_seconds", _seconds(zero=True)),
+    "SSE_HEARTBEAT_SECONDS": ("heartbeat_seconds", _seconds(zero=False)),
+    "SSE_RETRY_MS": ("retry_ms", _retry_range),
+    "SSE_MAX_BACKLOG_BYTES": ("max_backlog_bytes", _whole),
+    "SSE_MAX_EVENT_BYTES": ("max_event_bytes", _whole),
+    "SSE_MAX_STREAM_SECONDS": ("max_stream_seconds", _seconds(zero=False)),
+    "SSE_MAX_STREAMS": ("max_streams", _whole),
+    "SSE_MAX_CHANNELS_PER_STREAM": ("max_channels_per_stream", _whole),
+}

@@ -1,0 +1,1 @@
+"""The event-stream format: messages, envelopes and frames. No I/O, no clock."""

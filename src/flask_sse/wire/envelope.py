@@ -1,0 +1,101 @@
+"""Envelope: the bytes that a broker carries, one message each.
+
+The form is the JSON object that Flask-SSE 1.0 publishes (keys data, type, id, retry), so that old and
+new processes understand each other while a deployment is being upgraded. ``data`` stands first and its
+JSON text is kept as the publisher wrote it: a page gets the very text that the application's JSON
+provider made, key order and number format included.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from ..errors import InvalidMessageError
+from .message import Message
+
+_SPACE = "[ \t\r\n]*"  # what JSON takes for white space
+_DATA_FIRST = re.compile(f'{_SPACE}{{{_SPACE}"data"{_SPACE}:{_SPACE}')
+_COMMA = re.compile(f"^{_SPACE},")
+
+
+class _Written(Message):
+    """A message whose JSON text is known already, as another process wrote it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str, data: Any, rest: dict[str, Any]) -> None:
+        super().__init__(data, **rest)
+        self._text = text
+
+    def payload(self) -> str:
+        return self._text
+
+
+def pack(message: Message) -> bytes:
+    """Write a message as an envelope.
+
+    Raises:
+        InvalidMessageError: If the data cannot become JSON.
+    """
+    payload = message.payload()
+    text = json.dumps(payload, ensure_ascii=False) if isinstance(message.data, str) else payload
+    rest = {name: value for name, value in message.to_dict().items() if name != "data"}
+    tail = f", {json.dumps(rest, ensure_ascii=False)[1:]}" if rest else "}"
+    return f'{{"data": {text}{tail}'.encode()
+
+
+def unpack(envelope: bytes) -> Message:
+    """Read an envelope, whoever wrote it.
+
+    Raises:
+        InvalidMessageError: If it is not the JSON object of a message, or a field cannot be sent.
+    """
+    try:
+        text = envelope.decode()
+        data_first = _DATA_FIRST.match(text)
+        if data_first:
+            data, end = _data_decoder.raw_decode(text, data_first.end())
+            written = text[data_first.end() : end]
+            tail, commas = _COMMA.subn("", text[end:])
+            rest = _fields_decoder.decode("{" + tail)
+            if bool(rest) != bool(commas):
+                raise ValueError("a comma is missing or too many")
+        else:
+            rest = _fields_decoder.decode(text)
+            data = rest.pop("data")
+            written = None
+    except (ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
+        raise InvalidMessageError("envelope", envelope, f"not a message ({error!r})") from error
+    if not rest.keys() <= _OPTIONAL:
+        raise InvalidMessageError("envelope", envelope, "it has keys that no message has")
+    if isinstance(data, str) or written is None:
+        return Message(data, **rest)
+    return _Written(written, data, rest)
+
+
+def checked_json(text: str) -> str:
+    """Return ``text`` if it is one JSON value, without white space around it.
+
+    Raises:
+        ValueError: If not; ``NaN`` and infinities are none.
+    """
+    _data_decoder.decode(text)
+    return text.strip(" \t\r\n")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _with_each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a key stands there twice")
+    return fields
+
+
+_OPTIONAL = {"type", "id", "retry"}
+_data_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+_fields_decoder = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_with_each_key_once)

@@ -1,0 +1,65 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page
+from tests.support.brokers import Broker, start_redis, start_valkey
+from tests.support.browser import start_chromium
+from tests.support.hubs import separate_hubs
+
+# Applications that web servers of the tests import; they ask for the settings that these pass on.
+collect_ignore_glob = ["*/apps/*"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hubs_apart_from_the_users() -> Iterator[None]:
+    """Keep the hubs of all tests away from the user's own."""
+    with separate_hubs():
+        yield
+
+
+@pytest.fixture
+def runtime_directory() -> Iterator[str]:
+    """A directory for the hubs of one test, so that it meets none of another test's."""
+    with separate_hubs() as directory:
+        yield directory
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[Broker]:
+    """A Valkey server that all tests share; take a :func:`channel` of your own."""
+    with start_valkey() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Broker]:
+    """A Redis server that all tests share; take a :func:`channel` of your own."""
+    with start_redis() as broker:
+        yield broker
+
+
+@pytest.fixture
+def channel() -> str:
+    """The name of a channel that no other test uses."""
+    return f"channel-{uuid.uuid4().hex[:12]}"
+
+
+# Not for the whole session: Playwright runs an event loop in this thread while it is started, and
+# asyncio.run of other tests would be refused.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The browser of the tests of one module, which have no event loop of their own."""
+    with start_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def chromium(browser: Browser) -> Iterator[Page]:
+    """A page of a fresh visitor; ``page.context.new_page()`` opens more of the same one."""
+    with browser.new_context(ignore_https_errors=True) as context:
+        yield context.new_page()

@@ -1,0 +1,84 @@
+"""The page on configuration has every setting, as it is, and a label for each sentence of 1.0's page."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+
+import pytest
+from flask import Flask
+from tests.docs.snippets import DOCS, read, run
+
+from flask_sse import settings as settings_module
+from flask_sse.settings import Settings, StreamRules
+
+PAGE = (DOCS / "reference" / "configuration.rst").read_text()
+SENTENCES = 15
+# What the page says of each default -> the value; None where it depends on more, or means "never".
+DEFAULTS = {
+    "``auto``": "auto",
+    "60": 60.0,
+    "15": 15.0,
+    "2000-5000": (2000, 5000),
+    "1048576 (1 MiB)": 1024 * 1024,
+    "262144 (256 KiB)": 256 * 1024,
+    "10, or 1 where the blueprint has a guard": None,
+    "90 % of the hub's limit of file descriptors": None,
+    "none": None,
+}
+
+
+def shown() -> dict[str, str]:
+    """Return the settings of the page with their defaults."""
+    pattern = r"^\.\. confval:: (\w+)\n +:type: .+\n +:default: (.+)$"
+    return dict(re.findall(pattern, PAGE, re.MULTILINE))
+
+
+def settings_of(app: Flask) -> Settings:
+    return Settings.from_mapping(app.config)
+
+
+def test_every_setting_has_its_place() -> None:
+    assert set(shown()) == {*settings_module._BROKER_URL_KEYS, *settings_module._KEYS}
+
+
+def test_every_default_is_the_one_that_holds() -> None:
+    for key, default in shown().items():
+        if key in settings_module._KEYS:
+            field, _ = settings_module._KEYS[key]
+            owner = StreamRules() if field in StreamRules.__slots__ else Settings("memory://")
+            assert getattr(owner, field) == DEFAULTS[default], key
+        else:
+            assert default == "none"
+
+
+def test_all_defaults_in_one_block_are_the_defaults() -> None:
+    app = run("config/every_setting.py")["app"]
+    assert set(settings_module._KEYS) < set(app.config)
+    given = settings_of(app)
+    usual = Settings(given.broker_url)
+    assert [f.name for f in fields(Settings) if getattr(given, f.name) != getattr(usual, f.name)] == []
+
+
+def test_a_url_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://from-environment")
+    assert settings_of(run("config/from_environment.py")["app"]).broker_url == "redis://from-environment"
+    monkeypatch.delenv("REDIS_URL")
+    app = run("config/from_environment.py")["app"]
+    with pytest.raises(KeyError, match="Must set a redis connection URL in app config"):
+        settings_of(app)
+
+
+def test_variables_with_flasks_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    for line in read("config/prefixed.env").splitlines():
+        monkeypatch.setenv(*line.split("=", 1))
+    settings = settings_of(run("config/prefixed.py")["app"])
+    assert settings.broker_url == "redis://localhost"
+    assert settings.rules.heartbeat_seconds == 10
+    assert settings.rules.retry_ms == (1000, 3000)
+
+
+def test_every_sentence_of_the_old_page_has_a_label() -> None:
+    assert re.findall(r"^\.\. _v1-(\d\d):$", PAGE, re.MULTILINE) == [
+        f"{number:02d}" for number in range(1, SENTENCES + 1)
+    ]

@@ -1,0 +1,237 @@
+"""The snippets of the how-to pages do what the pages say."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import shlex
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from flask import Flask
+from tests.docs.snippets import FlaskRun, at_port, lay, post, read, run, shell
+from tests.support.brokers import Broker
+from tests.support.client import StreamClient
+from tests.support.processes import Process, free_port
+from tests.support.tools import require
+from tests.tools import find
+
+from flask_sse import sse
+from flask_sse.brokers.redis import RedisPublisher
+from flask_sse.settings import Settings
+
+NGINX = """
+daemon off;
+{user}
+pid nginx.pid;
+error_log stderr;
+events {{ }}
+http {{
+    access_log off;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    {site}
+}}
+"""
+GUARD = """
+from app import app
+
+app.config["SSE_HUB"] = "thread"
+
+def status(query, user=None):
+    client = app.test_client()
+    if user:
+        with client.session_transaction() as session:
+            session["user"] = user
+    return client.get("/stream" + query).status_code
+
+assert status("") == 403
+for allowed in ("", "?channel=", "?channel=sse", "?channel=user-ann", "?channel=sse&channel=user-ann"):
+    assert status(allowed, "ann") == 200, allowed
+for foreign in ("?channel=user-bob", "?channel=user-ann&channel=user-bob", "?channel=&channel=user-bob"):
+    assert status(foreign, "ann") == 403, foreign
+"""
+
+
+@contextmanager
+def heard(broker: Broker, channel: str) -> Iterator[Callable[[], Any]]:
+    """Listen on the broker itself; yields a function that returns the next message."""
+    with redis.Redis.from_url(broker.url) as client, client.pubsub() as pubsub:
+        pubsub.subscribe(channel)
+        listening = pubsub.listen()
+        next(listening)
+        yield lambda: next(listening)["data"]
+
+
+def with_extension(app: Flask, **config: Any) -> Flask:
+    app.config.update(config)
+    app.register_blueprint(sse, url_prefix="/stream")
+    return app
+
+
+# -- Redis and Valkey ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("redis/plain.py", {"host": "localhost", "port": 6379}),
+        ("redis/password.py", {"host": "localhost", "password": "password"}),
+        ("redis/user.py", {"username": "app", "password": "password"}),
+        ("redis/tls.py", {"host": "redis.example", "ssl_ca_certs": "/etc/ssl/redis-ca.pem"}),
+        ("redis/unix.py", {"path": "/run/redis/redis.sock", "password": "password"}),
+        ("redis/valkey.py", {"host": "localhost", "port": 6379}),
+    ],
+)
+def test_a_url_is_understood(name: str, wanted: dict[str, Any]) -> None:
+    settings = Settings.from_mapping(run(name)["app"].config)
+    pool = RedisPublisher(settings.broker_url)._client.connection_pool
+    assert wanted.items() <= pool.connection_kwargs.items()
+    assert issubclass(pool.connection_class, redis.SSLConnection) == (name == "redis/tls.py")
+
+
+def test_the_commands_of_the_access_rule_are_enough(valkey: Broker, channel: str) -> None:
+    with redis.Redis.from_url(valkey.url) as server:
+        server.execute_command(*shlex.split(read("redis/acl.txt")))
+        url = valkey.url.replace("redis://", "redis://app:password@", 1)
+        app = with_extension(Flask("acl"), REDIS_URL=url, SSE_HUB="thread")
+        with app.app_context():
+            messages = sse.messages(channel)
+            assert sse.publish("allowed", channel=channel) == 1
+            assert next(messages).data == "allowed"
+            assert sse.status()["broker_away"] is False
+        server.execute_command("ACL", "DELUSER", "app")
+
+
+# -- a hub of your own -----------------------------------------------------------------------------------
+
+
+def test_a_hub_of_your_own_serves_an_application_that_reads_the_same_variables(
+    valkey: Broker, channel: str, tmp_path: Path, runtime_directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"{runtime_directory}/sse.sock"
+
+    def here(text: str) -> str:
+        return text.replace("redis://localhost", valkey.url).replace("/run/app/sse.sock", path)
+
+    with shell(here(read("hub/start.sh")), tmp_path, ready="ready at") as hub:
+        for line in here(read("hub/app.env")).splitlines():
+            monkeypatch.setenv(*line.split("=", 1))
+        app = with_extension(run("config/same_names.py")["app"])
+        assert Settings.from_mapping(app.config).hub == f"unix:{path}"
+        with app.app_context():
+            messages = sse.messages(channel)
+            assert sse.status()["pid"] == hub.pid
+            assert sse.publish("by the hub", channel=channel) == 1
+            assert next(messages).data == "by the hub"
+        app.extensions["sse"].link.close()
+        assert oct(Path(path).stat().st_mode)[-3:] == "600"
+        assert hub.terminate() == 0
+
+
+def test_the_unit_is_what_systemd_reads(tmp_path: Path) -> None:
+    text = read("hub/app-sse.service").replace("/srv/app/.venv/bin/python", sys.executable)
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign] # systemd's names have capitals
+    parser.read_string(text)
+    _, _, module, option, path = shlex.split(parser["Service"]["ExecStart"])
+    assert (module, option) == ("flask_sse.hub", "--socket")
+    assert f"SSE_HUB=unix:{path}" in read("hub/app.env").splitlines()
+    if program := find("systemd-analyze"):
+        unit = tmp_path / "app-sse.service"
+        unit.write_text(text)
+        done = subprocess.run([program, "verify", unit], capture_output=True, text=True, check=False)
+        assert unit.name not in done.stderr, done.stderr
+
+
+# -- publish from other programs -------------------------------------------------------------------------
+
+
+def test_a_script_publishes(
+    valkey: Broker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REDIS_URL", valkey.url)
+    with heard(valkey, "office") as hear:
+        run("publish/script.py")
+        assert hear() == b'{"data": {"rows": 1200}, "type": "import-done"}'
+    assert capsys.readouterr().out == "1 receivers\n"
+
+
+def test_a_task_publishes(valkey: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    celery = types.ModuleType("celery")
+    celery.shared_task = lambda function: function  # type: ignore[attr-defined] # all that the snippet asks of it
+    monkeypatch.setitem(sys.modules, "celery", celery)
+    monkeypatch.setenv("REDIS_URL", valkey.url)
+    with heard(valkey, "job-7") as hear:
+        run("publish/tasks.py")["export"]("7", ["a", "b"])
+        assert hear() == b'{"data": {"all": 2, "done": 1}, "type": "progress"}'
+        assert hear() == b'{"data": {"all": 2, "done": 2}, "type": "progress"}'
+
+
+def test_the_crontab_runs_the_script_with_its_variable() -> None:
+    variable, job = read("publish/crontab").splitlines()
+    assert variable.partition("=")[0] in read("publish/script.py")
+    *schedule, program, script = job.split()
+    assert schedule == ["0", "3", "*", "*", "*"]
+    assert Path(program).name == "python"
+    assert Path(script).name == "nightly.py"
+
+
+def test_a_publisher_takes_the_path_of_a_hub() -> None:
+    publisher = run("publish/memory.py")["publisher"]
+    assert publisher._link._finder._settings.hub == "unix:/run/app/sse.sock"
+
+
+# -- streams ---------------------------------------------------------------------------------------------
+
+
+def test_the_guard_looks_at_every_channel(tmp_path: Path) -> None:
+    lay(tmp_path, {"app.py": "guard/app.py"})
+    subprocess.run([sys.executable, "-W", "error", "-c", GUARD], cwd=tmp_path, check=True)
+
+
+def test_the_page_of_two_games_asks_for_channels_that_the_application_uses() -> None:
+    page, app = read("channels/page.html"), read("channels/app.py")
+    assert "/stream?channel=game-7&channel=game-9" in page
+    assert 'channel=f"game-{game}"' in app
+    assert 'addEventListener("goal"' in page
+    assert 'type="goal"' in app
+
+
+def test_a_blueprint_of_ones_own_streams() -> None:
+    app = run("upgrade/custom.py")["app"]
+    app.config["SSE_HUB"] = "thread"
+    response = app.test_client().get("/news")
+    assert response.mimetype == "text/event-stream"
+    assert next(iter(response.response)).startswith(b"retry:")
+    response.close()
+
+
+# -- nginx -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["nginx/site.conf", "nginx/keepalive.conf"])
+def test_nginx_passes_events_on_at_once(name: str, tmp_path: Path, runtime_directory: str) -> None:
+    nginx = require("nginx")
+    lay(tmp_path, {"app.py": "channels/app.py"})
+    with FlaskRun(tmp_path) as server:
+        port = free_port()
+        site = at_port(read(name), server.port).replace("listen 80;", f"listen 127.0.0.1:{port};")
+        user = "" if os.geteuid() else "user root root;"
+        (tmp_path / "nginx.conf").write_text(NGINX.format(user=user, site=site))
+        command = [str(nginx), "-p", str(tmp_path), "-c", "nginx.conf", "-e", "stderr"]
+        subprocess.run([*command, "-t", "-q"], check=True)
+        with Process(command, ready=port), StreamClient(port, "/stream?channel=game-7") as stream:
+            stream.wait_for_bytes(b"retry:")
+            assert post(f"http://127.0.0.1:{port}/goal/7") == 204
+            assert stream.next_event().data == '{"game": "7"}'

@@ -1,0 +1,70 @@
+"""The README's example works as it is pasted."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+from tests.docs.snippets import FlaskRun, post
+from tests.support.client import StreamClient, get
+from tests.support.processes import wait_until
+from tests.tools import ROOT
+
+from flask_sse.hub.link import open_link
+from flask_sse.settings import Settings
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PYTHON, HTML, SHELL = BLOCK.findall((ROOT / "README.md").read_text())
+MAX_LINES_OF_CODE = 15
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    """The two files that the README tells to make."""
+    (tmp_path / "app.py").write_text(PYTHON[1])
+    (tmp_path / "static").mkdir()
+    (tmp_path / "static" / "index.html").write_text(HTML[1])
+    return tmp_path
+
+
+def test_it_has_one_application_one_page_and_one_command_line() -> None:
+    assert [PYTHON[0], HTML[0], SHELL[0]] == ["python", "html", "sh"]
+    assert len(PYTHON[1].splitlines()) < MAX_LINES_OF_CODE
+
+
+def test_what_is_said_reaches_a_stream(example: Path, runtime_directory: str) -> None:
+    with FlaskRun(example) as server, StreamClient(server.port, "/stream") as stream:
+        stream.wait_for_bytes(b"retry:")
+        assert get(server.port, "/index.html").body == HTML[1].encode()
+        assert post(f"{server.url}/say", b"text=hello") == 204
+        event = stream.next_event()
+        assert (event.type, event.data) == ("said", "hello")
+
+
+def test_what_one_window_says_is_seen_in_both(example: Path, runtime_directory: str, chromium: Page) -> None:
+    link = open_link(Settings("memory://"))
+    with FlaskRun(example) as server:
+        other = chromium.context.new_page()
+        for window in (chromium, other):
+            window.goto(f"{server.url}/index.html")
+        wait_until(lambda: link.status()["streams"] == 2, what="both streams")
+        chromium.fill("input", "hello")
+        chromium.click("button")
+        for window in (chromium, other):
+            expect(window.locator("li")).to_have_text("hello")
+    link.close()
+
+
+def test_its_command_lines_are_shell() -> None:
+    subprocess.run(["bash", "-n"], input=SHELL[1], text=True, check=True)
+
+
+def test_every_file_that_it_links_is_there() -> None:
+    for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        text = (ROOT / name).read_text()
+        links = {link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link}
+        links |= set(re.findall(r"`(docs/[\w./-]+\.rst)`", text))
+        assert [link for link in links if not (ROOT / link).exists()] == [], name

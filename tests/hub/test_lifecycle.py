@@ -1,0 +1,244 @@
+"""``SSE_HUB=auto``: one hub starts by itself, is found by all who share it, and ends by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.support import webservers
+from tests.support.client import StreamClient
+from tests.support.hub_client import HubClient, hubs_in, log_of
+from tests.support.processes import running, wait_until
+from tests.tools import ROOT
+
+from flask_sse.hub import lifecycle
+from flask_sse.hub.lifecycle import hub_path
+
+URL = "memory://lifecycle"
+APPS = ROOT / "tests" / "integration" / "apps"
+LINGER_SECONDS = 0.5
+
+pytestmark = pytest.mark.usefixtures("runtime_directory")
+
+
+@pytest.fixture
+def client() -> Iterator[HubClient]:
+    with HubClient(URL) as client:
+        yield client
+
+
+def ended(pid: int) -> None:
+    wait_until(lambda: not running(pid), what="the hub's end")
+
+
+# -- one for all ------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_8_processes_that_need_a_hub_at_the_same_moment_get_one(runtime_directory: str) -> None:
+    context = multiprocessing.get_context("fork")
+    gate, pids = context.Barrier(8), context.SimpleQueue()
+
+    def need() -> None:
+        with HubClient(URL) as client:
+            gate.wait()
+            pids.put(client.pid)
+            gate.wait()
+
+    children = [context.Process(target=need) for _ in range(8)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    found = {pids.get() for _ in children}
+    assert len(found) == 1
+    assert hubs_in(runtime_directory) == list(found)
+    with HubClient(URL) as later:
+        assert later.pid in found, "a later process does not find it"
+
+
+def test_20_threads_that_need_a_hub_at_the_same_moment_get_one(
+    client: HubClient, runtime_directory: str
+) -> None:
+    gate = threading.Barrier(20)
+    with ThreadPoolExecutor(20) as pool:
+        found = set(pool.map(lambda _: (gate.wait(), client.pid)[1], range(20)))
+    assert hubs_in(runtime_directory) == list(found)
+
+
+def test_settings_make_another_hub_for_redis_and_not_for_memory() -> None:
+    redis = "redis://127.0.0.1:1"
+    assert path_of(URL) == path_of(URL, max_event_bytes=1000, max_streams=5)
+    assert path_of(URL) != path_of(f"{URL}-2")
+    assert path_of(redis) == path_of(redis)
+    assert (
+        len({path_of(redis), path_of(redis, max_event_bytes=1000), path_of(f"{redis}/2"), path_of(URL)}) == 4
+    )
+    with HubClient(URL) as one, HubClient(URL, max_event_bytes=1000) as same, HubClient(redis) as other:
+        assert one.pid == same.pid != other.pid
+
+
+def path_of(url: str, **settings: object) -> Path:
+    return hub_path(HubClient(url, **settings).settings)
+
+
+# -- its end ----------------------------------------------------------------------------------------
+
+
+def test_hub_that_nobody_needs_says_goodbye_and_leaves_nothing(runtime_directory: str) -> None:
+    with HubClient(URL, hub_linger_seconds=LINGER_SECONDS) as client, client.stream("all") as stream:
+        pid, path = client.pid, hub_path(client.settings)
+        client.close()
+        closed = time.monotonic()
+        assert stream.wait_closed() == "eof"
+        assert LINGER_SECONDS - 0.05 <= time.monotonic() - closed < LINGER_SECONDS + 1
+        assert stream.raw.count(b"retry:") == 2
+        assert stream.raw.endswith(b"\n\n")
+    ended(pid)
+    assert {file.suffix for file in path.parent.iterdir()} == {".lock", ".log"}
+    assert "ready at" in log_of(path)
+    assert f"stopped: no application for {LINGER_SECONDS:g} s" in log_of(path)
+    with HubClient(URL) as later:
+        assert later.pid != pid
+
+
+def test_hub_stays_for_an_application_that_comes_while_it_lingers() -> None:
+    with HubClient(URL, hub_linger_seconds=LINGER_SECONDS) as first, first.stream("all") as stream:
+        pid = first.pid
+        first.close()
+        with HubClient(URL, hub_linger_seconds=LINGER_SECONDS) as second:
+            assert second.pid == pid
+            with pytest.raises(TimeoutError):
+                stream.wait_closed(timeout=LINGER_SECONDS + 0.3)
+            assert second.publish("still here", channel="all") == 1
+
+
+def test_hub_that_was_killed_is_started_again_by_the_next_request() -> None:
+    env = {"STORY_BROKER_URL": URL}
+    with webservers.start("gunicorn-gevent", "story:app", APPS, env) as server, HubClient(URL) as client:
+        for _ in range(2):
+            with server.stream("/stream?channel=all") as stream:
+                assert stream.status == 200
+                pid = client.pid
+                assert client.publish("to the new one", channel="all") == 1
+                assert stream.next_event().data == "to the new one"
+                os.kill(pid, signal.SIGKILL)
+                assert stream.wait_closed() in {"eof", "reset"}
+            ended(pid)
+        with StreamClient(server.port, "/stream?channel=all") as stream:
+            stream.wait_for_bytes(b"retry:")
+            assert client.pid != pid
+        assert not zombies_of(server.process.pid)
+
+
+def zombies_of(pid: int) -> list[psutil.Process]:
+    family = psutil.Process(pid).children(recursive=True)
+    return [child for child in family if child.status() == psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize("stale", ["socket", "file", "lock", "all of a killed hub"])
+def test_what_a_dead_hub_left_does_not_matter(stale: str, client: HubClient) -> None:
+    path = hub_path(client.settings)
+    if stale == "socket":
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+    elif stale == "file":
+        path.write_text("no socket")
+    elif stale == "lock":
+        path.with_suffix(".lock").write_text("4711")
+    else:
+        pid = client.pid
+        os.kill(pid, signal.SIGKILL)
+        ended(pid)
+        assert path.is_socket()
+    with client.stream("all") as stream:
+        assert client.publish("one", channel="all") == 1
+        assert stream.next_event().data == "one"
+        assert client.pid != os.getpid()
+
+
+# -- its surroundings -------------------------------------------------------------------------------
+
+
+def test_hub_is_nobodys_child_and_has_a_session_of_its_own(client: HubClient) -> None:
+    pid = client.pid
+    wait_until(lambda: psutil.Process(pid).ppid() != os.getpid(), what="another parent")
+    assert not zombies_of(os.getpid())
+    assert os.getsid(pid) == pid
+    assert psutil.Process(pid).cwd() == "/"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system does not show descriptors")
+def test_hub_holds_no_descriptor_of_the_application(client: HubClient, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        # Enough of them to have one at each number that the hub itself uses at its start.
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(30)]
+        file = stack.enter_context((tmp_path / "file").open("w"))
+        numbers = [file.fileno(), *(listener.fileno() for listener in listeners)]
+        for number in numbers:
+            os.set_inheritable(number, True)
+        ours = {Path(f"/proc/self/fd/{number}").readlink() for number in numbers}
+        hubs = {link.readlink() for link in Path(f"/proc/{client.pid}/fd").iterdir()}
+        assert not ours & hubs
+        (log,) = {target for target in hubs if target.suffix == ".log"}
+        assert log == hub_path(client.settings).with_suffix(".log")
+
+
+def test_program_that_started_a_hub_ends_and_its_pipe_too() -> None:
+    code = "from flask_sse import Publisher; print(Publisher('memory://pipe').publish('x'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=10, check=True
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
+    with HubClient("memory://pipe") as client:
+        assert client.status()["apps"] == 1
+
+
+def test_hub_started_from_a_thread_that_blocks_signals_ends_on_sigterm(client: HubClient) -> None:
+    def start() -> int:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        return client.pid
+
+    with ThreadPoolExecutor(1) as pool:
+        pid = pool.submit(start).result()
+    os.kill(pid, signal.SIGTERM)
+    ended(pid)
+    assert "stopped: SIGTERM" in log_of(hub_path(client.settings))
+
+
+def test_secrets_are_neither_on_the_command_line_nor_in_the_log() -> None:
+    with HubClient("redis://user:geheim@127.0.0.1:1/0", hub_linger_seconds=0.1) as client:
+        pid, path = client.pid, hub_path(client.settings)
+        # The log tells of the broker that cannot be reached when a stream was told of it.
+        with client.stream("all") as stream:
+            stream.wait_for_bytes(b":the broker cannot be reached")
+        assert "geheim" not in " ".join(psutil.Process(pid).cmdline())
+    ended(pid)
+    assert "the broker cannot be reached" in log_of(path)
+    assert "geheim" not in log_of(path)
+    assert "geheim" not in str(path)
+
+
+def test_files_of_a_hub_are_for_its_user_only_and_its_log_stays_small(client: HubClient) -> None:
+    path = hub_path(client.settings)
+    log = path.with_suffix(".log")
+    log.write_bytes(bytes(lifecycle._MAX_LOG_BYTES + 1))
+    assert client.pid
+    wait_until(lambda: "ready at" in log_of(path), what="a fresh log")
+    assert log.stat().st_size < 1000
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    for file in (path, path.with_suffix(".lock")):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600

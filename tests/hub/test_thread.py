@@ -1,0 +1,138 @@
+"""A hub in a thread starts when it is used, ends with its link, and fails aloud."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+from tests.support.forks import by_os
+from tests.support.hub_client import HubClient, publish_many, socket_pair
+from tests.support.processes import Process
+from tests.tools import ROOT
+
+from flask_sse.errors import BrokerUnavailableError, HubUnavailableError, InvalidSettingError
+from flask_sse.hub import thread
+from flask_sse.hub.link import open_link
+from flask_sse.settings import Settings
+
+URL = "memory://thread"
+
+
+def hub_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "flask-sse hub"]
+
+
+def test_hub_thread_ends_on_close_and_says_goodbye() -> None:
+    with HubClient(URL, hub="thread") as client:
+        assert not hub_threads(), "a link that nobody used starts nothing"
+        with client.stream("all") as stream:
+            assert client.pid == os.getpid()
+            assert len(hub_threads()) == 1
+            client.close()
+            assert not hub_threads()
+            assert stream.wait_closed() == "eof"
+            assert stream.raw.count(b"retry:") == 2
+    client.close()
+
+
+def test_busy_hub_thread_is_an_error_soon_and_does_nothing_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        HubClient(URL, hub="thread") as client,
+        client.stream("all") as stream,
+        socket_pair() as (ours, hubs),
+    ):
+        free = threading.Event()
+        client.link._call(lambda server: server._loop.call_soon(free.wait))  # type: ignore[attr-defined]
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(thread, "ANSWER_SECONDS", 0.1)
+                with pytest.raises(HubUnavailableError):
+                    client.hand_over(hubs, "all")
+                with pytest.raises(BrokerUnavailableError):
+                    client.publish("too late", channel="all")
+        finally:
+            free.set()
+        assert client.publish("in time", channel="all") == 1
+        assert stream.next_event().data == "in time"
+        hubs.close()
+        assert ours.recv(1) == b"", "a stream was opened that the caller had given up"
+
+
+def test_hub_thread_that_died_is_started_again() -> None:
+    with HubClient(URL, hub="thread") as client, client.stream("all") as stream:
+        (first,) = hub_threads()
+        client.link._call(lambda server: server.stop("for the test"))  # type: ignore[attr-defined]
+        first.join()
+        assert stream.wait_closed() == "eof"
+        publish_many(client, "all", 2)
+        assert hub_threads() != [first]
+
+
+def test_first_calls_of_many_threads_start_one_hub_thread() -> None:
+    with HubClient(URL, hub="thread") as client, ThreadPoolExecutor(10) as pool:
+        gate = threading.Barrier(10)
+        list(pool.map(lambda _: (gate.wait(), client.status()), range(10)))
+        assert len(hub_threads()) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_fork_while_a_hub_thread_starts_does_not_lock_the_child_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    starting, go_on = threading.Event(), threading.Event()
+
+    class SlowThread(thread._HubThread):
+        def __init__(self, *settings: object) -> None:
+            starting.set()
+            assert go_on.wait(10)
+            super().__init__(*settings)  # type: ignore[arg-type]
+
+    with HubClient(URL, hub="thread") as client, ThreadPoolExecutor(1) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr(thread, "_HubThread", SlowThread)
+            status: Future[object] = pool.submit(client.status)
+            assert starting.wait(10)
+            patch.undo()
+
+            def work() -> None:
+                # Python itself would wait for ever, so the kernel ends it.
+                signal.alarm(5)
+                publish_many(client, "child", 1, count=2)
+
+            wait = by_os(work)
+            go_on.set()
+        assert wait() == 0
+        assert status.result()
+
+
+def test_hub_thread_that_cannot_start_is_an_error_and_not_silence() -> None:
+    with pytest.raises(InvalidSettingError, match="one of memory://"):
+        open_link(Settings("no-such-broker://", hub="thread")).status()
+    assert not hub_threads()
+
+
+WITHOUT_DESCRIPTORS = """
+import os, resource, signal
+from tests.support.hub_client import HubClient
+from flask_sse.errors import HubUnavailableError
+
+signal.alarm(10)
+with HubClient("memory://full", hub="thread") as client:
+    used = os.dup(0)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used, used))
+    os.close(used)
+    try:
+        client.status()
+    except HubUnavailableError as error:
+        print("refused:", error)
+"""
+
+
+def test_hub_thread_without_descriptors_is_an_error_and_not_silence() -> None:
+    with Process([sys.executable, "-c", WITHOUT_DESCRIPTORS], cwd=ROOT) as script:
+        assert script.wait(20) == 0, script.output()
+        assert "refused: no hub at a thread: " in script.output()

@@ -1,0 +1,48 @@
+"""The application that every web server serves in the matrix of tests."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from flask import Flask, Response, g, request
+
+from flask_sse import sse
+
+app = Flask(__name__)
+app.config.from_mapping(
+    SSE_BROKER_URL=os.environ["STORY_BROKER_URL"],
+    SSE_TAKEOVER=os.environ.get("STORY_TAKEOVER", "auto"),
+    SSE_MAX_STREAM_SECONDS=os.environ.get("STORY_MAX_STREAM_SECONDS"),
+    SSE_HEARTBEAT_SECONDS=0.4,
+)
+
+
+@app.after_request
+def add_marks(response: Response) -> Response:
+    """Add what an application adds: a header and a cookie that only this visitor may see."""
+    response.headers["X-After"] = "yes"
+    response.set_cookie("who", request.args.get("who", "nobody"))
+    return response
+
+
+@app.teardown_request
+def note_end(_: BaseException | None) -> None:
+    """Show that the request's context ended."""
+    g.pop("anything", None)
+
+
+app.register_blueprint(sse, url_prefix="/stream")
+
+
+@app.get("/ordinary")
+def ordinary() -> str:
+    """Answer at once, or after a while, with what was asked."""
+    time.sleep(float(request.args.get("seconds", "0")))
+    return f"ordinary {request.args.get('who', 'nobody')}"
+
+
+@app.get("/pid")
+def pid() -> str:
+    """Tell which process answers."""
+    return str(os.getpid())

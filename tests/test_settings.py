@@ -1,0 +1,329 @@
+"""Settings: every key, in every form that a configuration or an environment gives it."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import flask
+import pytest
+
+from flask_sse.errors import InvalidSettingError
+from flask_sse.settings import Settings, StreamRules, redis_url
+
+URL = "redis://localhost"
+NO_URL = "Must set a redis connection URL in app config."
+
+
+def read(**config: Any) -> Settings:
+    return Settings.from_mapping({"SSE_REDIS_URL": URL, **config})
+
+
+def value_of(settings: Settings, field: str) -> object:
+    return getattr(settings.rules if hasattr(settings.rules, field) else settings, field)
+
+
+# -- the broker's URL ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "url"),
+    [
+        ({"REDIS_URL": "redis://c"}, "redis://c"),
+        ({"SSE_REDIS_URL": "redis://b"}, "redis://b"),
+        ({"SSE_BROKER_URL": "memory://"}, "memory://"),
+        ({"REDIS_URL": "redis://c", "SSE_REDIS_URL": "redis://b"}, "redis://b"),
+        (
+            {"REDIS_URL": "redis://c", "SSE_REDIS_URL": "redis://b", "SSE_BROKER_URL": "memory://"},
+            "memory://",
+        ),
+        ({"REDIS_URL": "redis://c", "SSE_BROKER_URL": "memory://"}, "memory://"),
+        ({"REDIS_URL": "redis://c", "SSE_REDIS_URL": ""}, "redis://c"),
+        ({"REDIS_URL": "redis://c", "SSE_REDIS_URL": None, "SSE_BROKER_URL": ""}, "redis://c"),
+    ],
+)
+def test_the_url_is_looked_for_in_1_0_s_order_behind_the_broker_s(config: dict[str, Any], url: str) -> None:
+    assert Settings.from_mapping(config).broker_url == url
+
+
+@pytest.mark.parametrize(
+    ("config", "url"),
+    [
+        ({"REDIS_URL": "redis://c"}, "redis://c"),
+        ({"REDIS_URL": "redis://c", "SSE_REDIS_URL": ""}, "redis://c"),
+        ({"REDIS_URL": "redis://c", "SSE_REDIS_URL": "redis://b"}, "redis://b"),
+        ({"REDIS_URL": "redis://c", "SSE_BROKER_URL": "memory://"}, "redis://c"),
+    ],
+)
+def test_the_url_of_redis_is_1_0_s_alone(config: dict[str, Any], url: str) -> None:
+    assert redis_url(config) == url
+
+
+NO_URLS: list[dict[str, Any]] = [
+    {},
+    {"REDIS_URL": ""},
+    {"SSE_REDIS_URL": None, "REDIS_URL": None},
+    {"SSE_HUB": "?"},
+]
+
+
+@pytest.mark.parametrize("config", NO_URLS)
+@pytest.mark.parametrize("reader", [Settings.from_mapping, redis_url])
+def test_without_a_url_it_is_1_0_s_key_error(reader: Any, config: dict[str, Any]) -> None:
+    with pytest.raises(KeyError) as missing:
+        reader(config)
+
+    assert missing.value.args == (NO_URL,)
+
+
+def test_the_broker_s_url_is_no_url_of_redis() -> None:
+    with pytest.raises(KeyError):
+        redis_url({"SSE_BROKER_URL": "redis://a"})
+
+
+@pytest.mark.parametrize("key", ["SSE_BROKER_URL", "SSE_REDIS_URL", "REDIS_URL"])
+def test_a_url_that_is_no_string_is_refused_and_its_password_not_shown(key: str) -> None:
+    with pytest.raises(InvalidSettingError, match=f"{key} = .*bytes.* a URL") as refused:
+        Settings.from_mapping({key: b"redis://:secret@localhost"})
+
+    assert refused.value.key == key
+    assert "secret" not in f"{refused.value!r} {vars(refused.value)}"
+
+
+# -- every key -------------------------------------------------------------------------------------
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    assert read() == Settings(
+        broker_url=URL,
+        hub="auto",
+        takeover="auto",
+        hub_linger_seconds=60,
+        max_event_bytes=256 * 1024,
+        max_streams=None,
+        max_channels_per_stream=None,
+        rules=StreamRules(
+            heartbeat_seconds=15,
+            retry_ms=(2000, 5000),
+            max_backlog_bytes=1024 * 1024,
+            max_stream_seconds=None,
+        ),
+    )
+
+
+# Key, field, what may be set, and what is read.
+GOOD: list[tuple[str, str, object, object]] = [
+    ("SSE_HUB", "hub", "auto", "auto"),
+    ("SSE_HUB", "hub", "thread", "thread"),
+    ("SSE_HUB", "hub", "unix:/run/app/hub.sock", "unix:/run/app/hub.sock"),
+    ("SSE_TAKEOVER", "takeover", "auto", "auto"),
+    ("SSE_TAKEOVER", "takeover", "off", "off"),
+    ("SSE_HUB_LINGER_SECONDS", "hub_linger_seconds", 0, 0),
+    ("SSE_HUB_LINGER_SECONDS", "hub_linger_seconds", 2.5, 2.5),
+    ("SSE_HUB_LINGER_SECONDS", "hub_linger_seconds", "2.5", 2.5),
+    ("SSE_HEARTBEAT_SECONDS", "heartbeat_seconds", 5, 5),
+    ("SSE_HEARTBEAT_SECONDS", "heartbeat_seconds", 0.5, 0.5),
+    ("SSE_HEARTBEAT_SECONDS", "heartbeat_seconds", "20", 20),
+    ("SSE_RETRY_MS", "retry_ms", 3000, (3000, 3000)),
+    ("SSE_RETRY_MS", "retry_ms", 0, (0, 0)),
+    ("SSE_RETRY_MS", "retry_ms", "3000", (3000, 3000)),
+    ("SSE_RETRY_MS", "retry_ms", "1000-2000", (1000, 2000)),
+    ("SSE_RETRY_MS", "retry_ms", "1000 - 2000", (1000, 2000)),
+    ("SSE_RETRY_MS", "retry_ms", (1000, 2000), (1000, 2000)),
+    ("SSE_RETRY_MS", "retry_ms", [1000, 1000], (1000, 1000)),
+    ("SSE_MAX_BACKLOG_BYTES", "max_backlog_bytes", 1, 1),
+    ("SSE_MAX_BACKLOG_BYTES", "max_backlog_bytes", "65536", 65536),
+    ("SSE_MAX_EVENT_BYTES", "max_event_bytes", 1000, 1000),
+    ("SSE_MAX_EVENT_BYTES", "max_event_bytes", "1000", 1000),
+    ("SSE_MAX_STREAM_SECONDS", "max_stream_seconds", 3600, 3600),
+    ("SSE_MAX_STREAM_SECONDS", "max_stream_seconds", "0.5", 0.5),
+    ("SSE_MAX_STREAM_SECONDS", "max_stream_seconds", None, None),
+    ("SSE_MAX_STREAMS", "max_streams", 10_000, 10_000),
+    ("SSE_MAX_STREAMS", "max_streams", "10000", 10_000),
+    ("SSE_MAX_STREAMS", "max_streams", None, None),
+    ("SSE_MAX_CHANNELS_PER_STREAM", "max_channels_per_stream", 1, 1),
+    ("SSE_MAX_CHANNELS_PER_STREAM", "max_channels_per_stream", "3", 3),
+    ("SSE_MAX_CHANNELS_PER_STREAM", "max_channels_per_stream", None, None),
+]
+
+
+@pytest.mark.parametrize(("key", "field", "value", "expected"), GOOD)
+def test_a_key_sets_its_field_and_no_other(key: str, field: str, value: object, expected: object) -> None:
+    settings = read(**{key: value})
+
+    assert value_of(settings, field) == expected
+    others = {name for _, name, _, _ in GOOD} - {field}
+    assert {name: value_of(settings, name) for name in others} == {
+        name: value_of(read(), name) for name in others
+    }
+
+
+@pytest.mark.parametrize("key", ["SSE_MAX_BACKLOG_BYTES", "SSE_MAX_EVENT_BYTES", "SSE_MAX_STREAMS"])
+def test_a_whole_number_stays_one(key: str) -> None:
+    field = key.removeprefix("SSE_").lower()
+
+    assert type(value_of(read(**{key: "7"}), field)) is int
+
+
+NUMBERS = sorted({key for key, _, value, _ in GOOD if isinstance(value, int)})
+NO_NUMBERS: list[object] = ["", "x", "nan", "inf", -1, True, b"5", {}, float("nan"), 10**5000]
+BAD: list[tuple[str, object]] = [
+    *itertools.product(NUMBERS, NO_NUMBERS),
+    ("SSE_HEARTBEAT_SECONDS", 0),
+    ("SSE_HEARTBEAT_SECONDS", [15]),
+    ("SSE_MAX_STREAM_SECONDS", 0),
+    ("SSE_MAX_STREAM_SECONDS", "-0.5"),
+    ("SSE_MAX_BACKLOG_BYTES", 0),
+    ("SSE_MAX_EVENT_BYTES", 0),
+    ("SSE_MAX_EVENT_BYTES", 1.5),
+    ("SSE_MAX_EVENT_BYTES", "1 MiB"),
+    ("SSE_MAX_STREAMS", 0),
+    ("SSE_MAX_STREAMS", "2.5"),
+    ("SSE_MAX_CHANNELS_PER_STREAM", 0),
+    ("SSE_RETRY_MS", "5000-2000"),
+    ("SSE_RETRY_MS", (5000, 2000)),
+    ("SSE_RETRY_MS", "1-2-3"),
+    ("SSE_RETRY_MS", (1, 2, 3)),
+    ("SSE_RETRY_MS", ()),
+    ("SSE_RETRY_MS", "-5"),
+    ("SSE_RETRY_MS", "1000-"),
+    ("SSE_RETRY_MS", 2.5),
+    ("SSE_RETRY_MS", (1000, 2000.5)),
+    ("SSE_RETRY_MS", (1000, None)),
+    ("SSE_HUB", ""),
+    ("SSE_HUB", "Auto"),
+    ("SSE_HUB", "process"),
+    ("SSE_HUB", True),
+    ("SSE_HUB", ["auto"]),
+    ("SSE_HUB", "unix:"),
+    ("SSE_HUB", "unix:hub.sock"),
+    ("SSE_HUB", "/run/app/hub.sock"),
+    ("SSE_TAKEOVER", "on"),
+    ("SSE_TAKEOVER", False),
+    ("SSE_TAKEOVER", "OFF"),
+]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), BAD, ids=lambda value: ascii(value) if value != 10**5000 else "huge"
+)
+def test_a_bad_value_is_refused_by_key_value_and_mend(key: str, value: object) -> None:
+    with pytest.raises(InvalidSettingError) as refused:
+        read(**{key: value})
+
+    assert refused.value.key == key
+    assert refused.value.value is value
+    assert str(refused.value).startswith(f"{key} = ")
+    assert "cannot be used: " in str(refused.value)
+    assert "must" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "mend"),
+    [
+        ("SSE_TAKEOVER", "on", "auto, off"),
+        ("SSE_HUB", "on", "auto, thread"),
+        ("SSE_HUB", "on", "unix:/"),
+        ("SSE_HUB", "unix:hub.sock", "absolute"),
+        ("SSE_HEARTBEAT_SECONDS", 0, "above 0"),
+        ("SSE_HUB_LINGER_SECONDS", -1, "0 or more"),
+        ("SSE_MAX_STREAMS", 0, "whole number of 1 or more"),
+        ("SSE_RETRY_MS", "1-2-3", "2000-5000"),
+        ("SSE_RETRY_MS", "5000-2000", "lower"),
+    ],
+)
+def test_the_mend_says_what_may_stand_there(key: str, value: object, mend: str) -> None:
+    with pytest.raises(InvalidSettingError, match=mend):
+        read(**{key: value})
+
+
+# -- other keys ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [
+        ("SSE_HEARTBEAT", "SSE_HEARTBEAT_SECONDS"),
+        ("SSE_RETRY", "SSE_RETRY_MS"),
+        ("SSE_REDIS_URI", "SSE_REDIS_URL"),
+        ("SSE_MAX_STREAM", "SSE_MAX_STREAMS"),
+        ("SSE_TAKE_OVER", "SSE_TAKEOVER"),
+        ("SSE_hub", "SSE_HUB"),
+        ("SSE_", "SSE_"),
+        ("SSE_QQQQ", "SSE_"),
+    ],
+)
+def test_an_unknown_key_of_ours_warns_with_the_nearest_known_one(key: str, near: str) -> None:
+    with pytest.warns(UserWarning, match=f"{key};.* {near}") as warned:
+        settings = read(**{key: "x"})
+
+    assert len(warned) == 1
+    assert settings == read()
+
+
+@pytest.mark.parametrize("key", ["SECRET_KEY", "SSE", "sse_hub", "MY_SSE_HUB", "REDIS_HOST", "SSEX_HUB"])
+def test_other_keys_are_not_ours(key: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+
+        assert read(**{key: "x"}) == read()
+
+
+def test_no_known_key_warns() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+
+        read(SSE_BROKER_URL="memory://", REDIS_URL=URL, **{key: value for key, _, value, _ in GOOD})
+
+
+# -- from the environment --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "expected"),
+    [
+        ("FLASK_SSE_RETRY_MS", "2000-5000", "retry_ms", (2000, 5000)),
+        ("FLASK_SSE_RETRY_MS", "[100, 200]", "retry_ms", (100, 200)),
+        ("FLASK_SSE_RETRY_MS", "1000", "retry_ms", (1000, 1000)),
+        ("FLASK_SSE_HEARTBEAT_SECONDS", "2.5", "heartbeat_seconds", 2.5),
+        ("FLASK_SSE_MAX_STREAMS", "null", "max_streams", None),
+        ("FLASK_SSE_HUB", "thread", "hub", "thread"),
+        ("FLASK_SSE_HUB", '"thread"', "hub", "thread"),
+        ("FLASK_SSE_TAKEOVER", "off", "takeover", "off"),
+    ],
+)
+def test_flask_s_own_reading_of_the_environment_will_do(
+    variable: str, text: str, field: str, expected: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLASK_SSE_REDIS_URL", URL)
+    monkeypatch.setenv(variable, text)
+    config = flask.Config(".")
+    config.from_prefixed_env()
+
+    settings = Settings.from_mapping(config)
+
+    assert settings.broker_url == URL
+    assert value_of(settings, field) == expected
+
+
+def test_the_environment_itself_will_do() -> None:
+    environment: Mapping[str, str] = {
+        "PATH": "/bin",
+        "SSE_REDIS_URL": URL,
+        "SSE_HUB": "unix:/run/hub.sock",
+        "SSE_HUB_LINGER_SECONDS": "5",
+        "SSE_HEARTBEAT_SECONDS": "7.5",
+        "SSE_RETRY_MS": "1-2",
+        "SSE_MAX_BACKLOG_BYTES": "3",
+        "SSE_MAX_EVENT_BYTES": "4",
+        "SSE_MAX_STREAM_SECONDS": "5",
+        "SSE_MAX_STREAMS": "6",
+        "SSE_MAX_CHANNELS_PER_STREAM": "7",
+        "SSE_TAKEOVER": "off",
+    }
+
+    assert Settings.from_mapping(environment) == Settings(
+        URL, "unix:/run/hub.sock", "off", 5, 4, 6, 7, StreamRules(7.5, (1, 2), 3, 5)
+    )
