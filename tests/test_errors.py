@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 
 import pytest
@@ -125,3 +126,19 @@ def test_a_foreign_value_is_shown_in_one_short_printable_line(value: object) -> 
     assert text.isprintable()
     assert text.startswith("KEY = ")
     assert text.endswith(" cannot be used: mend")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MessageTooLargeError(300, 200),
+        InvalidSettingError("SSE_HUB", "on", "it must be auto"),
+        BrokerUnavailableError("localhost:6379", "refused"),
+        HubUnavailableError("its socket", "gone"),
+    ],
+)
+def test_an_error_crosses_to_another_process_as_task_queues_need_it(error: SSEError) -> None:
+    other = pickle.loads(pickle.dumps(error))
+    assert type(other) is type(error)
+    assert str(other) == str(error)
+    assert vars(other) == vars(error)

@@ -92,6 +92,13 @@ def test_a_url_that_is_no_string_is_refused_and_its_password_not_shown(key: str)
     assert "secret" not in f"{refused.value!r} {vars(refused.value)}"
 
 
+def test_the_password_of_a_broker_is_not_shown() -> None:
+    settings = Settings.from_mapping({"SSE_BROKER_URL": "redis://:secret@localhost"})
+
+    assert settings.broker_url == "redis://:secret@localhost"
+    assert "secret" not in repr(settings)
+
+
 # -- every key -------------------------------------------------------------------------------------
 
 
@@ -172,6 +179,9 @@ NO_NUMBERS: list[object] = ["", "x", "nan", "inf", -1, True, b"5", {}, float("na
 BAD: list[tuple[str, object]] = [
     *itertools.product(NUMBERS, NO_NUMBERS),
     ("SSE_HEARTBEAT_SECONDS", 0),
+    ("SSE_HEARTBEAT_SECONDS", 1e300),
+    ("SSE_HUB_LINGER_SECONDS", "1e300"),
+    ("SSE_MAX_STREAM_SECONDS", 10**300),
     ("SSE_HEARTBEAT_SECONDS", [15]),
     ("SSE_MAX_STREAM_SECONDS", 0),
     ("SSE_MAX_STREAM_SECONDS", "-0.5"),

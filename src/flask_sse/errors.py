@@ -16,11 +16,17 @@ SSEError
 
 from __future__ import annotations
 
+from typing import Any
+
 _SHOWN = 80
 
 
 class SSEError(Exception):
     """Base of every error that this package raises."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let the error cross to another process, as task queues need it."""
+        return _restore, (type(self), self.args, self.__dict__)
 
 
 class UsageError(SSEError, ValueError):
@@ -95,6 +101,13 @@ class HubStartError(HubUnavailableError):
 
 class ProtocolError(HubError):
     """The other end of a control connection sent what no peer of ours sends."""
+
+
+def _restore(kind: type[SSEError], args: tuple[Any, ...], attributes: dict[str, Any]) -> SSEError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 def _shown(value: object) -> str:

@@ -434,3 +434,9 @@ def test_the_envelope_of_the_largest_event_fits(max_event_bytes: int) -> None:
 
 def test_a_response_head_fits_however_small_events_are() -> None:
     assert max_body_bytes(1) >= 256 * 1024
+
+
+def test_fields_that_no_hub_reads_are_refused_before_they_are_sent() -> None:
+    channels = tuple(f"{number:04d}{'ä' * 90}" for number in range(200))
+    with pytest.raises(ProtocolError, match="the most is 65535"):
+        replace(ATTACH, channels=channels).packet().encode()

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from flask_sse.errors import InvalidMessageError
+from flask_sse.hub.agenda import TICK_SECONDS
 from flask_sse.hub.control import ENVELOPES, FRAMES, BlockDecoder, max_body_bytes
 from flask_sse.hub.core import (
     BROKER_AWAY,
     CHANNEL_LINGER_SECONDS,
     MAX_WAIT_SECONDS,
     REFUSED_RETRY_MS,
-    TICK_SECONDS,
     Core,
     Member,
     goodbye,

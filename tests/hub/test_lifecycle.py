@@ -26,6 +26,7 @@ from tests.tools import ROOT
 
 from flask_sse.hub import lifecycle
 from flask_sse.hub.lifecycle import hub_path
+from flask_sse.settings import Settings
 
 URL = "memory://lifecycle"
 APPS = ROOT / "tests" / "integration" / "apps"
@@ -50,7 +51,7 @@ def ended(pid: int) -> None:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_8_processes_that_need_a_hub_at_the_same_moment_get_one(runtime_directory: str) -> None:
     context = multiprocessing.get_context("fork")
-    gate, pids = context.Barrier(8), context.SimpleQueue()
+    gate, pids = context.Barrier(8, timeout=20), context.SimpleQueue()
 
     def need() -> None:
         with HubClient(URL) as client:
@@ -63,6 +64,7 @@ def test_8_processes_that_need_a_hub_at_the_same_moment_get_one(runtime_director
         child.start()
     for child in children:
         child.join()
+    assert [child.exitcode for child in children] == [0] * 8
     found = {pids.get() for _ in children}
     assert len(found) == 1
     assert hubs_in(runtime_directory) == list(found)
@@ -171,6 +173,33 @@ def test_what_a_dead_hub_left_does_not_matter(stale: str, client: HubClient) -> 
 
 
 # -- its surroundings -------------------------------------------------------------------------------
+
+
+def test_hub_whose_socket_is_removed_gives_way_to_another(client: HubClient) -> None:
+    with client.stream("all") as stream:
+        old = client.pid
+        hub_path(Settings(URL)).unlink()
+        assert stream.wait_closed() == "eof"
+        assert stream.reading.decoder.retry_ms is not None
+        ended(old)
+    with client.stream("all") as stream:
+        assert client.pid != old
+        assert client.publish("by the new one", channel="all") == 1
+        assert stream.next_event().data == "by the new one"
+
+
+def test_hub_that_ends_leaves_the_socket_of_its_successor_alone(client: HubClient) -> None:
+    old, path = client.pid, hub_path(Settings(URL))
+    os.kill(old, signal.SIGSTOP)
+    for left in path.parent.iterdir():
+        left.unlink()
+    with HubClient(URL) as later:
+        new = later.pid
+        assert new != old
+        os.kill(old, signal.SIGCONT)
+        ended(old)
+        assert path.is_socket()
+        assert later.pid == new
 
 
 def test_hub_is_nobodys_child_and_has_a_session_of_its_own(client: HubClient) -> None:

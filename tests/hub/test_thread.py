@@ -22,8 +22,19 @@ from flask_sse.settings import Settings
 URL = "memory://thread"
 
 
+_of_others: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def without_the_threads_of_others() -> None:
+    """Leave out hubs of applications that other tests of this process made and left."""
+    _of_others.clear()
+    _of_others.update(threading.enumerate())
+
+
 def hub_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "flask-sse hub"]
+    threads = set(threading.enumerate()) - _of_others
+    return [thread for thread in threads if thread.name == "flask-sse hub"]
 
 
 def test_hub_thread_ends_on_close_and_says_goodbye() -> None:

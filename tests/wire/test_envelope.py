@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.wire.vectors import texts
 
 from flask_sse.errors import InvalidMessageError
-from flask_sse.wire.envelope import pack, unpack
+from flask_sse.wire.envelope import checked_json, pack, unpack
 from flask_sse.wire.message import Message
 
 quick = settings(deadline=None, max_examples=200)
@@ -185,6 +185,34 @@ def test_an_envelope_in_any_layout_is_understood(
     assert read == message
     payload = read.payload()
     assert message.data == (payload if isinstance(message.data, str) else json.loads(payload))
+
+
+@pytest.mark.parametrize("space", ["", " ", "\n\t\r "])
+@pytest.mark.parametrize("text", TEXTS)
+def test_one_json_value_is_checked_and_kept_without_the_space_around_it(text: str, space: str) -> None:
+    assert checked_json(f"{space}{text}{space}") == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "x",
+        "NaN",
+        "[-Infinity]",
+        "1 2",
+        "1,",
+        '1, "type": "forged"',
+        '{"a": 1}}',
+        "\xa01",
+        "'a'",
+        "[1",
+    ],
+)
+def test_what_is_not_one_json_value_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        checked_json(text)
 
 
 @pytest.mark.parametrize("name", ["type", "id", "retry"])

@@ -88,11 +88,13 @@ class RedisFeed:
             retry=_never(redis.asyncio.retry.Retry),
         )
         self._wanted: set[str] = set()
+        self._asked: set[str] = set()
         self._changed = asyncio.Event()
 
     def subscribe(self, channel: str) -> None:
         """See ``BrokerFeed.subscribe``."""
         self._wanted.add(channel)
+        self._asked.add(channel)
         self._changed.set()
 
     def unsubscribe(self, channel: str) -> None:
@@ -106,7 +108,7 @@ class RedisFeed:
         while True:
             session = _Session(self._pool.make_connection(), self._sink)
             try:
-                await session.run(self._wanted, self._changed)
+                await session.run(self._wanted, self._asked, self._changed)
             except (RedisError, OSError, TimeoutError) as error:
                 self._sink.broker_lost(f"{type(error).__name__}: {error}")
             failures = 1 if session.was_healthy else failures + 1
@@ -128,13 +130,13 @@ class _Session:
         self._unanswered: deque[str | None] = deque()
         self.was_healthy = False
 
-    async def run(self, wanted: set[str], changed: asyncio.Event) -> None:
+    async def run(self, wanted: set[str], asked: set[str], changed: asyncio.Event) -> None:
         try:
             async with asyncio.timeout(FEED_CONNECT_SECONDS):
                 await self._connection.connect()
             self.was_healthy = True
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._write(wanted, changed))
+                tasks.create_task(self._write(wanted, asked, changed))
                 tasks.create_task(self._read())
         except* (RedisError, OSError, TimeoutError) as errors:
             raise errors.exceptions[0] from None
@@ -142,13 +144,19 @@ class _Session:
             with contextlib.suppress(RedisError, OSError, TimeoutError):
                 await self._connection.disconnect()
 
-    async def _write(self, wanted: set[str], changed: asyncio.Event) -> None:
-        """Keep the server's subscriptions equal to ``wanted`` and ask for a sign of life."""
+    async def _write(self, wanted: set[str], asked: set[str], changed: asyncio.Event) -> None:
+        """Keep the server's subscriptions equal to ``wanted`` and ask for a sign of life.
+
+        A channel that was given up and ``asked`` for again in between is subscribed again, because
+        somebody waits for the server to confirm it.
+        """
         current: set[str] = set()
         self._heard = True
         while True:
             changed.clear()
-            commands = [("SUBSCRIBE", channel) for channel in sorted(wanted - current)]
+            new = (wanted - current) | (wanted & asked)
+            asked.clear()
+            commands = [("SUBSCRIBE", channel) for channel in sorted(new)]
             commands += [("UNSUBSCRIBE", channel) for channel in sorted(current - wanted)]
             current = set(wanted)
             self._unanswered.extend(channel for _, channel in commands)

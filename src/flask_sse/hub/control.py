@@ -36,6 +36,7 @@ ENVELOPES = "envelopes"
 ENVELOPE_GROWTH = 6
 ENVELOPE_OVERHEAD_BYTES = 4096
 MAX_HEAD_BYTES = 256 * 1024
+MAX_FIELDS_BYTES = 0xFFFF
 
 _LENGTHS = struct.Struct("!HI")
 _BLOCK_LENGTH = struct.Struct("!I")
@@ -50,8 +51,14 @@ class Packet:
     body: bytes = b""
 
     def encode(self) -> bytes:
-        """Return the bytes to send."""
+        """Return the bytes to send.
+
+        Raises:
+            ProtocolError: If the fields are too long, as those of hundreds of channels are.
+        """
         fields = json.dumps({"op": self.op, **self.fields}, separators=(",", ":")).encode()
+        if len(fields) > MAX_FIELDS_BYTES:
+            raise ProtocolError(f"fields of {len(fields)} bytes, the most is {MAX_FIELDS_BYTES}")
         return _LENGTHS.pack(len(fields), len(self.body)) + fields + self.body
 
 

@@ -24,22 +24,21 @@ from ..errors import InvalidMessageError
 from ..settings import StreamRules
 from ..wire.encode import HEARTBEAT, encode_comment, encode_event
 from ..wire.envelope import unpack
+from .agenda import TICK_SECONDS, Agenda, Item
 from .control import ENVELOPES, encode_block, max_body_bytes
 
 MAX_WAIT_SECONDS = 1.0
 CHANNEL_LINGER_SECONDS = 60.0
 REFUSED_RETRY_MS = (30_000, 90_000)
-TICK_SECONDS = 0.25
 
 BROKER_AWAY = encode_comment("the broker cannot be reached; events come as soon as it is back")
 
 
-class Member:
+class Member(Item):
     """One open stream as the core knows it; the hub's ``Stream`` adds the socket."""
 
     __slots__ = (
         "channels",
-        "due",
         "ends_at",
         "form",
         "group",
@@ -50,6 +49,7 @@ class Member:
     )
 
     def __init__(self, channels: tuple[str, ...], form: str, rules: StreamRules) -> None:
+        super().__init__()
         self.channels = channels
         self.form = form
         self.rules = rules
@@ -57,7 +57,6 @@ class Member:
         self.waits_for: set[str] | None = None
         self.quiet_since = 0.0
         self.pace = 0.0
-        self.due: int | None = None
         self.ends_at: float | None = None
 
 
@@ -113,7 +112,7 @@ class Core(Generic[M]):
         self._dirty: list[Group[M]] = []
         self._ready: list[tuple[bytes, set[M]]] = []
         self._members: set[M] = set()
-        self._due: dict[int, set[M]] = {}
+        self._agenda: Agenda[M] = Agenda()
 
     def __len__(self) -> int:
         return len(self._members)
@@ -152,7 +151,7 @@ class Core(Generic[M]):
         member.quiet_since = now
         if not member.waits_for or self.broker_away:
             return self._open(member, now)
-        self._schedule(member, now + MAX_WAIT_SECONDS)
+        self._agenda.put(member, now + MAX_WAIT_SECONDS)
         return None
 
     def remove(self, member: M, now: float) -> None:
@@ -160,7 +159,7 @@ class Core(Generic[M]):
         if member not in self._members:
             return
         self._members.discard(member)
-        self._unschedule(member)
+        self._agenda.drop(member)
         group = member.group
         if group is not None:
             group.members.discard(member)
@@ -210,7 +209,7 @@ class Core(Generic[M]):
         if rules.max_stream_seconds is not None:
             member.ends_at = now + rules.max_stream_seconds * random.uniform(0.8, 1.0)  # noqa: S311 - spreads load
         self._join_group(member)
-        self._schedule(member, self._next_look(member))
+        self._agenda.put(member, self._next_look(member))
         self.counters.opened += 1
         if member.form == ENVELOPES:
             return encode_block(b"")
@@ -288,19 +287,15 @@ class Core(Generic[M]):
 
         Call it every ``TICK_SECONDS``. Channels that stay without streams are given up here, too.
         """
-        this = int(now / TICK_SECONDS)
-        for tick in sorted(tick for tick in self._due if tick <= this):
-            for member in self._due.pop(tick, ()):
-                member.due = None
-                yield from self._look(member, now)
+        for member in self._agenda.take(now):
+            yield from self._look(member, now)
         for name in list(takewhile(lambda n: self._is_over(n, now), self._idle_since)):
             del self._idle_since[name]
             del self._channels[name]
             self._unsubscribe(name)
 
     def _look(self, member: M, now: float) -> Iterator[tuple[M, bytes, bool]]:
-        # What is due before the tick after the next is done now, so that nothing is ever late.
-        soon = now + 2 * TICK_SECONDS
+        soon = now + TICK_SECONDS
         if member.waits_for is not None:
             yield member, self._open(member, now), False
             return
@@ -310,7 +305,7 @@ class Core(Generic[M]):
         if self._heartbeat_at(member) <= soon:
             member.quiet_since = now
             yield member, encode_block(b"") if member.form == ENVELOPES else HEARTBEAT, False
-        self._schedule(member, self._next_look(member))
+        self._agenda.put(member, self._next_look(member))
 
     def _heartbeat_at(self, member: M) -> float:
         written_at = member.group.written_at if member.group is not None else 0.0
@@ -319,17 +314,6 @@ class Core(Generic[M]):
     def _next_look(self, member: M) -> float:
         due = self._heartbeat_at(member)
         return due if member.ends_at is None else min(due, member.ends_at)
-
-    def _schedule(self, member: M, due: float) -> None:
-        """Look at a member when it is due, and not at the time that was set before."""
-        self._unschedule(member)
-        member.due = int(due / TICK_SECONDS) - 1
-        self._due.setdefault(member.due, set()).add(member)
-
-    def _unschedule(self, member: M) -> None:
-        if member.due is not None and member.due in self._due:
-            self._due[member.due].discard(member)
-        member.due = None
 
     def _is_over(self, name: str, now: float) -> bool:
         return now - self._idle_since[name] >= CHANNEL_LINGER_SECONDS

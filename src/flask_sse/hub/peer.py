@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 
-_LINUX_CREDENTIALS = struct.Struct("3i")
+_LINUX_CREDENTIALS = struct.Struct("iII")
 # <sys/ucred.h>: struct xucred begins with the version and the user id; LOCAL_PEERCRED is option 1
 # of level 0.
 _MACOS_CREDENTIALS = struct.Struct("II")

@@ -19,6 +19,7 @@ from ..brokers.memory import MemoryFeed
 from ..brokers.registry import open_feed
 from ..errors import InvalidMessageError
 from . import core as hub_core
+from .agenda import TICK_SECONDS
 from .connection import AppConnection
 from .control import Attach, Publish
 from .limits import default_stream_limit
@@ -58,6 +59,7 @@ class HubServer:
         self._linger: asyncio.TimerHandle | None = None
         self._listener: socket.socket | None = None
         self._path = Path()
+        self._socket_id: tuple[int, int] | None = None
 
     async def run(self) -> str:
         """Serve until ``stop``; return the reason."""
@@ -106,6 +108,7 @@ class HubServer:
         """
         self._listener = _listen_privately(path)
         self._path = path
+        self._socket_id = _identity(path)
         self._loop.add_reader(self._listener, self._accept, self._listener)
         if linger:
             self._linger_seconds = 0.0
@@ -115,7 +118,8 @@ class HubServer:
         if self._listener is not None:
             self._loop.remove_reader(self._listener)
             # Unlinked first: whoever comes now starts another hub and does not meet this one's end.
-            self._path.unlink(missing_ok=True)
+            if _identity(self._path) == self._socket_id:
+                self._path.unlink(missing_ok=True)
             self._listener.close()
             self._listener = None
 
@@ -271,7 +275,10 @@ class HubServer:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(hub_core.TICK_SECONDS)
+            await asyncio.sleep(TICK_SECONDS)
+            if self._linger_seconds is not None and _identity(self._path) != self._socket_id:
+                # Nobody finds this hub any more, and its lock keeps others from starting one.
+                self.stop("its socket was removed")
             for stream, data, is_last in list(self._core.tick(self._loop.time())):
                 self._open(stream, data)
                 if is_last:
@@ -283,6 +290,15 @@ class HubServer:
         if now - self._logged_at.get(topic, -LOG_EVERY_SECONDS) >= LOG_EVERY_SECONDS:
             self._logged_at[topic] = now
             logger.warning(text, *details)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one at the same path; ``None`` if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _listen_privately(path: Path) -> socket.socket:

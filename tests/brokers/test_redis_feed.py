@@ -1,0 +1,90 @@
+"""What the feed of Redis promises beside what every broker does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import redis
+from tests.support.brokers import Broker
+
+from flask_sse.brokers.redis import RedisFeed
+
+SECONDS = 10
+
+
+class Listener:
+    """A sink that remembers, and wakes whoever waits for something."""
+
+    def __init__(self) -> None:
+        self.delivered: list[tuple[str, bytes]] = []
+        self.confirmed: list[str] = []
+        self.refusals: list[str] = []
+        self._changed = asyncio.Event()
+
+    def deliver(self, channel: str, envelope: bytes) -> int:
+        self.delivered.append((channel, envelope))
+        self._changed.set()
+        return 1
+
+    def subscribed(self, channel: str) -> None:
+        self.confirmed.append(channel)
+        self._changed.set()
+
+    def refused(self, channel: str, reason: str) -> None:
+        self.refusals.append(channel)
+        self._changed.set()
+
+    def broker_lost(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(SECONDS):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+async def listening(broker_url: str, story: Callable[[RedisFeed, Listener], Awaitable[None]]) -> None:
+    listener = Listener()
+    feed = RedisFeed(broker_url, listener)
+    running = asyncio.create_task(feed.run())
+    try:
+        await story(feed, listener)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def test_a_channel_given_up_and_asked_for_at_once_is_confirmed_again(valkey: Broker, channel: str) -> None:
+    async def story(feed: RedisFeed, listener: Listener) -> None:
+        feed.subscribe(channel)
+        await listener.until(lambda: listener.confirmed == [channel])
+        feed.unsubscribe(channel)
+        feed.subscribe(channel)
+        await listener.until(lambda: listener.confirmed == [channel, channel])
+        redis.Redis.from_url(valkey.url).publish(channel, "still heard")
+        await listener.until(lambda: listener.delivered == [(channel, b"still heard")])
+
+    asyncio.run(listening(valkey.url, story))
+
+
+def test_a_channel_that_the_server_forbids_takes_no_other_with_it(valkey: Broker, channel: str) -> None:
+    admin: Any = redis.Redis.from_url(valkey.url)
+    admin.execute_command(
+        "ACL", "SETUSER", "narrow", "on", ">narrow", "resetchannels", f"&{channel}*", "+@all"
+    )
+
+    async def story(feed: RedisFeed, listener: Listener) -> None:
+        for name in (f"{channel}-1", "forbidden", f"{channel}-2"):
+            feed.subscribe(name)
+        await listener.until(lambda: len(listener.confirmed) == 2 and bool(listener.refusals))
+        assert listener.refusals == ["forbidden"]
+        admin.publish(f"{channel}-2", "heard")
+        await listener.until(lambda: listener.delivered == [(f"{channel}-2", b"heard")])
+
+    try:
+        asyncio.run(listening(valkey.url.replace("://", "://narrow:narrow@"), story))
+    finally:
+        admin.execute_command("ACL", "DELUSER", "narrow")

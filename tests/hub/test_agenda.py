@@ -1,0 +1,67 @@
+"""The agenda: nothing late, nothing twice, nothing that was dropped."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_sse.hub.agenda import TICK_SECONDS, Agenda, Item
+
+times = st.floats(0, 100)
+
+
+def ticks(agenda: Agenda[Item], start: float, end: float) -> dict[Item, float]:
+    """Let time pass; return when each item came."""
+    came: dict[Item, float] = {}
+    now = start
+    while now <= end:
+        for item in agenda.take(now):
+            assert item not in came
+            came[item] = now
+        now += TICK_SECONDS
+    return came
+
+
+@given(st.lists(times, max_size=30), st.floats(0, TICK_SECONDS))
+def test_each_item_comes_once_a_little_early_and_never_late(due: list[float], phase: float) -> None:
+    agenda: Agenda[Item] = Agenda()
+    items = {Item(): seconds for seconds in due}
+    for item, seconds in items.items():
+        agenda.put(item, seconds)
+    came = ticks(agenda, phase, 101)
+    assert came.keys() == items.keys()
+    for item, seconds in items.items():
+        first = max(seconds, phase)
+        assert first - 3 * TICK_SECONDS <= came[item] <= first
+
+
+@given(times, times)
+def test_only_the_last_time_counts(before: float, after: float) -> None:
+    agenda: Agenda[Item] = Agenda()
+    item = Item()
+    agenda.put(item, before)
+    agenda.put(item, after)
+    came = ticks(agenda, 0, 101)
+    assert max(after, 0) - 3 * TICK_SECONDS <= came[item] <= after
+
+
+@given(times)
+def test_what_was_dropped_does_not_come_and_is_not_kept(due: float) -> None:
+    agenda: Agenda[Item] = Agenda()
+    item = Item()
+    agenda.drop(item)
+    agenda.put(item, due)
+    agenda.drop(item)
+    agenda.drop(item)
+    assert ticks(agenda, 0, 101) == {}
+    assert not any(agenda._items.values())
+
+
+def test_an_item_may_be_put_again_when_it_came() -> None:
+    agenda: Agenda[Item] = Agenda()
+    item = Item()
+    agenda.put(item, 1)
+    for each in agenda.take(1):
+        agenda.put(each, 1)
+    assert list(agenda.take(1)) == [item]
+    assert list(agenda.take(1)) == []
