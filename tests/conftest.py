@@ -6,10 +6,15 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, Page
 from tests.support.brokers import Broker, start_redis, start_valkey
 from tests.support.browser import start_chromium
 from tests.support.hubs import separate_hubs
+
+# How fast examples are made says something of the machine and nothing of us.
+settings.register_profile("here", settings.default, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("here")
 
 # Applications that web servers of the tests import; they ask for the settings that these pass on.
 collect_ignore_glob = ["*/apps/*"]

@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import stat
+import sys
 from collections import deque
 from typing import Protocol
 
@@ -33,7 +34,10 @@ logger = logging.getLogger(__name__)
 
 _RECEIVE_BYTES = 256 * 1024
 _MAX_DESCRIPTORS = 64
-_ANCILLARY_BYTES = socket.CMSG_SPACE(_MAX_DESCRIPTORS * array.array("i").itemsize)
+# Windows has neither this function nor control connections.
+_ANCILLARY_BYTES = (
+    socket.CMSG_SPACE(_MAX_DESCRIPTORS * array.array("i").itemsize) if sys.platform != "win32" else 0
+)
 
 
 class Hub(Protocol):

@@ -149,6 +149,18 @@ def overlooks_leaving(start_response: Callable[..., Any]) -> bool:
     return getattr(start_response, "__module__", "") == "hypercorn.app_wrappers"
 
 
+def end_request(start_response: Callable[..., Any]) -> None:
+    """Tell the server, once ``start_response`` was called, that nothing is left to do for its client."""
+    server: Any = getattr(start_response, "__self__", None)
+    if hasattr(server, "force_close"):
+        # gunicorn would run a request that the client sent behind this one, for nobody.
+        server.force_close()
+    request: Any = getattr(server, "req", None)
+    if hasattr(request, "sent_headers"):
+        # cheroot writes its head after it closed the body, and complains when nobody takes it.
+        request.sent_headers = request.close_connection = True
+
+
 def joins_the_body(start_response: Callable[..., Any]) -> bool:
     """Tell whether the server waits for the end of a response before it sends anything: Tornado."""
     return getattr(start_response, "__module__", "") == "tornado.wsgi"

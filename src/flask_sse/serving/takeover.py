@@ -19,7 +19,7 @@ from typing import Any
 from werkzeug.http import http_date
 
 from ..hub.limits import duplicate
-from .servers import ClientSocket
+from .servers import ClientSocket, end_request
 
 _NOT_IN_HEAD = {"connection", "content-length", "keep-alive", "transfer-encoding"}
 _DRAIN_BYTES = 64 * 1024
@@ -59,8 +59,7 @@ def take_over(
     finally:
         servers.close()
     start_response(status, [*headers, ("Connection", "close")] if client.close_header else headers)
-    # gunicorn would otherwise run a request that the client sent behind this one, for nobody.
-    getattr(getattr(start_response, "__self__", None), "force_close", lambda: None)()
+    end_request(start_response)
     return DeadBody(ours, client.body)
 
 
