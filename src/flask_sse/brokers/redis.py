@@ -36,6 +36,8 @@ BACKOFF_FIRST_SECONDS = 0.5
 BACKOFF_FACTOR = 1.5
 BACKOFF_MAX_SECONDS = 10.0
 
+_dice = random.Random()  # noqa: S311 - spreads load
+
 _ALIASES = {"valkey": "redis", "valkeys": "rediss"}
 
 
@@ -113,7 +115,7 @@ class RedisFeed:
                 self._sink.broker_lost(f"{type(error).__name__}: {error}")
             failures = 1 if session.was_healthy else failures + 1
             pause = BACKOFF_FIRST_SECONDS * BACKOFF_FACTOR ** min(failures - 1, 20)
-            await asyncio.sleep(min(BACKOFF_MAX_SECONDS, pause) * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load
+            await asyncio.sleep(min(BACKOFF_MAX_SECONDS, pause) * _dice.uniform(0.5, 1.5))
 
 
 class _Session:

@@ -31,6 +31,9 @@ MAX_WAIT_SECONDS = 1.0
 CHANNEL_LINGER_SECONDS = 60.0
 REFUSED_RETRY_MS = (30_000, 90_000)
 
+# Of its own: where the hub is a thread, an application that seeds Python's would make all streams alike.
+_dice = random.Random()  # noqa: S311 - spreads load
+
 BROKER_AWAY = encode_comment("the broker cannot be reached; events come as soon as it is back")
 
 
@@ -204,10 +207,10 @@ class Core(Generic[M]):
         rules = member.rules
         # Below 1, so that a stream is never silent for longer than the setting says, and spread, so
         # that the heartbeats of many streams do not fall together.
-        member.pace = rules.heartbeat_seconds * random.uniform(0.8, 1.0)  # noqa: S311 - spreads load
+        member.pace = rules.heartbeat_seconds * _dice.uniform(0.8, 1.0)
         member.quiet_since = now
         if rules.max_stream_seconds is not None:
-            member.ends_at = now + rules.max_stream_seconds * random.uniform(0.8, 1.0)  # noqa: S311 - spreads load
+            member.ends_at = now + rules.max_stream_seconds * _dice.uniform(0.8, 1.0)
         self._join_group(member)
         self._agenda.put(member, self._next_look(member))
         self.counters.opened += 1
@@ -335,4 +338,4 @@ def refused(form: str, reason: str) -> bytes:
 
 
 def _retry(range_ms: tuple[int, int]) -> bytes:
-    return encode_event(retry_ms=random.randint(*range_ms))  # noqa: S311 - spreads load
+    return encode_event(retry_ms=_dice.randint(*range_ms))

@@ -224,7 +224,8 @@ def _start(settings: Settings, path: Path, lock: int) -> None:
     """Start the hub process, which keeps ``lock`` and listens on ``path`` when it is ready."""
     reader, writer = os.pipe()
     with os.fdopen(reader), os.fdopen(writer, "w") as stream:
-        json.dump({"socket": str(path), **hub_config(settings)}, stream)
+        # A line, for the end of the file may not come: a fork of another thread copies the pipe.
+        stream.write(json.dumps({"socket": str(path), **hub_config(settings)}) + "\n")
         stream.flush()
         pid = _spawn(path.with_suffix(".log"), reader, lock)
     # It forks once more and ends at once; the hub itself is nobody's child. Where the application

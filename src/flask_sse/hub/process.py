@@ -47,7 +47,7 @@ def _run_started_by_app() -> int:
         if os.isatty(SETTINGS_FD):
             raise ValueError("a person")
         with open(SETTINGS_FD, encoding="utf-8") as stream:
-            config: dict[str, Any] = json.load(stream)
+            config: dict[str, Any] = json.loads(stream.readline())
         path = Path(config.pop("socket"))
     except (ValueError, KeyError, OSError):
         sys.stderr.write("give --socket PATH; only an application starts a hub without one\n")

@@ -23,6 +23,7 @@ from .agenda import TICK_SECONDS
 from .connection import AppConnection
 from .control import Attach, Publish
 from .limits import default_stream_limit
+from .listener import identity, listen_privately
 from .stream import Stream
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,6 @@ logger = logging.getLogger(__name__)
 ACCEPT_PAUSE_SECONDS = 1.0
 LOG_EVERY_SECONDS = 60.0
 FIRST_APP_SECONDS = 10.0
-BACKLOG = 1024
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -106,9 +106,9 @@ class HubServer:
         Raises:
             OSError: If somebody else listens there or the path cannot be used.
         """
-        self._listener = _listen_privately(path)
+        self._listener = listen_privately(path)
         self._path = path
-        self._socket_id = _identity(path)
+        self._socket_id = identity(path)
         self._loop.add_reader(self._listener, self._accept, self._listener)
         if linger:
             self._linger_seconds = 0.0
@@ -118,7 +118,7 @@ class HubServer:
         if self._listener is not None:
             self._loop.remove_reader(self._listener)
             # Unlinked first: whoever comes now starts another hub and does not meet this one's end.
-            if _identity(self._path) == self._socket_id:
+            if identity(self._path) == self._socket_id:
                 self._path.unlink(missing_ok=True)
             self._listener.close()
             self._listener = None
@@ -276,7 +276,7 @@ class HubServer:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            if self._linger_seconds is not None and _identity(self._path) != self._socket_id:
+            if self._linger_seconds is not None and identity(self._path) != self._socket_id:
                 # Nobody finds this hub any more, and its lock keeps others from starting one.
                 self.stop("its socket was removed")
             for stream, data, is_last in list(self._core.tick(self._loop.time())):
@@ -290,34 +290,3 @@ class HubServer:
         if now - self._logged_at.get(topic, -LOG_EVERY_SECONDS) >= LOG_EVERY_SECONDS:
             self._logged_at[topic] = now
             logger.warning(text, *details)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from another one at the same path; ``None`` if there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _listen_privately(path: Path) -> socket.socket:
-    """Listen on ``path`` for this user only, in place of a socket that a dead process left there."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    if path.is_socket():
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            try:
-                probe.connect(str(path))
-            except ConnectionRefusedError:
-                path.unlink()
-    mask = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    except OSError:
-        listener.close()
-        raise
-    finally:
-        os.umask(mask)
-    listener.listen(BACKLOG)
-    listener.setblocking(False)
-    return listener
