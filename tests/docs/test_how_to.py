@@ -19,6 +19,7 @@ from flask import Flask
 from tests.docs.snippets import FlaskRun, at_port, lay, post, read, run, shell
 from tests.support.brokers import Broker
 from tests.support.client import StreamClient
+from tests.support.local import close
 from tests.support.processes import Process, free_port
 from tests.support.tools import require
 from tests.tools import find
@@ -110,6 +111,7 @@ def test_the_commands_of_the_access_rule_are_enough(valkey: Broker, channel: str
             assert sse.publish("allowed", channel=channel) == 1
             assert next(messages).data == "allowed"
             assert sse.status()["broker_away"] is False
+        close(app)
         server.execute_command("ACL", "DELUSER", "app")
 
 
@@ -215,6 +217,7 @@ def test_a_blueprint_of_ones_own_streams() -> None:
     assert response.mimetype == "text/event-stream"
     assert next(iter(response.response)).startswith(b"retry:")
     response.close()
+    close(app)
 
 
 # -- nginx -----------------------------------------------------------------------------------------------
