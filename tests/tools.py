@@ -20,9 +20,11 @@ FLASK_SSE_1 = ROOT / "build" / "flask-sse-1.0"
 # Program -> the Debian package that brings it.
 DEBIAN_PACKAGES = {
     "chromium": "chromium",
+    "curl": "curl",
     "nginx": "nginx",
     "node": "nodejs",
     "npm": "npm",
+    "openssl": "openssl",
     "redis-server": "redis-server",
 }
 # Servers live in directories that are not on the PATH of every user.
