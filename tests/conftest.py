@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import uuid
 from collections.abc import Iterator
 
@@ -11,6 +12,9 @@ from playwright.sync_api import Browser, Page
 from tests.support.brokers import Broker, start_redis, start_valkey
 from tests.support.browser import start_chromium
 from tests.support.hubs import separate_hubs
+
+# A shell lets what it starts in the background ignore Ctrl-C, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How fast examples are made says something of the machine and nothing of us.
 settings.register_profile("here", settings.default, suppress_health_check=[HealthCheck.too_slow])

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from flask_sse import errors
+from flask_sse import Published, errors
 from flask_sse.errors import (
     BrokerUnavailableError,
     HubUnavailableError,
@@ -80,8 +80,8 @@ def test_wrong_usage_is_also_a_value_error() -> None:
             "SSE_HUB = 1 cannot be used: it must be auto",
         ),
         (
-            BrokerUnavailableError("redis://localhost", "timed out"),
-            {"broker": "redis://localhost"},
+            BrokerUnavailableError("redis://localhost", "timed out", (1, 2)),
+            {"broker": "redis://localhost", "published": [1, 2]},
             "redis://localhost did not take the event: timed out",
         ),
         (
@@ -134,6 +134,7 @@ def test_a_foreign_value_is_shown_in_one_short_printable_line(value: object) -> 
         MessageTooLargeError(300, 200),
         InvalidSettingError("SSE_HUB", "on", "it must be auto"),
         BrokerUnavailableError("localhost:6379", "refused"),
+        BrokerUnavailableError("localhost:6379", "refused", [Published(2, "order-7")]),
         HubUnavailableError("its socket", "gone"),
     ],
 )
@@ -142,3 +143,5 @@ def test_an_error_crosses_to_another_process_as_task_queues_need_it(error: SSEEr
     assert type(other) is type(error)
     assert str(other) == str(error)
     assert vars(other) == vars(error)
+    if isinstance(other, BrokerUnavailableError):
+        assert [published.id for published in other.published] == ["order-7"] * len(other.published)

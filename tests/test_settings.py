@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flask
 import pytest
 
 from flask_sse.errors import InvalidSettingError
-from flask_sse.settings import Settings, StreamRules, redis_url
+from flask_sse.settings import History, Settings, StreamRules, redis_url
 
 URL = "redis://localhost"
 NO_URL = "Must set a redis connection URL in app config."
@@ -22,6 +23,8 @@ def read(**config: Any) -> Settings:
 
 
 def value_of(settings: Settings, field: str) -> object:
+    if field.startswith("history."):
+        return getattr(settings.history, field.removeprefix("history."))
     return getattr(settings.rules if hasattr(settings.rules, field) else settings, field)
 
 
@@ -111,6 +114,8 @@ def test_the_defaults_are_the_documented_ones() -> None:
         max_event_bytes=256 * 1024,
         max_streams=None,
         max_channels_per_stream=None,
+        history=History(size=1000, seconds=3600),
+        history_rules=(),
         rules=StreamRules(
             heartbeat_seconds=15,
             retry_ms=(2000, 5000),
@@ -130,6 +135,14 @@ GOOD: list[tuple[str, str, object, object]] = [
     ("SSE_HUB_LINGER_SECONDS", "hub_linger_seconds", 0, 0),
     ("SSE_HUB_LINGER_SECONDS", "hub_linger_seconds", 2.5, 2.5),
     ("SSE_HUB_LINGER_SECONDS", "hub_linger_seconds", "2.5", 2.5),
+    ("SSE_HISTORY_SIZE", "history.size", 0, 0),
+    ("SSE_HISTORY_SIZE", "history.size", 10, 10),
+    ("SSE_HISTORY_SIZE", "history.size", "10", 10),
+    ("SSE_HISTORY_SECONDS", "history.seconds", 60, 60),
+    ("SSE_HISTORY_SECONDS", "history.seconds", "0.5", 0.5),
+    ("SSE_HISTORY_RULES", "history_rules", {}, ()),
+    ("SSE_HISTORY_RULES", "history_rules", {"a:*": {"size": 5}}, (("a:*", History(5)),)),
+    ("SSE_HISTORY_RULES", "history_rules", None, ()),
     ("SSE_HEARTBEAT_SECONDS", "heartbeat_seconds", 5, 5),
     ("SSE_HEARTBEAT_SECONDS", "heartbeat_seconds", 0.5, 0.5),
     ("SSE_HEARTBEAT_SECONDS", "heartbeat_seconds", "20", 20),
@@ -167,9 +180,17 @@ def test_a_key_sets_its_field_and_no_other(key: str, field: str, value: object, 
     }
 
 
-@pytest.mark.parametrize("key", ["SSE_MAX_BACKLOG_BYTES", "SSE_MAX_EVENT_BYTES", "SSE_MAX_STREAMS"])
+WHOLE = {
+    "SSE_MAX_BACKLOG_BYTES": "max_backlog_bytes",
+    "SSE_MAX_EVENT_BYTES": "max_event_bytes",
+    "SSE_MAX_STREAMS": "max_streams",
+    "SSE_HISTORY_SIZE": "history.size",
+}
+
+
+@pytest.mark.parametrize("key", sorted(WHOLE))
 def test_a_whole_number_stays_one(key: str) -> None:
-    field = key.removeprefix("SSE_").lower()
+    field = WHOLE[key]
 
     assert type(value_of(read(**{key: "7"}), field)) is int
 
@@ -192,6 +213,21 @@ BAD: list[tuple[str, object]] = [
     ("SSE_MAX_STREAMS", 0),
     ("SSE_MAX_STREAMS", "2.5"),
     ("SSE_MAX_CHANNELS_PER_STREAM", 0),
+    ("SSE_HISTORY_SIZE", 1.5),
+    ("SSE_HISTORY_SIZE", "many"),
+    ("SSE_HISTORY_SIZE", []),
+    ("SSE_HISTORY_SECONDS", 0),
+    ("SSE_HISTORY_SECONDS", 1e300),
+    ("SSE_HISTORY_RULES", "prices:*"),
+    ("SSE_HISTORY_RULES", "{"),
+    ("SSE_HISTORY_RULES", "[" * 100_000),
+    ("SSE_HISTORY_RULES", 5),
+    ("SSE_HISTORY_RULES", ["prices:*"]),
+    ("SSE_HISTORY_RULES", {"prices:*": 5}),
+    ("SSE_HISTORY_RULES", {"prices:*": None}),
+    ("SSE_HISTORY_RULES", {"prices:*": {"count": 5}}),
+    ("SSE_HISTORY_RULES", {"prices:*": {"size": 5, "ttl": 5}}),
+    ("SSE_HISTORY_RULES", {5: {"size": 5}}),
     ("SSE_RETRY_MS", "5000-2000"),
     ("SSE_RETRY_MS", (5000, 2000)),
     ("SSE_RETRY_MS", "1-2-3"),
@@ -240,6 +276,9 @@ def test_a_bad_value_is_refused_by_key_value_and_mend(key: str, value: object) -
         ("SSE_HEARTBEAT_SECONDS", 0, "above 0"),
         ("SSE_HUB_LINGER_SECONDS", -1, "0 or more"),
         ("SSE_MAX_STREAMS", 0, "whole number of 1 or more"),
+        ("SSE_HISTORY_SIZE", -1, "whole number of 0 or more"),
+        ("SSE_HISTORY_SECONDS", 0, "above 0"),
+        ("SSE_HISTORY_RULES", "prices:*", 'as {"prices:\\*": {"size": 10, "seconds": 60}}'),
         ("SSE_RETRY_MS", "1-2-3", "2000-5000"),
         ("SSE_RETRY_MS", "5000-2000", "lower"),
     ],
@@ -247,6 +286,80 @@ def test_a_bad_value_is_refused_by_key_value_and_mend(key: str, value: object) -
 def test_the_mend_says_what_may_stand_there(key: str, value: object, mend: str) -> None:
     with pytest.raises(InvalidSettingError, match=mend):
         read(**{key: value})
+
+
+# -- how much of which channel is kept -------------------------------------------------------------
+
+
+RULES = {"prices:*": {"size": 10}, "prices:gold": {"size": 20}, "[a-c]?": {"seconds": 5}, "off": {"size": 0}}
+
+
+@pytest.mark.parametrize("rules", [RULES, json.dumps(RULES)], ids=["mapping", "JSON"])
+@pytest.mark.parametrize(
+    ("channel", "history"),
+    [
+        ("prices:iron", History(10, 60)),
+        ("prices:", History(10, 60)),
+        ("prices:gold", History(10, 60)),  # the first pattern that fits
+        ("Prices:iron", History(7, 60)),
+        ("my prices:iron", History(7, 60)),
+        ("b1", History(7, 5)),
+        ("b12", History(7, 60)),
+        ("off", History(0, 60)),
+        ("sse", History(7, 60)),
+        ("ü\N{TEST TUBE}", History(7, 60)),
+    ],
+)
+def test_the_first_pattern_that_fits_says_how_much_is_kept_and_what_it_leaves_out_is_inherited(
+    rules: object, channel: str, history: History
+) -> None:
+    settings = read(SSE_HISTORY_SIZE=7, SSE_HISTORY_SECONDS="60", SSE_HISTORY_RULES=rules)
+
+    assert settings.history_of(channel) == history
+
+
+def test_a_rule_may_say_nothing_and_then_all_is_inherited() -> None:
+    settings = read(SSE_HISTORY_RULES={"plain:*": {}, "*": {"size": 0}})
+
+    assert settings.history_of("plain:1") == History()
+    assert settings.history_of("other").size == 0
+
+
+def test_numbers_of_rules_may_be_text_as_those_of_keys_may() -> None:
+    settings = read(SSE_HISTORY_RULES={"*": {"size": "5", "seconds": "0.5"}})
+
+    assert settings.history_of("any") == History(5, 0.5)
+    assert type(settings.history_of("any").size) is int
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "mend"),
+    [
+        ({"size": -1}, "size", "whole number of 0 or more"),
+        ({"size": 1.5, "seconds": 1}, "size", "whole number"),
+        ({"size": None}, "size", "whole number"),
+        ({"seconds": 0}, "seconds", "above 0"),
+        ({"size": 1, "seconds": "soon"}, "seconds", "above 0"),
+    ],
+)
+@pytest.mark.parametrize("write", [dict, json.dumps], ids=["mapping", "JSON"])
+def test_a_bad_number_of_a_rule_is_refused_by_its_name(
+    rule: dict[str, object], name: str, mend: str, write: Callable[[Any], object]
+) -> None:
+    with pytest.raises(InvalidSettingError, match=mend) as refused:
+        read(SSE_HISTORY_RULES=write({"good": {}, "bad": rule}))
+
+    assert refused.value.key == f"SSE_HISTORY_RULES: {name}"
+    assert refused.value.value == rule[name]
+
+
+def test_the_channels_of_a_stream_that_are_kept_stand_in_one_order() -> None:
+    settings = read(SSE_HISTORY_RULES={"off": {"size": 0}})
+
+    assert settings.kept(["b", "off", "a", "Z", "ä"]) == ("Z", "a", "b", "ä")
+    assert settings.kept(["off"]) == ()
+    assert read(SSE_HISTORY_SIZE=0).kept(["a", "b"]) == ()
+    assert read(SSE_HISTORY_SIZE=0, SSE_HISTORY_RULES={"a": {"size": 1}}).kept(["a", "b"]) == ("a",)
 
 
 # -- other keys ------------------------------------------------------------------------------------
@@ -299,6 +412,8 @@ def test_no_known_key_warns() -> None:
         ("FLASK_SSE_RETRY_MS", "1000", "retry_ms", (1000, 1000)),
         ("FLASK_SSE_HEARTBEAT_SECONDS", "2.5", "heartbeat_seconds", 2.5),
         ("FLASK_SSE_MAX_STREAMS", "null", "max_streams", None),
+        ("FLASK_SSE_HISTORY_SIZE", "0", "history.size", 0),
+        ("FLASK_SSE_HISTORY_RULES", '{"a": {"size": 5}}', "history_rules", (("a", History(5)),)),
         ("FLASK_SSE_HUB", "thread", "hub", "thread"),
         ("FLASK_SSE_HUB", '"thread"', "hub", "thread"),
         ("FLASK_SSE_TAKEOVER", "off", "takeover", "off"),
@@ -332,8 +447,12 @@ def test_the_environment_itself_will_do() -> None:
         "SSE_MAX_STREAMS": "6",
         "SSE_MAX_CHANNELS_PER_STREAM": "7",
         "SSE_TAKEOVER": "off",
+        "SSE_HISTORY_SIZE": "8",
+        "SSE_HISTORY_SECONDS": "9",
+        "SSE_HISTORY_RULES": '{"a": {"size": 10}}',
     }
+    history, rules = History(8, 9), (("a", History(10, 9)),)
 
     assert Settings.from_mapping(environment) == Settings(
-        URL, "unix:/run/hub.sock", "off", 5, 4, 6, 7, StreamRules(7.5, (1, 2), 3, 5)
+        URL, "unix:/run/hub.sock", "off", 5, 4, 6, 7, history, rules, StreamRules(7.5, (1, 2), 3, 5)
     )

@@ -21,6 +21,7 @@ FLASK_SSE_1 = ROOT / "build" / "flask-sse-1.0"
 DEBIAN_PACKAGES = {
     "chromium": "chromium",
     "curl": "curl",
+    "faketime": "faketime",
     "nginx": "nginx",
     "node": "nodejs",
     "npm": "npm",

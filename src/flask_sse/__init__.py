@@ -23,12 +23,13 @@ if TYPE_CHECKING:
         SSEError,
         UsageError,
     )
-    from .publisher import Publisher
+    from .publisher import Published, Publisher
 
 _MODULES = {
     "Message": "blueprint",
     "ServerSentEventsBlueprint": "blueprint",
     "sse": "blueprint",
+    "Published": "publisher",
     "Publisher": "publisher",
 }
 
@@ -42,6 +43,7 @@ __all__ = [
     "InvalidSettingError",
     "Message",
     "MessageTooLargeError",
+    "Published",
     "Publisher",
     "SSEError",
     "ServerSentEventsBlueprint",

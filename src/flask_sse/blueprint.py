@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,17 +12,18 @@ from flask import Blueprint, current_app, has_app_context, json, request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.wrappers import Response
 
-from .brokers.redis import redis_py_url
+from .brokers.redis.client import redis_py_url
 from .channels import DEFAULT_CHANNEL, asked_channels, check_channel
 from .errors import HubUnavailableError, InvalidChannelError
 from .hub.control import ENVELOPES, FRAMES, Attach, BlockDecoder
-from .hub.core import refused
 from .hub.link import Link, open_link
-from .publisher import LinkedPublisher
+from .hub.notices import refused
+from .publisher import LinkedPublisher, Published
 from .serving.relay import open_stream, received
 from .serving.response import HEADERS, event_stream
 from .settings import Settings, redis_url
 from .wire import message as wire_message
+from .wire.cursor import FROM_NOW, positions
 from .wire.envelope import checked_json, unpack
 
 DEFAULT_MAX_CHANNELS = 10
@@ -51,6 +52,10 @@ class Message(wire_message.Message):
         return checked_json(provider.dumps(data))
 
 
+class _FlaskPublisher(LinkedPublisher):
+    message_class = Message
+
+
 @dataclass(frozen=True, slots=True)
 class _Extension:
     """What one application needs, made when it first publishes or streams."""
@@ -74,18 +79,24 @@ class ServerSentEventsBlueprint(Blueprint):
         id: str | int | None = None,  # noqa: A002 - 1.0's signature
         retry: int | None = None,
         channel: str = DEFAULT_CHANNEL,
-    ) -> int:
+        *,
+        key: str | None = None,
+    ) -> Published:
         """Publish one event to every page that listens to ``channel``.
 
         Args:
             data: A string is sent as it is, anything else as JSON by the application's provider.
             type: The event type that a page listens to; ``None`` means ``message``.
-            id: The event id; ``None`` sends none.
+            id: The event id that a page sees; ``None`` lets the broker give one.
             retry: The reconnection time of the clients, in milliseconds.
             channel: Who gets it: the streams that listen to this channel.
+            key: What makes it happen once: a second publication with the same key on the same channel
+                within 5 minutes sends nothing and returns what the first one returned. So a publication
+                that failed may be tried again.
 
         Returns:
-            The number of receivers. For ``memory://`` these are streams, for Redis hubs and streams of 1.0.
+            The number of receivers, which also has the event's ``id``. For ``memory://`` these are
+            streams, for Redis hubs and streams of 1.0.
 
         Raises:
             KeyError: If the application has no URL of a broker.
@@ -94,13 +105,51 @@ class ServerSentEventsBlueprint(Blueprint):
             MessageTooLargeError: If the event is over ``SSE_MAX_EVENT_BYTES`` on the wire.
             BrokerUnavailableError: If the broker did not take it within 2 seconds.
         """
-        message = Message(data, type=type, id=id, retry=retry)
-        return _extension().publisher.send(message, channel)
+        return _extension().publisher.publish(data, type, id, retry, channel, key=key)
+
+    def publish_many(self, events: Iterable[Mapping[str, Any]]) -> list[Published]:
+        """Publish several events, to one channel or to several, in one round trip for each hundred.
+
+        Nothing is published if one of them is refused before the broker is asked.
+
+        Args:
+            events: For each event the arguments of ``publish`` by their names.
+
+        Returns:
+            What ``publish`` returns, for each.
+
+        Raises:
+            KeyError: If the application has no URL of a broker.
+            BrokerUnavailableError: If the broker did not take all within 2 seconds. Its ``published`` has
+                what became of the first ones, as far as it is known.
+            UsageError: As ``publish``.
+        """
+        return _extension().publisher.publish_many(events)
+
+    def cursor(self, *channels: str) -> str:
+        """Return the position behind the last event of a channel, or of several.
+
+        Take it before the state of a page is read, and give it to the page as ``?last_event_id=`` of its
+        stream over the same channels: what is published from now on arrives, and nothing falls in between.
+
+        Args:
+            channels: Those of the stream, in any order; none means the channel ``sse``.
+
+        Returns:
+            A text for a URL; empty where none of the channels has a history.
+
+        Raises:
+            KeyError: If the application has no URL of a broker.
+            InvalidChannelError: If a channel's name cannot be used.
+            BrokerUnavailableError: If the broker did not answer within 2 seconds.
+        """
+        return _extension().publisher.cursor(*channels)
 
     def messages(self, channel: str = DEFAULT_CHANNEL) -> Iterator[Message]:
         """Listen to a channel from Python.
 
-        What is published after this call has returned is yielded. It goes on until it is closed.
+        What is published after this call has returned is yielded, also what was published while the
+        broker could not be reached. It goes on until it is closed.
 
         Yields:
             Messages with their data as it was published, so that an object stays an object.
@@ -108,12 +157,14 @@ class ServerSentEventsBlueprint(Blueprint):
         Raises:
             KeyError: If the application has no URL of a broker.
             InvalidChannelError: If the channel's name cannot be used.
-            HubUnavailableError: If no hub took the stream, or the hub ended it; what is published
-                until the next call is missed.
+            HubUnavailableError: If no hub took the stream, or the hub ended it, which it also does when
+                messages were lost with the broker; what is published until the next call is missed.
         """
         extension = _extension()
-        rules = replace(extension.settings.rules, max_stream_seconds=None)
-        listen = Attach((check_channel(channel),), ENVELOPES, rules, b"")
+        settings = extension.settings
+        channels = (check_channel(channel),)
+        rules = replace(settings.rules, max_stream_seconds=None)
+        listen = Attach(channels, ENVELOPES, rules, dict.fromkeys(settings.kept(channels), FROM_NOW))
         pieces = received(open_stream(extension.link, listen))
         decoder = BlockDecoder()
         # The hub writes first when the broker has confirmed the channel.
@@ -134,6 +185,8 @@ class ServerSentEventsBlueprint(Blueprint):
         """Answer a request with an event stream.
 
         ``?channel=`` says what it listens to, once or several times; without it, the channel ``sse``.
+        Where it goes on from is what the client sends as ``Last-Event-ID``, or else ``?last_event_id=``: the
+        id of an event, a cursor, or ``earliest`` for all that is kept.
 
         Returns:
             A response that holds no worker where the web server lets its socket be taken over. The
@@ -156,7 +209,7 @@ class ServerSentEventsBlueprint(Blueprint):
         return event_stream(
             current_app.response_class,
             extension.link,
-            Attach(channels, FRAMES, settings.rules, b""),
+            Attach(channels, FRAMES, settings.rules, _since(settings.kept(channels))),
             may_take_over=settings.takeover == "auto",
         )
 
@@ -174,8 +227,8 @@ class ServerSentEventsBlueprint(Blueprint):
 
         Returns:
             Counts by name. ``streams``, ``channels`` and ``apps`` that are open now; ``opened``, ``events``,
-            ``refused``, ``foreign_refused`` and ``ended_slow`` since the hub started; ``broker_away``;
-            and the ``pid`` of the hub.
+            ``resumed``, ``resets``, ``refused``, ``foreign_refused`` and ``ended_slow`` since the hub
+            started; ``broker_away``; and the ``pid`` of the hub.
 
         Raises:
             KeyError: If the application has no URL of a broker.
@@ -198,6 +251,15 @@ class ServerSentEventsBlueprint(Blueprint):
         return client
 
 
+def _since(kept: tuple[str, ...]) -> dict[str, str]:
+    """Return what the client of this request goes on from, for each channel that has a history."""
+    header = request.headers.get("Last-Event-ID", "")
+    # Browsers send UTF-8, and WSGI shows each byte as a character.
+    last_event_id = header.encode("latin-1", "replace").decode(errors="replace")
+    last_event_id = last_event_id or request.args.get("last_event_id", FROM_NOW)
+    return dict(zip(kept, positions(last_event_id, kept), strict=True))
+
+
 def _extension() -> _Extension:
     extensions = current_app.extensions
     if _EXTENSION not in extensions:
@@ -205,7 +267,7 @@ def _extension() -> _Extension:
             if _EXTENSION not in extensions:
                 settings = Settings.from_mapping(current_app.config)
                 link = open_link(settings)
-                extensions[_EXTENSION] = _Extension(settings, link, LinkedPublisher(settings, link))
+                extensions[_EXTENSION] = _Extension(settings, link, _FlaskPublisher(settings, link))
     extension: _Extension = extensions[_EXTENSION]
     return extension
 

@@ -16,6 +16,7 @@ SSEError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 _SHOWN = 80
@@ -76,10 +77,16 @@ class BrokerError(SSEError):
 
 
 class BrokerUnavailableError(BrokerError):
-    """The broker did not answer in time; the event may not have been published."""
+    """The broker did not answer in time, or refused; the event may not have been published.
 
-    def __init__(self, broker: str, reason: object) -> None:
+    Attributes:
+        broker: Where it is.
+        published: What became of those events of ``publish_many`` that are known to be published.
+    """
+
+    def __init__(self, broker: str, reason: object, published: Sequence[Any] = ()) -> None:
         self.broker = broker
+        self.published = list(published)
         super().__init__(f"{broker} did not take the event: {reason}")
 
 

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
+import builtins
 import warnings
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
 
+from .brokers.base import Publication, Receipt
 from .brokers.registry import open_publisher
-from .channels import DEFAULT_CHANNEL, check_channel
-from .errors import MessageTooLargeError
+from .channels import DEFAULT_CHANNEL, asked_channels, check_channel
+from .errors import BrokerUnavailableError, InvalidMessageError, MessageTooLargeError
 from .hub.link import Link, open_link
 from .settings import Settings
 from .wire.envelope import pack
 from .wire.message import Message
 
+MAX_KEY_BYTES = 200
 # Line feeds grow most: two bytes of an envelope become six of a frame.
 _FRAME_GROWTH = 6
+
+
+class Published(int):
+    """What became of an event: the number of its receivers, as in 1.0.
+
+    For ``memory://`` these are streams, for Redis hubs and streams of 1.0.
+
+    Attributes:
+        id: The event id as a page sees it: the one that was given, or else its cursor; ``None`` where
+            no history is kept.
+    """
+
+    id: str | None
+
+    def __new__(cls, receivers: int, id: str | None = None) -> Self:  # noqa: A002 - as published
+        """Make an int that knows the event's id."""
+        published = super().__new__(cls, receivers)
+        published.id = id
+        return published
 
 
 class LinkedPublisher:
     """Publishes with an application's settings and link."""
 
+    message_class: builtins.type[Message] = Message
+
     def __init__(self, settings: Settings, link: Link) -> None:
-        self._max_event_bytes = settings.max_event_bytes
+        self._settings = settings
         self._link = link
         self._broker = open_publisher(settings.broker_url, link)
 
@@ -32,18 +57,23 @@ class LinkedPublisher:
         id: str | int | None = None,  # noqa: A002 - 1.0's signature
         retry: int | None = None,
         channel: str = DEFAULT_CHANNEL,
-    ) -> int:
+        *,
+        key: str | None = None,
+    ) -> Published:
         """Publish one event.
 
         Args:
             data: A string is sent as it is, anything else as JSON.
             type: The event type that a page listens to; ``None`` means ``message``.
-            id: The event id; ``None`` sends none.
+            id: The event id that a page sees; ``None`` lets the broker give one.
             retry: The reconnection time of the clients, in milliseconds.
             channel: Who gets it: the streams that listen to this channel.
+            key: What makes it happen once: a second publication with the same key on the same channel
+                within 5 minutes sends nothing and returns what the first one returned. So a publication
+                that failed may be tried again.
 
         Returns:
-            The number of receivers. For ``memory://`` these are streams, for Redis hubs and streams of 1.0.
+            The number of receivers, which also has the event's ``id``.
 
         Raises:
             InvalidMessageError: If a field cannot be sent.
@@ -51,25 +81,87 @@ class LinkedPublisher:
             MessageTooLargeError: If the event is over ``SSE_MAX_EVENT_BYTES`` on the wire.
             BrokerUnavailableError: If the broker did not take it within 2 seconds.
         """
-        return self.send(Message(data, type=type, id=id, retry=retry), channel)
+        event = self._checked(data, channel=channel, key=key, type=type, id=id, retry=retry)
+        return self._send([event])[0]
 
-    def send(self, message: Message, channel: str) -> int:
-        """Publish a message that exists already; see ``publish``."""
+    def publish_many(self, events: Iterable[Mapping[str, Any]]) -> list[Published]:
+        """Publish several events, to one channel or to several, in one round trip for each hundred.
+
+        Nothing is published if one of them is refused before the broker is asked.
+
+        Args:
+            events: For each event the arguments of ``publish`` by their names.
+
+        Returns:
+            What ``publish`` returns, for each.
+
+        Raises:
+            BrokerUnavailableError: If the broker did not take all within 2 seconds. Its ``published`` has
+                what became of the first ones, as far as it is known.
+            UsageError: As ``publish``.
+        """
+        return self._send([self._checked(**event) for event in events])
+
+    def cursor(self, *channels: str) -> str:
+        """Return the position behind the last event of a channel, or of several.
+
+        A stream over the same channels that goes on from there (``?last_event_id=``) gets what is
+        published from now on: take it before the state of a page is read, and nothing falls in between.
+
+        Raises:
+            InvalidChannelError: If a channel's name cannot be used.
+            BrokerUnavailableError: If the broker did not answer within 2 seconds.
+        """
+        kept = self._settings.kept(asked_channels(channels))
+        return ",".join(map(str, self._broker.cursors(kept))) if kept else ""
+
+    def _checked(
+        self, data: Any, *, channel: str = DEFAULT_CHANNEL, key: str | None = None, **fields: Any
+    ) -> Publication:
         check_channel(channel)
+        message = self.message_class(data, **fields)
         if message.type == "error":
-            warnings.warn("events of type 'error' reach a page's onerror; use another type", stacklevel=3)
+            warnings.warn("events of type 'error' reach a page's onerror; use another type", stacklevel=4)
         envelope = pack(message)
         # Most are so small that they need not be encoded to know that they fit.
-        if _FRAME_GROWTH * len(envelope) > self._max_event_bytes:
+        if _FRAME_GROWTH * len(envelope) > self._settings.max_event_bytes:
             size = len(message.frame())
-            if size > self._max_event_bytes:
-                raise MessageTooLargeError(size, self._max_event_bytes)
-        return self._broker.publish(channel, envelope)
+            if size > self._settings.max_event_bytes:
+                raise MessageTooLargeError(size, self._settings.max_event_bytes)
+        own_id = None if message.id is None else str(message.id)
+        return Publication(channel, envelope, self._settings.history_of(channel), own_id, _checked_key(key))
+
+    def _send(self, publications: list[Publication]) -> list[Published]:
+        try:
+            receipts = self._broker.publish(publications)
+        except BrokerUnavailableError as error:
+            error.published = list(map(_published, publications, error.published))
+            raise
+        return list(map(_published, publications, receipts))
 
     def close(self) -> None:
         """Give back all connections; a later call opens new ones."""
         self._broker.close()
         self._link.close()
+
+
+def _published(publication: Publication, receipt: Receipt) -> Published:
+    cursor = None if receipt.cursor is None else str(receipt.cursor)
+    return Published(receipt.receivers, cursor if publication.own_id is None else publication.own_id)
+
+
+def _checked_key(key: Any) -> str | None:
+    if key is None:
+        return None
+    if not isinstance(key, str) or not key:
+        raise InvalidMessageError("key", key, "it must be a string that is not empty")
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        raise InvalidMessageError("key", key, "it holds a lone surrogate, not a character") from None
+    if size > MAX_KEY_BYTES:
+        raise InvalidMessageError("key", key, f"it must not be longer than {MAX_KEY_BYTES} bytes")
+    return key
 
 
 class Publisher(LinkedPublisher):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import fnmatch
+import json
 import math
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import InvalidSettingError
@@ -19,6 +22,19 @@ MAX_SECONDS = 1e9
 
 _REDIS_URL_KEYS = ("SSE_REDIS_URL", "REDIS_URL")
 _BROKER_URL_KEYS = ("SSE_BROKER_URL", *_REDIS_URL_KEYS)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """How much of a channel is kept for clients that were away.
+
+    Attributes:
+        size: Events; 0 keeps none.
+        seconds: How long an event is kept at least.
+    """
+
+    size: int = 1000
+    seconds: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +67,8 @@ class Settings:
         max_streams: Most streams of one hub; ``None`` for 90 % of its descriptor limit.
         max_channels_per_stream: Most channels that one stream may ask for; ``None`` for 10, or for 1
             where a guard of the blueprint may know only of the first, as in 1.0.
+        history: How much of a channel is kept.
+        history_rules: What holds instead for channels whose name matches a pattern; the first counts.
         rules: What holds for each stream.
     """
 
@@ -61,6 +79,8 @@ class Settings:
     max_event_bytes: int = 256 * 1024
     max_streams: int | None = None
     max_channels_per_stream: int | None = None
+    history: History = History()
+    history_rules: tuple[tuple[str, History], ...] = ()
     rules: StreamRules = StreamRules()
 
     @classmethod
@@ -77,12 +97,25 @@ class Settings:
         """
         broker_url = _first_url(config, _BROKER_URL_KEYS)
         _warn_of_unknown_keys(config)
-        own: dict[str, Any] = {}
-        rules: dict[str, Any] = {}
-        for key, (name, parse) in _KEYS.items():
+        values: dict[str, dict[str, Any]] = {"": {}, "rules": {}, "history": {}}
+        for key, (group, name, parse) in _KEYS.items():
             if config.get(key) is not None:
-                (rules if name in StreamRules.__slots__ else own)[name] = parse(key, config[key])
-        return cls(broker_url, rules=StreamRules(**rules), **own)
+                values[group][name] = parse(key, config[key])
+        own, history = values[""], History(**values["history"])
+        patterns = own.pop("history_rules", {}).items()
+        own["history_rules"] = tuple((pattern, replace(history, **rule)) for pattern, rule in patterns)
+        return cls(broker_url, rules=StreamRules(**values["rules"]), history=history, **own)
+
+    def history_of(self, channel: str) -> History:
+        """Return how much of a channel is kept."""
+        for pattern, history in self.history_rules:
+            if fnmatch.fnmatchcase(channel, pattern):
+                return history
+        return self.history
+
+    def kept(self, channels: Iterable[str]) -> tuple[str, ...]:
+        """Return those of the channels that have a history, sorted."""
+        return tuple(sorted(name for name in channels if self.history_of(name).size))
 
 
 def redis_url(config: Mapping[str, Any]) -> str:
@@ -135,11 +168,31 @@ def _seconds(*, zero: bool) -> Callable[[str, Any], float]:
     return parse
 
 
-def _whole(key: str, value: Any) -> int:
-    number = _number(value)
-    if number is None or number < 1 or not number.is_integer():
-        raise InvalidSettingError(key, value, "it must be a whole number of 1 or more")
-    return int(number)
+def _whole(least: int) -> Callable[[str, Any], int]:
+    def parse(key: str, value: Any) -> int:
+        number = _number(value)
+        if number is None or number < least or not number.is_integer():
+            raise InvalidSettingError(key, value, f"it must be a whole number of {least} or more")
+        return int(number)
+
+    return parse
+
+
+def _history_rules(key: str, value: Any) -> dict[str, dict[str, Any]]:
+    mend = (
+        'it must be as {"prices:*": {"size": 10, "seconds": 60}}: a pattern of names, size or seconds or both'
+    )
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    if not isinstance(value, Mapping):
+        raise InvalidSettingError(key, value, mend)
+    read: dict[str, dict[str, Any]] = {}
+    for pattern, rule in value.items():
+        if not isinstance(pattern, str) or not isinstance(rule, Mapping) or not rule.keys() <= _RULE.keys():
+            raise InvalidSettingError(key, value, mend)
+        read[pattern] = {name: _RULE[name](f"{key}: {name}", rule[name]) for name in rule}
+    return read
 
 
 def _retry_range(key: str, value: Any) -> tuple[int, int]:
@@ -170,15 +223,20 @@ def _hub(key: str, value: Any) -> str:
     raise InvalidSettingError(key, value, mend)
 
 
-_KEYS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
-    "SSE_HUB": ("hub", _hub),
-    "SSE_TAKEOVER": ("takeover", _choice("auto", "off")),
-    "SSE_HUB_LINGER_SECONDS": ("hub_linger_seconds", _seconds(zero=True)),
-    "SSE_HEARTBEAT_SECONDS": ("heartbeat_seconds", _seconds(zero=False)),
-    "SSE_RETRY_MS": ("retry_ms", _retry_range),
-    "SSE_MAX_BACKLOG_BYTES": ("max_backlog_bytes", _whole),
-    "SSE_MAX_EVENT_BYTES": ("max_event_bytes", _whole),
-    "SSE_MAX_STREAM_SECONDS": ("max_stream_seconds", _seconds(zero=False)),
-    "SSE_MAX_STREAMS": ("max_streams", _whole),
-    "SSE_MAX_CHANNELS_PER_STREAM": ("max_channels_per_stream", _whole),
+_RULE: dict[str, Callable[[str, Any], Any]] = {"size": _whole(0), "seconds": _seconds(zero=False)}
+
+_KEYS: dict[str, tuple[str, str, Callable[[str, Any], Any]]] = {
+    "SSE_HUB": ("", "hub", _hub),
+    "SSE_TAKEOVER": ("", "takeover", _choice("auto", "off")),
+    "SSE_HUB_LINGER_SECONDS": ("", "hub_linger_seconds", _seconds(zero=True)),
+    "SSE_HISTORY_SIZE": ("history", "size", _RULE["size"]),
+    "SSE_HISTORY_SECONDS": ("history", "seconds", _RULE["seconds"]),
+    "SSE_HISTORY_RULES": ("", "history_rules", _history_rules),
+    "SSE_HEARTBEAT_SECONDS": ("rules", "heartbeat_seconds", _seconds(zero=False)),
+    "SSE_RETRY_MS": ("rules", "retry_ms", _retry_range),
+    "SSE_MAX_BACKLOG_BYTES": ("rules", "max_backlog_bytes", _whole(1)),
+    "SSE_MAX_EVENT_BYTES": ("", "max_event_bytes", _whole(1)),
+    "SSE_MAX_STREAM_SECONDS": ("rules", "max_stream_seconds", _seconds(zero=False)),
+    "SSE_MAX_STREAMS": ("", "max_streams", _whole(1)),
+    "SSE_MAX_CHANNELS_PER_STREAM": ("", "max_channels_per_stream", _whole(1)),
 }

@@ -61,7 +61,7 @@ class Line(NamedTuple):
 
     def listen(self, *channels: str) -> StreamClient:
         stream = self.server.stream("/stream?" + "&".join(f"channel={name}" for name in channels))
-        stream.wait_for_bytes(b"retry:")
+        stream.wait_opened()
         return stream
 
 
@@ -128,7 +128,7 @@ def test_every_stream_hears_its_channels_and_no_other(line: Line, channel: str) 
 def test_a_channel_may_have_any_name(line: Line, channel: str) -> None:
     for name in (f"{channel} ü \N{TEST TUBE}", f"{channel}*?[x]", f"{channel}:{{tag}}"):
         with line.server.stream(f"/stream?channel={quote(name)}") as stream:
-            stream.wait_for_bytes(b"retry:")
+            stream.wait_opened()
             assert line.publisher.publish("hello", channel=name) == 1
             assert stream.next_event().data == "hello"
 

@@ -9,7 +9,9 @@ from typing import Any
 import redis
 from tests.support.brokers import Broker
 
-from flask_sse.brokers.redis import RedisFeed
+from flask_sse.brokers.base import Page
+from flask_sse.brokers.redis.feed import RedisFeed
+from flask_sse.wire.cursor import Cursor, Stamp
 
 SECONDS = 10
 
@@ -18,19 +20,27 @@ class Listener:
     """A sink that remembers, and wakes whoever waits for something."""
 
     def __init__(self) -> None:
-        self.delivered: list[tuple[str, bytes]] = []
+        self.delivered: list[tuple[str, Stamp | None, bytes]] = []
+        self.pages: dict[int, Page] = {}
         self.confirmed: list[str] = []
         self.refusals: list[str] = []
         self._changed = asyncio.Event()
 
-    def deliver(self, channel: str, envelope: bytes) -> int:
-        self.delivered.append((channel, envelope))
+    def deliver(self, channel: str, stamp: Stamp | None, envelope: bytes) -> int:
+        self.delivered.append((channel, stamp, envelope))
         self._changed.set()
         return 1
 
     def subscribed(self, channel: str) -> None:
         self.confirmed.append(channel)
         self._changed.set()
+
+    def page(self, number: int, page: Page) -> None:
+        self.pages[number] = page
+        self._changed.set()
+
+    def top(self, channel: str, cursor: Cursor) -> None:
+        """Forty seconds are longer than any test here."""
 
     def refused(self, channel: str, reason: str) -> None:
         self.refusals.append(channel)
@@ -65,7 +75,7 @@ def test_a_channel_given_up_and_asked_for_at_once_is_confirmed_again(valkey: Bro
         feed.subscribe(channel)
         await listener.until(lambda: listener.confirmed == [channel, channel])
         redis.Redis.from_url(valkey.url).publish(channel, "still heard")
-        await listener.until(lambda: listener.delivered == [(channel, b"still heard")])
+        await listener.until(lambda: listener.delivered == [(channel, None, b"still heard")])
 
     asyncio.run(listening(valkey.url, story))
 
@@ -82,7 +92,7 @@ def test_a_channel_that_the_server_forbids_takes_no_other_with_it(valkey: Broker
         await listener.until(lambda: len(listener.confirmed) == 2 and bool(listener.refusals))
         assert listener.refusals == ["forbidden"]
         admin.publish(f"{channel}-2", "heard")
-        await listener.until(lambda: listener.delivered == [(f"{channel}-2", b"heard")])
+        await listener.until(lambda: listener.delivered == [(f"{channel}-2", None, b"heard")])
 
     try:
         asyncio.run(listening(valkey.url.replace("://", "://narrow:narrow@"), story))

@@ -10,7 +10,7 @@ from flask import Flask
 from tests.docs.snippets import DOCS, read, run
 
 from flask_sse import settings as settings_module
-from flask_sse.settings import Settings, StreamRules
+from flask_sse.settings import History, Settings, StreamRules
 
 PAGE = (DOCS / "reference" / "configuration.rst").read_text()
 SENTENCES = 15
@@ -18,6 +18,8 @@ SENTENCES = 15
 DEFAULTS = {
     "``auto``": "auto",
     "60": 60.0,
+    "1000": 1000,
+    "3600": 3600.0,
     "15": 15.0,
     "2000-5000": (2000, 5000),
     "1048576 (1 MiB)": 1024 * 1024,
@@ -45,9 +47,9 @@ def test_every_setting_has_its_place() -> None:
 def test_every_default_is_the_one_that_holds() -> None:
     for key, default in shown().items():
         if key in settings_module._KEYS:
-            field, _ = settings_module._KEYS[key]
-            owner = StreamRules() if field in StreamRules.__slots__ else Settings("memory://")
-            assert getattr(owner, field) == DEFAULTS[default], key
+            group, field, _ = settings_module._KEYS[key]
+            owner = {"": Settings("memory://"), "rules": StreamRules(), "history": History()}[group]
+            assert (getattr(owner, field) or None) == DEFAULTS[default], key
         else:
             assert default == "none"
 
@@ -58,6 +60,13 @@ def test_all_defaults_in_one_block_are_the_defaults() -> None:
     given = settings_of(app)
     usual = Settings(given.broker_url)
     assert [f.name for f in fields(Settings) if getattr(given, f.name) != getattr(usual, f.name)] == []
+
+
+def test_the_first_rule_that_matches_says_how_much_is_kept() -> None:
+    settings = settings_of(run("config/history.py")["app"])
+    assert settings.history_of("typing-7") == History(size=0)
+    assert settings.history_of("order-7") == History(100, 24 * 3600)
+    assert settings.history_of("Order-7") == settings.history_of("sse") == History()
 
 
 def test_a_url_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +85,7 @@ def test_variables_with_flasks_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.broker_url == "redis://localhost"
     assert settings.rules.heartbeat_seconds == 10
     assert settings.rules.retry_ms == (1000, 3000)
+    assert settings.history_of("typing-7").size == 0
 
 
 def test_every_sentence_of_the_old_page_has_a_label() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import configparser
+import hashlib
+import json
 import os
 import shlex
 import subprocess
 import sys
+import time
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,13 +22,13 @@ from flask import Flask
 from tests.docs.snippets import FlaskRun, at_port, lay, post, read, run, shell
 from tests.support.brokers import Broker
 from tests.support.client import StreamClient
-from tests.support.local import close
+from tests.support.local import LocalServer, close
 from tests.support.processes import Process, free_port
 from tests.support.tools import require
 from tests.tools import find
 
-from flask_sse import sse
-from flask_sse.brokers.redis import RedisPublisher
+from flask_sse import BrokerUnavailableError, sse
+from flask_sse.brokers.redis.publisher import RedisPublisher
 from flask_sse.settings import Settings
 
 NGINX = """
@@ -65,13 +68,14 @@ for foreign in ("?channel=user-bob", "?channel=user-ann&channel=user-bob", "?cha
 
 
 @contextmanager
-def heard(broker: Broker, channel: str) -> Iterator[Callable[[], Any]]:
-    """Listen on the broker itself; yields a function that returns the next message."""
+def heard(broker: Broker, *channels: str) -> Iterator[Callable[[], Any]]:
+    """Listen on the broker itself, as 1.0 does; yields a function that returns the next message."""
     with redis.Redis.from_url(broker.url) as client, client.pubsub() as pubsub:
-        pubsub.subscribe(channel)
+        pubsub.subscribe(*channels)
         listening = pubsub.listen()
-        next(listening)
-        yield lambda: next(listening)["data"]
+        for _ in channels:
+            next(listening)
+        yield lambda: json.loads(next(listening)["data"])
 
 
 def with_extension(app: Flask, **config: Any) -> Flask:
@@ -101,18 +105,74 @@ def test_a_url_is_understood(name: str, wanted: dict[str, Any]) -> None:
     assert issubclass(pool.connection_class, redis.SSLConnection) == (name == "redis/tls.py")
 
 
-def test_the_commands_of_the_access_rule_are_enough(valkey: Broker, channel: str) -> None:
+@contextmanager
+def allowed(broker: Broker, *rules: str, **config: Any) -> Iterator[LocalServer]:
+    """An application whose user of the server has the rights of these snippets."""
+    with redis.Redis.from_url(broker.url) as server:
+        for rule in rules:
+            server.execute_command(*shlex.split(rule))
+        # Whoever comes first has to load the scripts.
+        server.script_flush()
+        url = broker.url.replace("redis://", "redis://app:password@", 1)
+        try:
+            with LocalServer(with_extension(Flask("acl"), REDIS_URL=url, SSE_HUB="thread", **config)) as app:
+                yield app
+        finally:
+            server.execute_command("ACL", "DELUSER", "app")
+
+
+@pytest.mark.parametrize("rules", [["redis/acl.txt"], ["redis/acl.txt", "redis/acl-channels.txt"]])
+@pytest.mark.parametrize("server", ["valkey", "redis_server"])
+def test_the_commands_of_the_access_rule_are_enough(
+    server: str, rules: list[str], channel: str, request: pytest.FixtureRequest
+) -> None:
+    broker = request.getfixturevalue(server)
+    game = f"game-{channel}"
+    with (
+        allowed(broker, *map(read, rules)) as app,
+        app.stream(f"/stream?channel={game}") as stream,
+        app.app.app_context(),
+    ):
+        assert stream.next_event().type == "stream-open"
+        first = sse.publish("first", channel=game, id="mine", key="once")
+        assert sse.publish("again", channel=game, key="once") == first == 1
+        since = sse.cursor(game)
+        sse.publish("second", channel=game)
+        assert [event.data for event in stream.events(2)] == ["first", "second"]
+        for known in ("mine", since):
+            with app.stream(f"/stream?channel={game}&last_event_id={known}") as back:
+                assert back.next_event().data == "second"
+        assert sse.status()["broker_away"] is False
+
+
+def test_a_rule_that_allows_to_publish_alone_is_enough_without_history(valkey: Broker, channel: str) -> None:
+    rule = read("redis/acl-publish-only.txt")
+    with (
+        allowed(valkey, rule, SSE_HISTORY_SIZE=0) as app,
+        app.stream(f"/stream?channel={channel}") as stream,
+        app.app.app_context(),
+    ):
+        stream.wait_for_bytes(b"retry:")
+        assert sse.publish("allowed", channel=channel) == 1
+        event = stream.next_event()
+        assert (event.type, event.data, event.last_event_id) == ("message", "allowed", "")
+
+
+def test_every_key_of_a_channel_is_one_of_the_page_and_expires(valkey: Broker, channel: str) -> None:
     with redis.Redis.from_url(valkey.url) as server:
-        server.execute_command(*shlex.split(read("redis/acl.txt")))
-        url = valkey.url.replace("redis://", "redis://app:password@", 1)
-        app = with_extension(Flask("acl"), REDIS_URL=url, SSE_HUB="thread")
-        with app.app_context():
-            messages = sse.messages(channel)
-            assert sse.publish("allowed", channel=channel) == 1
-            assert next(messages).data == "allowed"
-            assert sse.status()["broker_away"] is False
-        close(app)
-        server.execute_command("ACL", "DELUSER", "app")
+        url = valkey.url
+        with LocalServer(with_extension(Flask("keys"), REDIS_URL=url, SSE_HUB="thread")) as app:
+            app.publish("kept", channel=channel, id="mine", key="once")
+        lives = {
+            key.decode().replace(channel, "sse"): round(server.ttl(key) / 10)
+            for key in server.keys(f"*{channel}*")
+        }
+    assert lives == {
+        "flask-sse:{sse}:s": 360,
+        "flask-sse:{sse}:i": 360,
+        "flask-sse:{sse}:m": 168 * 360,
+        f"flask-sse:{{sse}}:k:{hashlib.sha256(b'once').hexdigest()}": 30,
+    }
 
 
 # -- a hub of your own -----------------------------------------------------------------------------------
@@ -165,7 +225,7 @@ def test_a_script_publishes(
     monkeypatch.setenv("REDIS_URL", valkey.url)
     with heard(valkey, "office") as hear:
         run("publish/script.py")
-        assert hear() == b'{"data": {"rows": 1200}, "type": "import-done"}'
+        assert hear() == {"data": {"rows": 1200}, "type": "import-done"}
     assert capsys.readouterr().out == "1 receivers\n"
 
 
@@ -176,8 +236,8 @@ def test_a_task_publishes(valkey: Broker, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("REDIS_URL", valkey.url)
     with heard(valkey, "job-7") as hear:
         run("publish/tasks.py")["export"]("7", ["a", "b"])
-        assert hear() == b'{"data": {"all": 2, "done": 1}, "type": "progress"}'
-        assert hear() == b'{"data": {"all": 2, "done": 2}, "type": "progress"}'
+        assert hear() == {"data": {"all": 2, "done": 1}, "type": "progress"}
+        assert hear() == {"data": {"all": 2, "done": 2}, "type": "progress"}
 
 
 def test_the_crontab_runs_the_script_with_its_variable() -> None:
@@ -192,6 +252,58 @@ def test_the_crontab_runs_the_script_with_its_variable() -> None:
 def test_a_publisher_takes_the_path_of_a_hub() -> None:
     publisher = run("publish/memory.py")["publisher"]
     assert publisher._link._finder._settings.hub == "unix:/run/app/sse.sock"
+
+
+def test_a_page_can_tell_which_event_is_its_own() -> None:
+    app = run("publish/said.py")["app"]
+    app.config.update(SSE_HUB="thread")
+    with LocalServer(app) as server, server.stream("/stream") as stream:
+        stream.wait_for_bytes(b"stream-open")
+        answer = app.test_client().post("/say", data={"text": "hello"}).get_json()
+        said = stream.events(2)[1]
+        assert answer == {"id": said.last_event_id, "receivers": 1}
+        assert said.data == "hello"
+
+
+def test_what_is_tried_again_with_a_key_is_published_once(
+    valkey: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", valkey.url)
+    names = run("publish/once.py")
+    broker = names["publisher"]._broker
+    publish = broker.publish
+    pauses: list[float] = []
+
+    def lose_the_answer(publications: Any) -> None:
+        monkeypatch.setattr(broker, "publish", publish)
+        raise BrokerUnavailableError("here", f"after {publish(publications)}")
+
+    monkeypatch.setattr(broker, "publish", lose_the_answer)
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    with heard(valkey, "orders") as hear:
+        names["tell_paid"](7)
+        names["tell_paid"](8)
+        assert [hear()["data"], hear()["data"]] == [{"order": 7}, {"order": 8}]
+    assert pauses == [1]
+
+
+def test_of_many_events_those_that_failed_can_be_tried_again(
+    valkey: Broker, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", valkey.url)
+    names = run("publish/many.py")
+    tell: Callable[[Any], list[Any]] = names["tell"]
+    events = names["price_events"](1, {f"tea-{channel}": 2.5, channel: 3.5, f"milk-{channel}": 0.5})
+    wrong = f"flask-sse:{{price-{channel}}}:m"
+    with (
+        redis.Redis.from_url(valkey.url) as server,
+        heard(valkey, *(event["channel"] for event in events)) as hear,
+    ):
+        server.set(wrong, "of another kind, so nothing can be published")
+        assert tell(events) == events[1:]
+        server.delete(wrong)
+        assert tell(events) == []
+        assert [hear()["data"] for _ in events] == [2.5, 3.5, 0.5]
 
 
 # -- streams ---------------------------------------------------------------------------------------------
@@ -235,6 +347,6 @@ def test_nginx_passes_events_on_at_once(name: str, tmp_path: Path, runtime_direc
         command = [str(nginx), "-p", str(tmp_path), "-c", "nginx.conf", "-e", "stderr"]
         subprocess.run([*command, "-t", "-q"], check=True)
         with Process(command, ready=port), StreamClient(port, "/stream?channel=game-7") as stream:
-            stream.wait_for_bytes(b"retry:")
+            assert stream.next_event().type == "stream-open"
             assert post(f"http://127.0.0.1:{port}/goal/7") == 204
             assert stream.next_event().data == '{"game": "7"}'

@@ -40,8 +40,9 @@ def test_what_is_said_reaches_a_stream(example: Path, runtime_directory: str) ->
         stream.wait_for_bytes(b"retry:")
         assert get(server.port, "/index.html").body == HTML[1].encode()
         assert post(f"{server.url}/say", b"text=hello") == 204
-        event = stream.next_event()
-        assert (event.type, event.data) == ("said", "hello")
+        opened, said = stream.events(2)
+        assert opened.type == "stream-open"
+        assert (said.type, said.data) == ("said", "hello")
 
 
 def test_what_one_window_says_is_seen_in_both(example: Path, runtime_directory: str, chromium: Page) -> None:

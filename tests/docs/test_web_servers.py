@@ -64,6 +64,7 @@ def test_a_goal_reaches_a_page_that_asked_for_its_game(name: str, servers: Serve
         is_takeover = stream.reading.head.endswith(b"\r\nConnection: close\r\n\r\n")
         assert is_takeover == (name in TAKEOVER)
         assert post(f"http://127.0.0.1:{port}/goal/{game}") == 204, process.output()
+        assert stream.next_event().type == "stream-open"
         event = stream.next_event()
         assert (event.type, event.data) == ("goal", f'{{"game": "{game}"}}')
 

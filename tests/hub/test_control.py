@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flask_sse.brokers.base import Publication, Receipt
 from flask_sse.errors import InvalidSettingError, ProtocolError
 from flask_sse.hub.control import (
     ENVELOPES,
@@ -23,14 +24,20 @@ from flask_sse.hub.control import (
     Hello,
     Packet,
     PacketDecoder,
-    Publish,
     answer,
+    cursor_request,
     encode_block,
     max_body_bytes,
+    publish_answer,
+    publish_packet,
+    read_channel,
+    read_publish,
+    read_receipt,
     refusal,
     status_request,
 )
-from flask_sse.settings import Settings, StreamRules
+from flask_sse.settings import History, Settings, StreamRules
+from flask_sse.wire.cursor import Cursor
 from flask_sse.wire.envelope import pack
 from flask_sse.wire.message import Message
 
@@ -55,8 +62,8 @@ numbers = st.integers(1, 10**6) | st.integers(1) | st.floats(min_value=0.1).map(
 cut_places = st.lists(st.integers(0, 400), max_size=12)
 
 HELLO = Hello(pid=7, linger_seconds=60.0)
-ATTACH = Attach(("a", "b"), FRAMES, StreamRules(), b"HTTP/1.1 200 OK\r\n\r\n")
-PUBLISH = Publish("a", b'{"data": 1}')
+ATTACH = Attach(("a", "b"), FRAMES, StreamRules(), {"a": ""}, b"HTTP/1.1 200 OK\r\n\r\n")
+PUBLISH = Publication("a", b'{"data": 1}', History())
 
 
 def cut(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -88,7 +95,14 @@ def test_the_layout_of_a_packet_is_the_documented_one() -> None:
 
 @pytest.mark.parametrize(
     "packet",
-    [HELLO.packet(), ATTACH.packet(), PUBLISH.packet(), status_request(), answer(n=1), refusal("because")],
+    [
+        HELLO.packet(),
+        ATTACH.packet(),
+        publish_packet(PUBLISH),
+        status_request(),
+        answer(n=1),
+        refusal("because"),
+    ],
     ids=lambda packet: packet.op,
 )
 def test_every_packet_arrives_as_it_was_sent(packet: Packet) -> None:
@@ -116,25 +130,45 @@ def test_a_hello_is_understood(linger_seconds: float) -> None:
         ATTACH,
         replace(ATTACH, head=b""),
         replace(ATTACH, form=ENVELOPES),
-        replace(ATTACH, channels=("über", "豆腐", "\U0001f9ea", "a:b c")),
+        replace(ATTACH, channels=("über", "豆腐", "\U0001f9ea", "a:b c"), since={"豆腐": "ü"}),
         replace(ATTACH, rules=StreamRules(0.5, (0, 0), 1, 3600)),
         replace(ATTACH, rules=StreamRules(20, (1000, 90_000), 10**9, 0.5)),
         replace(ATTACH, head=bytes(range(256))),
+        replace(ATTACH, since={}),
+        replace(ATTACH, since={"b": "abcdefgh.1-0", "a": '\0\u2028 anything " else'}),
     ],
 )
 def test_an_attach_is_understood(attach: Attach) -> None:
     assert Attach.read(sent(attach.packet())) == attach
 
 
-@pytest.mark.parametrize("publish", [PUBLISH, Publish("über", bytes(range(256))), Publish("a", b"")])
-def test_a_publish_is_understood(publish: Publish) -> None:
-    assert Publish.read(sent(publish.packet())) == publish
+@pytest.mark.parametrize(
+    "publication",
+    [
+        PUBLISH,
+        Publication("über", bytes(range(256)), History(0, 0.5)),
+        Publication("a", b"", History(10**9, 10**9), own_id="", key="order-17-paid"),
+        Publication("a", b"x", History(), own_id="豆腐"),
+    ],
+)
+def test_a_publish_is_understood(publication: Publication) -> None:
+    assert read_publish(sent(publish_packet(publication))) == publication
+
+
+@pytest.mark.parametrize("receipt", [Receipt(0, None), Receipt(7, Cursor("abcdefgh", "1-0"))])
+def test_a_receipt_is_understood(receipt: Receipt) -> None:
+    assert read_receipt(sent(publish_answer(receipt)).fields) == receipt
+
+
+def test_a_request_for_a_cursor_names_its_channel() -> None:
+    assert read_channel(sent(cursor_request("über"))) == "über"
 
 
 def test_the_largest_allowed_attach_fits_into_a_packet() -> None:
     channels = tuple(f"{number:04}" + "é" * 98 for number in range(10))
+    largest = replace(ATTACH, channels=channels, since=dict.fromkeys(channels, "\x7f" * 256))
 
-    assert Attach.read(sent(replace(ATTACH, channels=channels).packet())).channels == channels
+    assert Attach.read(sent(largest.packet())) == largest
 
 
 @quick
@@ -146,7 +180,7 @@ def test_packets_are_read_in_any_split(sent_packets: list[Packet], cuts: list[in
 
 
 def test_packets_are_read_byte_by_byte() -> None:
-    stream = HELLO.packet().encode() + ATTACH.packet().encode() + PUBLISH.packet().encode()
+    stream = HELLO.packet().encode() + ATTACH.packet().encode() + publish_packet(PUBLISH).encode()
 
     received = decode([bytes([byte]) for byte in stream])
 
@@ -154,7 +188,7 @@ def test_packets_are_read_byte_by_byte() -> None:
 
 
 def test_a_packet_is_there_with_its_last_byte_and_not_before() -> None:
-    data = PUBLISH.packet().encode()
+    data = publish_packet(PUBLISH).encode()
     decoder = PacketDecoder(MAX_BODY_BYTES)
 
     assert list(decoder.feed(data[:-1])) == []
@@ -298,7 +332,7 @@ def test_what_does_not_say_hello_is_no_hello() -> None:
         Hello.read(sent(replace(HELLO.packet(), op="attach")))
 
 
-@pytest.mark.parametrize("name", ["channels", "form", "rules"])
+@pytest.mark.parametrize("name", ["channels", "form", "rules", "since"])
 def test_an_attach_that_lacks_something_is_refused(name: str) -> None:
     with pytest.raises(ProtocolError):
         Attach.read(sent(without(ATTACH.packet(), name)))
@@ -321,6 +355,36 @@ def test_an_attach_with_channels_that_are_none_is_refused(channels: object) -> N
 def test_an_attach_in_an_unknown_form_is_refused(form: object) -> None:
     with pytest.raises(ProtocolError):
         Attach.read(sent(changed(ATTACH.packet(), form=form)))
+
+
+@pytest.mark.parametrize(
+    "since",
+    [None, 7, "ab", ["a"], [["a"]], [["a", 0]], [["a", [2]]], [["a", [-1]]], [["a", [True]]], [[None, [0]]]],
+)
+def test_an_attach_that_goes_on_from_nothing_it_has_is_refused(since: object) -> None:
+    with pytest.raises(ProtocolError):
+        Attach.read(sent(changed(ATTACH.packet(), since=since)))
+
+
+@pytest.mark.parametrize("name", ["own_id", "key"])
+@pytest.mark.parametrize("value", [1, True, [], {}, ["x"]])
+def test_a_publish_with_a_name_that_is_no_text_is_refused(name: str, value: object) -> None:
+    with pytest.raises(ProtocolError):
+        read_publish(sent(changed(publish_packet(PUBLISH), **{name: value})))
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        *(None, 1, [], {}, {"size": 1}, {"seconds": 1}, {"size": 1, "seconds": 1, "more": 1}),
+        *({"size": number, "seconds": 1} for number in (-1, 1.5, "1", True, None)),
+        *({"size": 1, "seconds": number} for number in NO_NUMBERS),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_a_publish_with_a_history_that_is_none_is_refused(history: object) -> None:
+    with pytest.raises(ProtocolError):
+        read_publish(sent(changed(publish_packet(PUBLISH), history=history)))
 
 
 @pytest.mark.parametrize("missing", asdict(StreamRules()))
@@ -369,30 +433,37 @@ def test_whatever_the_settings_allow_is_understood(**values: object) -> None:
 @pytest.mark.parametrize("channel", [None, 1, True, ["a"], {}])
 def test_a_publish_on_what_is_no_channel_is_refused(channel: object) -> None:
     with pytest.raises(ProtocolError):
-        Publish.read(sent(changed(PUBLISH.packet(), channel=channel)))
+        read_publish(sent(changed(publish_packet(PUBLISH), channel=channel)))
 
 
 def test_a_publish_without_a_channel_is_refused() -> None:
     with pytest.raises(ProtocolError):
-        Publish.read(sent(without(PUBLISH.packet(), "channel")))
+        read_publish(sent(without(publish_packet(PUBLISH), "channel")))
 
 
 @quick
 @given(
-    packet=st.sampled_from([HELLO.packet(), ATTACH.packet(), PUBLISH.packet()]),
-    name=st.sampled_from(["protocol", "pid", "linger_seconds", "channels", "form", "rules", "channel"]),
+    packet=st.sampled_from([HELLO.packet(), ATTACH.packet(), publish_packet(PUBLISH)]),
+    name=st.sampled_from(
+        [
+            *("protocol", "pid", "linger_seconds", "channels", "form", "rules", "since"),
+            *("channel", "history", "own_id", "key"),
+        ]
+    ),
     value=json_values | st.sampled_from(NO_NUMBERS),
 )
 def test_a_request_with_any_value_anywhere_is_understood_or_refused(
     packet: Packet, name: str, value: object
 ) -> None:
-    kinds: dict[str, Any] = {"hello": Hello, "attach": Attach, "publish": Publish}
+    readers: dict[str, Any] = {"hello": Hello.read, "attach": Attach.read, "publish": read_publish}
+    read = readers[packet.op]
     try:
-        request = kinds[packet.op].read(sent(changed(packet, **{name: value})))
+        request = read(sent(changed(packet, **{name: value})))
     except ProtocolError:
         return
 
-    assert kinds[packet.op].read(sent(request.packet())) == request
+    again = publish_packet(request) if packet.op == "publish" else request.packet()
+    assert read(sent(again)) == request
 
 
 # -- blocks ----------------------------------------------------------------------------------------

@@ -16,12 +16,12 @@ from typing import Any
 
 import psutil
 import pytest
-from tests.support.hostile import ATTACH, EVERYBODY, HELLO, Peer, honest_streams_go_on, refuse
+from tests.support.hostile import ATTACH, EVERYBODY, HELLO, Peer, honest_streams_go_on, publication, refuse
 from tests.support.hub_client import HubClient
 from tests.support.hubs import separate_hubs
 from tests.support.swarm import raise_descriptor_limit
 
-from flask_sse.hub.control import Packet, Publish, status_request
+from flask_sse.hub.control import Packet, publish_packet, status_request
 from flask_sse.hub.lifecycle import hub_path
 
 URL = "memory://hostile"
@@ -143,7 +143,11 @@ def ten_megabytes_announced(path: Path) -> None:
 
 
 def ten_megabytes_sent(path: Path) -> None:
-    refuse(path, Publish("hostile", bytes(10 * MEGABYTE)).packet().encode(), b"a body of 10485760 bytes")
+    refuse(
+        path,
+        publish_packet(publication("hostile", bytes(10 * MEGABYTE))).encode(),
+        b"a body of 10485760 bytes",
+    )
     refuse(path, bytes(10 * MEGABYTE), b"fields that are not JSON")
 
 
@@ -160,15 +164,15 @@ def idle_connections(path: Path) -> None:
 
 
 def other_version(path: Path) -> None:
-    for protocol in (0, 2, "1", None, [1]):
+    for protocol in (0, 1, 3, "2", None, [2]):
         with Peer(path, Packet("hello", {**HELLO.fields, "protocol": protocol})) as peer:
-            assert b"this hub speaks protocol 1" in peer.rest()
+            assert b"this hub speaks protocol 2" in peer.rest()
 
 
 def hello_twice_or_never(path: Path) -> None:
     refuse(path, HELLO.encode(), b"a request 'hello'")
     with Peer(path, status_request()) as peer:
-        assert b"this hub speaks protocol 1" in peer.rest()
+        assert b"this hub speaks protocol 2" in peer.rest()
 
 
 def fields_that_nobody_can_read(path: Path) -> None:
@@ -188,7 +192,7 @@ def envelopes_that_nobody_can_read(path: Path) -> None:
     """Those are the publisher's fault alone: the connection goes on."""
     nested, number = b'{"data": ' + b"[" * 100_000, b'{"data": "", "retry": ' + b"9" * 5000 + b"}"
     for envelope in (nested, number, b"", b"\xff", b"null", b'{"data": NaN}', b'{"data": "", "type": {}}'):
-        with Peer(path, HELLO, Publish(EVERYBODY, envelope).packet(), status_request()) as peer:
+        with Peer(path, HELLO, publish_packet(publication(EVERYBODY, envelope)), status_request()) as peer:
             peer.sock.shutdown(socket.SHUT_WR)
             assert peer.rest().count(b'"op":"answer"') == 3
 
@@ -234,7 +238,7 @@ NASTY: tuple[Any, ...] = (
 def nasty_values(path: Path) -> None:
     """Each field of each request with each nasty value, everything else right."""
     rules = {**asdict(ATTACH.rules), "retry_ms": list(ATTACH.rules.retry_ms)}
-    packets = [HELLO, ATTACH.packet(), Publish("hostile", b"{}").packet()]
+    packets = [HELLO, ATTACH.packet(), publish_packet(publication("hostile", b"{}"))]
     cases = [
         Packet(packet.op, {**packet.fields, name: nasty}, packet.body)
         for packet in packets
@@ -261,7 +265,12 @@ def nasty_values(path: Path) -> None:
 
 def random_packets(path: Path) -> None:
     source = random.Random(20240229)
-    valid = [HELLO, ATTACH.packet(), Publish("hostile", b'{"data": "x"}').packet(), status_request()]
+    valid = [
+        HELLO,
+        ATTACH.packet(),
+        publish_packet(publication("hostile", b'{"data": "x"}')),
+        status_request(),
+    ]
     for number in range(500):
         data = bytearray(b"".join(packet.encode() for packet in source.choices(valid, k=3)))
         for _ in range(source.randrange(1, 5)):

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 from tests.support.brokers import Broker
-from tests.support.hostile import ATTACH, HELLO, Peer, honest_streams_go_on
+from tests.support.hostile import ATTACH, HELLO, Peer, honest_streams_go_on, publication
 from tests.support.hub_client import HubClient, log_of
 from tests.support.hubs import separate_hubs
 from tests.support.processes import Process, wait_until
 
 from flask_sse.errors import HubUnavailableError
-from flask_sse.hub.control import Packet, Publish, status_request
+from flask_sse.hub.control import Packet, publish_packet, status_request
 from flask_sse.hub.lifecycle import hub_path
 
 URL = "memory://neighbours"
@@ -63,7 +63,7 @@ def fill_queue(path: Path, stack: contextlib.ExitStack) -> None:
 def test_application_cannot_publish_past_a_broker(valkey: Broker, channel: str) -> None:
     with HubClient(valkey.url) as hub, hub.stream(channel) as stream:
         path = hub_path(hub.settings)
-        refused = Publish(channel, b'{"data": "past it"}').packet()
+        refused = publish_packet(publication(channel, b'{"data": "past it"}'))
         with Peer(path, HELLO, refused, status_request()) as peer:
             peer.sock.shutdown(socket.SHUT_WR)
             assert b"takes its events from a broker" in peer.rest()

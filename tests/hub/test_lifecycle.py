@@ -134,6 +134,7 @@ def test_hub_that_was_killed_is_started_again_by_the_next_request() -> None:
         for _ in range(2):
             with server.stream("/stream?channel=all") as stream:
                 assert stream.status == 200
+                assert stream.next_event().type == "stream-open"
                 pid = client.pid
                 assert client.publish("to the new one", channel="all") == 1
                 assert stream.next_event().data == "to the new one"

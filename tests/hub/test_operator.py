@@ -18,7 +18,7 @@ from tests.support.processes import Process
 
 from flask_sse import sse
 from flask_sse.errors import BrokerUnavailableError, HubUnavailableError
-from flask_sse.hub.core import REFUSED_RETRY_MS
+from flask_sse.hub.notices import REFUSED_RETRY_MS
 from flask_sse.wire.decode import Decoder
 
 URL = "memory://operator"

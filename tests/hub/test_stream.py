@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_sse.hub.control import FRAMES
+from flask_sse.hub.control import FRAMES, Attach
 from flask_sse.hub.stream import Stream
 from flask_sse.settings import StreamRules
 
@@ -32,7 +32,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 def stream_on(sock: socket.socket, max_backlog_bytes: int = 1024 * 1024) -> Stream:
     rules = StreamRules(max_backlog_bytes=max_backlog_bytes)
-    return Stream(sock, ("a",), FRAMES, rules, b"")
+    return Stream(sock, Attach(("a",), FRAMES, rules))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.support.brokers import Broker, start_redis, start_valkey
 from tests.support.local import LocalServer, local_app, serve
 
 from flask_sse import BrokerUnavailableError, InvalidSettingError, Publisher, sse
-from flask_sse.brokers.redis import redis_py_url
+from flask_sse.brokers.redis.client import redis_py_url
 from flask_sse.hub.lifecycle import hub_path
 from flask_sse.settings import Settings
 
@@ -55,7 +55,7 @@ def encrypted() -> Iterator[Broker]:
 def hello_through(server: LocalServer, channel: str) -> None:
     """Publish as a view does, and see the event in a stream."""
     with server.stream(f"/stream?channel={channel}") as stream:
-        stream.wait_for_bytes(b"retry:")
+        stream.wait_opened()
         assert server.publish("hello", channel=channel) == 1
         assert stream.next_event().data == "hello"
 
@@ -268,12 +268,12 @@ def test_all_streams_of_a_machine_take_one_connection_to_the_server(
     with ExitStack() as stack:
         servers = [stack.enter_context(serve(REDIS_URL=plain.url)) for _ in range(2)]
         with servers[0].stream("/stream") as first:
-            first.wait_for_bytes(b"retry:")
+            first.wait_opened()
             before = connections(admin)
             for number in range(20):
                 path = f"/stream?channel={channel}-{number % 7}"
                 stream = stack.enter_context(servers[number % 2].stream(path))
-                stream.wait_for_bytes(b"retry:")
+                stream.wait_opened()
             assert connections(admin) == before
             assert len([c for c in admin.client_list(_type="pubsub") if int(c["sub"]) >= 8]) == 1
 
@@ -285,7 +285,7 @@ def test_the_server_carries_only_channels_that_somebody_listens_to(
         assert server.publish("to nobody", channel=channel) == 0
         assert admin.pubsub_channels(f"{channel}*") == []
         with server.stream(f"/stream?channel={channel}") as stream:
-            stream.wait_for_bytes(b"retry:")
+            stream.wait_opened()
             assert admin.pubsub_channels(f"{channel}*") == [channel.encode()]
 
 

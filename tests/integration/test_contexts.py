@@ -58,7 +58,7 @@ def test_open_streams_hold_no_context_and_no_database_session(
         publisher = stack.enter_context(contextlib.closing(Publisher(broker_url)))
         streams = [stack.enter_context(server.stream(path)) for _ in range(STREAMS)]
         for stream in streams:
-            stream.wait_for_bytes(b"retry:")
+            stream.wait_opened()
 
         # The pool has one connection, so each of these would fail if a stream had kept it.
         for _ in range(20):
@@ -96,7 +96,7 @@ def test_what_a_request_kept_for_itself_is_freed_while_its_stream_is_open(
         kept.append(weakref.ref(flask.g.upload))
 
     with LocalServer(app) as server, server.stream(f"/stream?channel={channel}") as stream:
-        stream.wait_for_bytes(b"retry:")
+        stream.wait_opened()
         wait_until(lambda: gc.collect() >= 0 and kept[0]() is None, what="what the request kept to be freed")
         assert server.publish("goes on", channel=channel) == 1
         assert stream.next_event().data == "goes on"

@@ -98,7 +98,7 @@ def test_the_text_of_the_applications_json_provider_reaches_the_page_as_written(
 ) -> None:
     app.json = provider(app)
     with LocalServer(app) as server, server.stream(f"/stream?channel={channel}") as stream:
-        stream.wait_for_bytes(b"retry:")
+        stream.wait_opened()
         assert server.publish(data, type="json", id=1, channel=channel) == 1
         # White space around it is no part of the value.
         assert stream.next_event(1) == Event("json", app.json.dumps(data).strip(), "1")
@@ -107,7 +107,7 @@ def test_the_text_of_the_applications_json_provider_reaches_the_page_as_written(
 def test_options_and_types_of_flasks_own_provider_hold(app: flask.Flask, channel: str) -> None:
     app.json = Money(app)
     with LocalServer(app) as server, server.stream(f"/stream?channel={channel}") as stream:
-        stream.wait_for_bytes(b"retry:")
+        stream.wait_opened()
         server.publish({"price": Decimal("1.5"), "id": uuid.UUID(int=1)}, channel=channel)
         data = '{"price": "1.50 €", "id": "00000000-0000-0000-0000-000000000001"}'
         assert stream.next_event().data == data
@@ -131,7 +131,7 @@ def test_what_no_browser_can_read_is_refused_when_it_is_published(
 def test_a_providers_own_rule_for_nan_holds(app: flask.Flask, channel: str) -> None:
     app.json = NullForNaN(app)
     with LocalServer(app) as server, server.stream(f"/stream?channel={channel}") as stream:
-        stream.wait_for_bytes(b"retry:")
+        stream.wait_opened()
         assert server.publish(float("nan"), channel=channel) == 1
         assert stream.next_event().data == "null"
 
@@ -164,7 +164,7 @@ def test_a_response_class_of_the_application_is_the_streams_too(takeover: str, c
 
     with LocalServer(app) as server:
         with server.stream(f"/stream?channel={channel}") as stream:
-            stream.wait_for_bytes(b"retry:")
+            stream.wait_opened()
             assert stream.headers["X-Brand"] == "ours"
             assert stream.headers["X-Path"] == "/stream"
             assert stream.headers["Content-Type"] == "text/event-stream; charset=utf-8"
@@ -199,7 +199,7 @@ def test_headers_and_cookies_that_hooks_add_are_in_the_head(takeover: str, chann
         return response
 
     with LocalServer(app) as server, server.stream(f"/stream?channel={channel}") as stream:
-        stream.wait_for_bytes(b"retry:")
+        stream.wait_opened()
         assert stream.headers["X-Once"] == "this request"
         assert stream.headers["Access-Control-Allow-Origin"] == "https://example.org"
         assert stream.headers["X-Latin"] == "gr\xfc\xdfe"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import redis
 from tests.support.brokers import Broker
+from tests.support.client import StreamClient
 from tests.support.local import LocalServer, serve
 
 from flask_sse import sse
@@ -84,10 +87,21 @@ TAKEN: dict[str, tuple[bytes, Event]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def server(valkey: Broker) -> Iterator[LocalServer]:
-    with serve(REDIS_URL=valkey.url) as running:
+@pytest.fixture(scope="module", params=[1000, 0], ids=["history", "no history"])
+def server(request: pytest.FixtureRequest, valkey: Broker) -> Iterator[LocalServer]:
+    with serve(REDIS_URL=valkey.url, SSE_HISTORY_SIZE=request.param) as running:
         yield running
+
+
+@contextmanager
+def listening(server: LocalServer, channel: str) -> Iterator[tuple[StreamClient, str]]:
+    """Yield a stream that has begun, and what its client would come back with."""
+    with server.stream(f"/stream?channel={channel}") as stream:
+        if server.app.config["SSE_HISTORY_SIZE"]:
+            yield stream, stream.wait_opened().last_event_id
+        else:
+            stream.wait_for_bytes(b"retry:")
+            yield stream, ""
 
 
 @pytest.fixture(scope="module")
@@ -100,27 +114,28 @@ def foreigner(valkey: Broker) -> Iterator[Any]:
 def test_what_is_no_event_is_dropped_and_counted(
     payload: bytes, server: LocalServer, foreigner: Any, channel: str
 ) -> None:
-    with server.stream(f"/stream?channel={channel}") as stream:
-        stream.wait_for_bytes(b"retry:")
-        before = server.status()
+    with listening(server, channel) as (stream, _):
+        before, begun = server.status(), len(stream.reading.body)
         assert foreigner.publish(channel, payload) == 1
-        assert server.publish("goes on", channel=channel) == 1
-        assert stream.next_event() == Event("message", "goes on", "")
+        ours = server.publish("goes on", channel=channel)
+        assert ours == 1
+        assert stream.next_event() == Event("message", "goes on", ours.id or "")
         after = server.status()
         assert after["foreign_refused"] == before["foreign_refused"] + 1
         assert after["events"] == before["events"] + 1
         assert after["pid"] == before["pid"]
-        assert bytes(stream.reading.body).partition(b"\n\n")[2] == b"data:goes on\n\n"
+        event_id = f"id:{ours.id}\n" if ours.id else ""
+        assert stream.reading.body[begun:] == f"data:goes on\n{event_id}\n".encode()
 
 
 @pytest.mark.parametrize(("payload", "event"), TAKEN.values(), ids=TAKEN.keys())
 def test_what_is_an_event_is_taken_however_it_is_written(
     payload: bytes, event: Event, server: LocalServer, foreigner: Any, channel: str
 ) -> None:
-    with server.stream(f"/stream?channel={channel}") as stream:
-        stream.wait_for_bytes(b"retry:")
+    """It has no place in the history, so it is without a cursor."""
+    with listening(server, channel) as (stream, last_event_id):
         assert foreigner.publish(channel, payload) == 1
-        assert stream.next_event(1) == event
+        assert stream.next_event(1) == replace(event, last_event_id=event.last_event_id or last_event_id)
 
 
 def test_what_is_refused_is_told_to_no_stream_that_reads_envelopes(
@@ -138,8 +153,7 @@ def test_what_is_refused_is_told_to_no_stream_that_reads_envelopes(
 def test_a_flood_of_foreign_messages_leaves_the_hub_alive_and_quiet(
     server: LocalServer, foreigner: Any, channel: str
 ) -> None:
-    with server.stream(f"/stream?channel={channel}") as stream:
-        stream.wait_for_bytes(b"retry:")
+    with listening(server, channel) as (stream, _):
         before = server.status()["foreign_refused"]
         pipeline = foreigner.pipeline(transaction=False)
         for number in range(2000):

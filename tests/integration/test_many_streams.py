@@ -47,7 +47,7 @@ def test_one_sync_worker_holds_500_streams_and_answers_requests(
     server: RunningServer, hub: HubClient, channel: str
 ) -> None:
     with server.stream("/stream") as first:
-        first.wait_for_bytes(b"retry:")
+        first.wait_opened()
     assert server.get("/ordinary").status == 200
     family = [server.process.pid, *children(server.process.pid), hub.pid]
     assert len(family) == 3, "one master, one worker, one hub"
@@ -85,7 +85,7 @@ def test_deploy_by_kill_drops_no_stream_and_no_event(hub: HubClient, channel: st
             wait_until(lambda: not any(map(running, workers)), what="all of them gone")
             swarm.wait_events(len(publisher.sent) + 10)
             with gunicorn(port) as new, StreamClient(port, path) as late:
-                late.wait_for_bytes(b"retry:")
+                late.wait_opened()
                 assert get(nginx.port, "/ordinary?who=after").body == b"ordinary after"
                 swarm.wait_events(len(publisher.sent) + 10)
                 heard = [int(event.data) for event in late.events(10)]
@@ -146,7 +146,7 @@ def test_nginx_holds_nothing_back_and_tells_of_clients_that_leave(
     with Nginx(server.port, http_version) as nginx:
         for number in range(3):
             with StreamClient(nginx.port, path) as stream:
-                stream.wait_for_bytes(b"retry:", timeout=1)
+                stream.wait_opened(1)
                 assert stream.headers["Server"].startswith("nginx")
                 for data in ("at once", "x" * 100_000, "again"):
                     assert hub.publish(data, channel=channel) == 1

@@ -16,7 +16,6 @@ from tests.support.local import LocalServer, local_app, serve
 from tests.support.processes import Process, wait_until
 
 from flask_sse import Message, sse
-from flask_sse.wire.decode import Event
 
 NO_URL = "Must set a redis connection URL in app config."
 
@@ -41,8 +40,9 @@ def test_the_test_client_reads_a_stream_and_leaves_it(server: LocalServer, chann
         assert response.mimetype == "text/event-stream"
         pieces = response.iter_encoded()
         assert next(pieces).startswith(b"retry:")
-        assert server.publish({"a": 1}, type="t", channel=channel) == 1
-        assert next(pieces) == b'event:t\ndata:{"a": 1}\n\n'
+        published = server.publish({"a": 1}, type="t", channel=channel)
+        assert published == 1
+        assert next(pieces) == b'event:t\ndata:{"a": 1}\nid:%s\n\n' % str(published.id).encode()
         response.close()
     wait_until(lambda: server.publish("anyone?", channel=channel) == 0, what="the hub to see it leave")
 
@@ -89,11 +89,12 @@ assert "flask" not in sys.modules
 def test_a_job_without_flask_publishes_with_the_url_alone(server: LocalServer, channel: str) -> None:
     url = server.app.config["SSE_BROKER_URL"]
     with server.stream(f"/stream?channel={channel}") as stream:
-        stream.wait_for_bytes(b"retry:")
+        stream.wait_opened()
         with Process([sys.executable, "-c", CRON_JOB, url, channel]) as job:
             assert job.wait() == 0, job.output()
             assert "receivers 1" in job.output()
-        assert stream.next_event() == Event("progress", '{"done": 7}', "")
+        event = stream.next_event()
+        assert (event.type, event.data) == ("progress", '{"done": 7}')
 
 
 # -- Redis ------------------------------------------------------------------------------------------

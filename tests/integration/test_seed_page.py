@@ -49,7 +49,7 @@ def streams_that_work(server: RunningServer, channel: str, count: int = 1) -> It
         path = f"/stream?channel={channel}"
         streams = [stack.enter_context(server.stream(path)) for _ in range(count)]
         for stream in streams:
-            stream.wait_for_bytes(b"retry:")
+            stream.wait_opened()
         event = quote(json.dumps({"data": "hello", "channel": channel}))
         assert server.get(f"/publish?event={event}").body == b"1"  # one hub
         for stream in streams:
@@ -66,7 +66,7 @@ def test_in_order_to_use_flask_sse_you_need_a_redis_server_to_handle_pubsub(chan
         serve(SSE_BROKER_URL=f"memory://{uuid.uuid4().hex}") as server,
         server.stream(f"/stream?channel={channel}") as stream,
     ):
-        stream.wait_for_bytes(b"retry:")
+        stream.wait_opened()
         assert server.publish("hello", channel=channel) == 1
         assert stream.next_event().data == "hello"
 
@@ -78,7 +78,7 @@ def test_flask_sse_will_search_the_application_config_for_a_redis_connection_url
     with LocalServer(make_app()) as server:
         server.app.config["REDIS_URL"] = valkey.url
         with server.stream(f"/stream?channel={channel}") as stream:
-            stream.wait_for_bytes(b"retry:")
+            stream.wait_opened()
             assert server.publish("hello", channel=channel) == 1
 
 
@@ -93,7 +93,7 @@ def test_it_will_try_sse_redis_url_then_redis_url_in_order(
             contextlib.closing(redis.Redis.from_url(url)) as expected,
             server.stream(f"/stream?channel={channel}") as stream,
         ):
-            stream.wait_for_bytes(b"retry:")
+            stream.wait_opened()
             assert expected.pubsub_numsub(channel) == [(channel.encode(), 1)]
             assert server.publish("hello", channel=channel) == 1
             assert stream.next_event().data == "hello"
@@ -136,7 +136,7 @@ def test_if_you_are_using_a_redis_server_that_has_a_password_use_it_in_the_url(c
         url = broker.url.replace("127.0.0.1", "localhost")
         assert url.startswith("redis://:password@localhost")
         with serve(REDIS_URL=url) as server, server.stream(f"/stream?channel={channel}") as stream:
-            stream.wait_for_bytes(b"retry:")
+            stream.wait_opened()
             assert server.publish("hello", channel=channel) == 1
             assert stream.next_event().data == "hello"
 
@@ -156,7 +156,7 @@ def test_an_http_request_to_the_event_stream_will_effectively_never_complete(cha
     ended: list[str] = []
     app.teardown_request(lambda _: ended.append(flask.request.path))
     with LocalServer(app) as server, server.stream(f"/stream?channel={channel}") as stream:
-        stream.wait_for_bytes(b"retry:")
+        stream.wait_opened()
         wait_until(lambda: ended == ["/stream"], what="the end of the request")
         assert server.publish("goes on", channel=channel) == 1
         assert stream.next_event().data == "goes on"

@@ -64,7 +64,7 @@ def tell_the_story(server: RunningServer, hub: Hub, *, takeover: bool) -> None:
         assert stream.headers["X-After"] == "yes"
         assert "who=reader" in stream.headers["Set-Cookie"]
         assert "Content-Length" not in stream.headers
-        stream.wait_for_bytes(b"retry:")
+        stream.wait_opened()
         if takeover:
             assert stream.raw.partition(b"\r\n\r\n")[0].endswith(b"\r\nConnection: close")
             assert server.get("/ordinary?who=other").body == b"ordinary other"
@@ -116,7 +116,7 @@ def tell_with_old_clients(server: RunningServer, hub: Hub) -> None:
     channel = f"old-{uuid.uuid4().hex[:8]}"
     path = f"/stream?channel={channel}"
     with server.stream(path, http_version="1.0") as old:
-        old.wait_for_bytes(b"retry:")
+        old.wait_opened()
         assert hub.publisher.publish("to an old client", channel=channel) == 1
         assert old.next_event().data == "to an old client"
     with connect(server.port) as head_only:
@@ -125,7 +125,7 @@ def tell_with_old_clients(server: RunningServer, hub: Hub) -> None:
         assert b" 200 " in head_only.recv(4096)
     with StreamClient(server.port, path) as pipelining:
         pipelining.sock.sendall(request_bytes("/ordinary?who=behind"))
-        pipelining.wait_for_bytes(b"retry:")
+        pipelining.wait_opened()
         assert hub.publisher.publish("goes on", channel=channel) >= 1
         assert pipelining.next_event().data == "goes on"
         assert b"ordinary" not in pipelining.raw
@@ -151,7 +151,7 @@ def cross_talk(server: RunningServer, hub: Hub, pairs: int = 30) -> None:
         assert b"event-stream" not in head
         assert f"ordinary {number}".encode() in body
     for stream in streams:
-        stream.wait_for_bytes(b"retry:", 20)
+        stream.wait_opened(20)
     assert hub.publisher.publish("to all", channel=channel) == pairs
     for number, stream in enumerate(streams):
         with stream:
@@ -202,7 +202,7 @@ def test_streams_and_requests_at_the_same_time_from_many_threads(hub: Hub) -> No
 
         def visit(number: int) -> None:
             with server.stream(f"/stream?who={number}") as stream:
-                stream.wait_for_bytes(b"retry:")
+                stream.wait_opened()
                 answers.append(server.get("/ordinary").body)
 
         threads = [threading.Thread(target=visit, args=(number,)) for number in range(20)]
@@ -228,6 +228,6 @@ def test_an_http_2_connection_is_shared_so_its_stream_is_relayed(hub: Hub) -> No
         assert stream.http_version == "HTTP/2"
         pieces = stream.iter_bytes()
         assert next(pieces).startswith(b"retry:")
-        assert hub.publisher.publish("by HTTP/2", channel="h2") == 1
-        assert next(piece for piece in pieces if piece != b":\n\n") == b"data:by HTTP/2\n\n"
+        assert hub.publisher.publish("by HTTP/2", id=2, channel="h2") == 1
+        assert next(piece for piece in pieces if piece != b":\n\n").startswith(b"data:by HTTP/2\nid:2\n\n")
         assert other.get("/ordinary?who=other").text == "ordinary other"

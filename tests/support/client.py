@@ -178,6 +178,13 @@ class StreamReader:
         """All bytes received so far, the head and the chunks' sizes too."""
         return bytes(self.reading.raw)
 
+    def wait_opened(self, timeout: float = 5) -> Event:
+        """Return what a stream with history says first to a client that comes back with nothing."""
+        event = self.next_event(timeout)
+        if event.type != "stream-open":
+            raise ValueError(f"{event} instead of stream-open")
+        return event
+
     def next_event(self, timeout: float = 5) -> Event:
         """Return the next event."""
         return self.events(1, timeout)[0]

@@ -9,18 +9,24 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
+from flask_sse.brokers.base import Publication
 from flask_sse.hub.control import Attach, Hello, Packet
 from flask_sse.hub.lifecycle import hub_path
-from flask_sse.settings import StreamRules
+from flask_sse.settings import History, StreamRules
 
 from .hub_client import HubClient, log_of
 from .processes import descriptors, wait_until
 
 # What an honest application says.
 HELLO = Hello(1, 60).packet()
-ATTACH = Attach(("hostile",), "frames", StreamRules(heartbeat_seconds=60), b"head")
+ATTACH = Attach(("hostile",), "frames", StreamRules(heartbeat_seconds=60), head=b"head")
 # A channel that every honest stream listens to.
 EVERYBODY = "everybody"
+
+
+def publication(channel: str, envelope: bytes) -> Publication:
+    """Return a publication as an honest application sends it."""
+    return Publication(channel, envelope, History())
 
 
 class Peer:

@@ -58,7 +58,7 @@ class HubClient:
     ) -> None:
         """Let the hub write a stream to ``sock``, with a response head before it."""
         rules = rules or self.settings.rules
-        self.link.attach(sock.fileno(), Attach(channels, form, rules, HEAD if form == FRAMES else b""))
+        self.link.attach(sock.fileno(), Attach(channels, form, rules, head=HEAD if form == FRAMES else b""))
 
     def stream(self, *channels: str, tcp: bool = False, **rules: Any) -> StreamReader:
         """Open a stream and return once its first bytes are there.

@@ -10,7 +10,7 @@ from typing import Any, Self
 from flask import Blueprint, Flask
 from werkzeug.serving import make_server
 
-from flask_sse import sse
+from flask_sse import Published, sse
 
 from .client import Answer, StreamClient, get
 
@@ -48,7 +48,7 @@ class LocalServer:
         """Open the event stream at ``path``."""
         return StreamClient(self.port, path, headers)
 
-    def publish(self, *args: Any, **kwargs: Any) -> int:
+    def publish(self, *args: Any, **kwargs: Any) -> Published:
         """Publish as a view does."""
         with self.app.app_context():
             return sse.publish(*args, **kwargs)

@@ -11,7 +11,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -65,6 +66,7 @@ class Process:
         cwd: Its working directory; ``None`` for ours.
         ready: The port that it listens on, or the text that it writes, once it is started; the
             constructor waits for it.
+        stdin: A descriptor that it reads from; nothing by default.
 
     Attributes:
         argv: Its command line.
@@ -77,6 +79,7 @@ class Process:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         ready: int | str | None = None,
+        stdin: int = subprocess.DEVNULL,
     ) -> None:
         self.argv = [str(word) for word in argv]
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - close() closes it
@@ -84,7 +87,7 @@ class Process:
             self.argv,
             env={**os.environ, **(env or {})},
             cwd=cwd,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=self._output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -210,3 +213,13 @@ def running(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+@contextmanager
+def suspended(pid: int) -> Iterator[None]:
+    """Keep a process from running; its connections stay open, and new ones are made."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)

@@ -26,7 +26,7 @@ class Swarm:
     """Many streams at once, opened and read by a thread of their own.
 
     Attributes:
-        events: For each stream, in the order of opening, the data of its events.
+        events: For each stream, in the order of opening, the data of its events but the stream-open.
         closed: Numbers of the streams that the server ended, refused or did not take.
     """
 
@@ -111,7 +111,8 @@ class Swarm:
         with contextlib.suppress(ConnectionError):
             data = sock.recv(RECEIVE_BYTES)
         reading = self._readings[number]
-        self.events[number] += (event.data for event in reading.feed(data))
+        events = reading.feed(data)
+        self.events[number] += (event.data for event in events if event.type != "stream-open")
         if reading.status == HTTPStatus.OK:
             self._opened.add(number)
         if reading.status:

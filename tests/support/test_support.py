@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 import redis
 from playwright.sync_api import Page
 from tests.support import processes
-from tests.support.brokers import Broker, start_redis, start_valkey
+from tests.support.brokers import Broker, start_redis, start_replica, start_valkey
 from tests.support.client import StreamClient, get
 from tests.support.hubs import separate_hubs
 from tests.support.nginx import Nginx
@@ -27,6 +29,7 @@ from tests.support.processes import (
     running,
     wait_until,
 )
+from tests.support.proxy import Proxy
 from tests.support.swarm import Swarm, raise_descriptor_limit
 from tests.support.tools import require
 from tests.support.webservers import SCRIPTS, WEB_SERVERS, RunningServer, start
@@ -185,6 +188,80 @@ def test_broker_answers_and_comes_back_empty(
         with redis.Redis.from_url(broker.url) as client:
             assert client.ping()
             assert client.get("kept") is None
+
+
+@pytest.fixture(params=[start_valkey, start_redis])
+def start_broker(request: pytest.FixtureRequest) -> Callable[..., Broker]:
+    """What starts a server, of each kind."""
+    start: Callable[..., Broker] = request.param
+    return start
+
+
+@pytest.mark.parametrize("fsync", ["everysec", "always"])
+def test_persistent_broker_keeps_what_it_held(start_broker: Callable[..., Broker], fsync: str) -> None:
+    with start_broker(persistent=fsync) as broker:
+        client = broker.client()
+        client.set("kept", "yes")
+        broker.restart()
+        assert client.get("kept") == b"yes"
+        size = broker.log.stat().st_size
+        client.set("later", "lost")
+        broker.kill()
+        assert not broker.process.alive
+        broker.restart()
+        assert client.get("later") == b"lost"
+        broker.kill()
+        os.truncate(broker.log, size)
+        broker.restart()
+        assert client.keys() == [b"kept"]
+        assert broker.client() is client
+
+
+def test_broker_takes_settings(start_broker: Callable[..., Broker]) -> None:
+    limits = {"maxmemory": "10mb", "client-output-buffer-limit": "pubsub 1mb 1mb 60"}
+    with start_broker(config=limits) as broker:
+        assert broker.client().config_get("maxmemory") == {"maxmemory": str(10 * 1024**2)}
+        (buffers,) = broker.client().config_get("client-output-buffer-limit").values()
+        assert "pubsub 1048576 1048576 60" in str(buffers)
+
+
+@pytest.mark.parametrize("password", [None, "secret"])
+def test_replica_follows_and_can_fall_behind(
+    start_broker: Callable[..., Broker], password: str | None
+) -> None:
+    with start_broker(password=password) as primary, Proxy(primary.port) as proxy:
+        primary.client().set("number", 1)
+        with start_replica(primary, port=proxy.port) as replica:
+            assert replica.client().get("number") == b"1"
+            proxy.black_hole()
+            primary.client().set("number", 2)
+            primary.kill()
+            replica.client().replicaof("NO", "ONE")
+            assert replica.client().incr("number") == 2
+
+
+def test_clock_of_a_broker_goes_forth_and_back(start_broker: Callable[..., Broker]) -> None:
+    with start_broker(clock_offset_seconds=-3600, persistent="always") as broker:
+
+        def append() -> tuple[int, int]:
+            milliseconds, sequence = os.fsdecode(broker.client().xadd("stream", {"": ""})).split("-")
+            return int(milliseconds), int(sequence)
+
+        first, _ = append()
+        assert abs(first / 1000 + 3600 - time.time()) < 5
+        broker.set_clock(+3600)
+        ahead, _ = append()
+        assert ahead - first > 7_000_000
+        broker.set_clock(0)
+        assert append() == (ahead, 1)
+        broker.kill()
+        broker.restart()
+        assert append() == (ahead, 2)
+
+
+def test_clock_of_an_ordinary_broker_stays(valkey: Broker) -> None:
+    with pytest.raises(ValueError, match="clock_offset_seconds"):
+        valkey.set_clock(1)
 
 
 def test_shared_brokers_answer(valkey: Broker, redis_server: Broker, channel: str) -> None:

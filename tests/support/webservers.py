@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -111,7 +111,9 @@ class RunningServer:
         url: Its address, without a slash at the end.
     """
 
-    def __init__(self, name: str, app: str, directory: Path, env: Mapping[str, str] | None) -> None:
+    def __init__(
+        self, name: str, app: str, directory: Path, env: Mapping[str, str] | None, options: Sequence[str]
+    ) -> None:
         server = WEB_SERVERS[name]
         self.port = free_port()
         self.url = f"{'https' if server.tls else 'http'}://127.0.0.1:{self.port}"
@@ -123,9 +125,8 @@ class RunningServer:
         try:
             if server.tls:
                 make_certificate(folder)
-            self.process = Process(
-                server.argv(app, self.port), {**settings, **(env or {})}, folder, ready=self.port
-            )
+            argv = [*server.argv(app, self.port), *options]
+            self.process = Process(argv, {**settings, **(env or {})}, folder, ready=self.port)
         except BaseException:
             self._folder.cleanup()
             raise
@@ -148,7 +149,13 @@ class RunningServer:
         return StreamClient(self.port, path, headers, http_version=http_version, tls=self._tls)
 
 
-def start(name: str, app: str, directory: Path, env: Mapping[str, str] | None = None) -> RunningServer:
+def start(
+    name: str,
+    app: str,
+    directory: Path,
+    env: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
+) -> RunningServer:
     """Start the web server ``name`` of :data:`WEB_SERVERS` and wait until it takes connections.
 
     Args:
@@ -156,8 +163,9 @@ def start(name: str, app: str, directory: Path, env: Mapping[str, str] | None = 
         app: The WSGI application, as ``module:name``.
         directory: Where the module is.
         env: Variables on top of our own.
+        options: Words at the end of its command line.
     """
-    return RunningServer(name, app, directory, env)
+    return RunningServer(name, app, directory, env, options)
 
 
 def make_certificate(folder: Path) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.wire.vectors import texts
 
 from flask_sse.errors import InvalidMessageError
-from flask_sse.wire.envelope import checked_json, pack, unpack
+from flask_sse.wire.cursor import Stamp
+from flask_sse.wire.envelope import checked_json, pack, split_stamp, unpack
 from flask_sse.wire.message import Message
 
 quick = settings(deadline=None, max_examples=200)
@@ -112,6 +113,119 @@ def test_what_is_packed_is_unpacked_as_it_was(message: Message) -> None:
     assert read == message
     assert read.frame() == message.frame()
     assert pack(read) == pack(message)
+
+
+# -- the stamp of a broker ---------------------------------------------------------------------------
+
+
+def stamped(envelope: bytes, stamp: Stamp) -> bytes:
+    """Write as the script ``publish`` of Redis does."""
+    return f'{{"data": "{stamp.cursor} {stamp.previous}", '.encode() + envelope[1:]
+
+
+event_ids = st.builds("{}-{}".format, st.integers(0, 2**53 - 1), st.integers(0, 2**63 - 1))
+epochs = st.text("abcdefghijklmnopqrstuvwxyz", min_size=8, max_size=8)
+stamps = st.builds(Stamp, epochs, event_ids, event_ids)
+STAMP = Stamp("abcdefgh", "2-0", "1-0")
+
+
+@quick
+@given(message=messages, stamp=stamps)
+def test_a_stamp_comes_off_again_and_leaves_the_envelope_as_it_was(message: Message, stamp: Stamp) -> None:
+    envelope = pack(message)
+
+    assert split_stamp(stamped(envelope, stamp)) == (stamp, envelope)
+
+
+@quick
+@given(message=messages, stamp=stamps)
+def test_1_0_reads_an_envelope_with_a_stamp_as_one_without(message: Message, stamp: Stamp) -> None:
+    envelope = pack(message)
+
+    assert read_by_1_0(stamped(envelope, stamp)) == read_by_1_0(envelope)
+
+
+# Texts that try to look like a stamp.
+forgeries = st.lists(
+    st.sampled_from(
+        [
+            "abcdefgh.2-0 1-0",
+            '", "data": ',
+            '"data": ',
+            '{"data": "',
+            '{"data": "abcdefgh.2-0 1-0", "data": ',
+            '"',
+            "\\",
+            "\\u0022",
+            ", ",
+            "{",
+            "}",
+        ]
+    ),
+    max_size=6,
+).map("".join)
+
+
+@quick
+@given(
+    data=forgeries | st.dictionaries(forgeries, forgeries, max_size=3) | st.lists(forgeries, max_size=2),
+    event_type=st.none() | forgeries,
+    event_id=st.none() | forgeries,
+)
+def test_what_is_published_cannot_forge_a_stamp(
+    data: Any, event_type: str | None, event_id: str | None
+) -> None:
+    envelope = pack(Message(data, type=event_type, id=event_id))
+
+    assert split_stamp(envelope) == (None, envelope)
+    assert split_stamp(stamped(envelope, STAMP)) == (STAMP, envelope)
+
+
+@quick
+@given(message=messages)
+def test_what_1_0_publishes_has_no_stamp(message: Message) -> None:
+    envelope = written_by_1_0(message.to_dict())
+
+    assert split_stamp(envelope) == (None, envelope)
+
+
+NO_STAMPS = {
+    "nothing": b"",
+    "data once": b'{"data": "abcdefgh.2-0 1-0"}',
+    "data once, and a type": b'{"data": "abcdefgh.2-0 1-0", "type": "t"}',
+    "no data behind": b'{"data": "abcdefgh.2-0 1-0", "id": 1, "data": "x"}',
+    "other spaces": b'{"data":"abcdefgh.2-0 1-0","data":"x"}',
+    "space first": b' {"data": "abcdefgh.2-0 1-0", "data": "x"}',
+    "no cursor": b'{"data": "abcdefgh 1-0", "data": "x"}',
+    "no id before": b'{"data": "abcdefgh.2-0 ", "data": "x"}',
+    "no id before at all": b'{"data": "abcdefgh.2-0", "data": "x"}',
+    "leading zero": b'{"data": "abcdefgh.02-0 1-0", "data": "x"}',
+    "short epoch": b'{"data": "abcdefg.2-0 1-0", "data": "x"}',
+    "digits of other scripts": '{"data": "abcdefgh.٢-0 1-0", "data": "x"}'.encode(),
+    "thousands of digits": b'{"data": "abcdefgh.%b-0 1-0", "data": "x"}' % (b"9" * 5000),
+}
+
+
+@pytest.mark.parametrize("carried", NO_STAMPS.values(), ids=NO_STAMPS.keys())
+def test_what_only_looks_like_a_stamp_stays_in_the_envelope(carried: bytes) -> None:
+    assert split_stamp(carried) == (None, carried)
+
+
+def test_a_stamp_behind_a_stamp_is_no_event() -> None:
+    """Somebody else wrote it; a second data key is refused as ever."""
+    stamp, envelope = split_stamp(stamped(stamped(pack(Message("x")), STAMP), STAMP))
+
+    assert stamp == STAMP
+    with pytest.raises(InvalidMessageError):
+        unpack(envelope)
+
+
+@quick
+@given(
+    carried=st.binary(max_size=60) | st.binary(max_size=20).map(lambda tail: b'{"data": "abcdefgh.' + tail)
+)
+def test_arbitrary_bytes_are_parted_without_an_error(carried: bytes) -> None:
+    split_stamp(carried)
 
 
 # -- the text of the data --------------------------------------------------------------------------

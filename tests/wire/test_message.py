@@ -22,8 +22,9 @@ from tests.wire.vectors import (
 )
 
 from flask_sse.errors import InvalidMessageError
+from flask_sse.wire.cursor import MAX_ID_BYTES
 from flask_sse.wire.decode import Event
-from flask_sse.wire.message import MAX_ID_BYTES, RESERVED_PREFIX, Message
+from flask_sse.wire.message import RESERVED_PREFIX, Message
 
 quick = settings(deadline=None, max_examples=200)
 

@@ -2,21 +2,126 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from ..settings import History
+from ..wire.cursor import EPOCH_LETTERS, Cursor, Stamp
+
+# Events of one page; a page ends also with the event that brings it over so many bytes.
+PAGE_EVENTS = 250
+PAGE_BYTES = 256 * 1024
+# How long the result of a publication with a key is remembered.
+KEY_SECONDS = 300
+# How long it is known of a channel which event was the last one, in lives of its events: an idle channel
+# must not look like one whose events were lost.
+REMEMBERED_LIVES = 168
+# The same while a hub listens, however short the events live.
+LISTENING_SECONDS = 24 * 3600.0
+
+_LETTERS = bytes(ord("a") + number % 26 for number in range(256))
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One event on its way to the broker.
+
+    Attributes:
+        channel: Where it goes.
+        envelope: What the broker carries and keeps.
+        history: How much of the channel is kept.
+        own_id: The id that the application gave; ``None`` if it gave none.
+        key: What makes the publication happen once; ``None`` for no such promise.
+    """
+
+    channel: str
+    envelope: bytes
+    history: History
+    own_id: str | None = None
+    key: str | None = None
+
+
+class Receipt(NamedTuple):
+    """What became of a publication.
+
+    Attributes:
+        receivers: Who got it: for ``memory://`` streams, for Redis hubs and streams of 1.0.
+        cursor: Its position in the history; ``None`` where none is kept.
+    """
+
+    receivers: int
+    cursor: Cursor | None
+
+
+class Entry(NamedTuple):
+    """One event in the history; ``previous`` is empty where somebody else put it there."""
+
+    id: str
+    previous: str
+    envelope: bytes
+
+
+class Page(NamedTuple):
+    """A piece of the history of a channel.
+
+    Attributes:
+        epoch: Of the history.
+        top: The id of the last event of all.
+        since: The id behind which the entries follow; ``None`` if what was asked for is not known.
+        entries: In their order.
+        complete: Whether nothing follows.
+    """
+
+    epoch: str
+    top: str
+    since: str | None
+    entries: Sequence[Entry]
+    complete: bool
+
+    @property
+    def end(self) -> Cursor:
+        """The position behind this page."""
+        if self.since is None or not self.entries:
+            return Cursor(self.epoch, self.top)
+        return Cursor(self.epoch, self.entries[-1].id)
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether nothing is missing between ``since`` and the end of the page."""
+        reached = self.since
+        if reached is None:
+            return False
+        for entry in self.entries:
+            if entry.previous != reached:
+                return False
+            reached = entry.id
+        return not self.complete or reached == self.top
+
+
+def new_epoch() -> str:
+    """Return an epoch that nobody can guess and that never comes again."""
+    return os.urandom(EPOCH_LETTERS).translate(_LETTERS).decode()
 
 
 class BrokerPublisher(Protocol):
     """The application's end: blocking, safe to call from any thread, greenlet or forked process."""
 
-    def publish(self, channel: str, envelope: bytes) -> int:
-        """Give one envelope to every hub that listens to ``channel``.
-
-        Returns:
-            The number of receivers. For ``memory://`` these are streams, for Redis hubs and streams of 1.0.
+    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
+        """Give envelopes to every hub that listens to their channels, in one round trip.
 
         Raises:
-            BrokerUnavailableError: If the broker did not confirm within 2 seconds. Nothing is
-                queued: the caller decides whether to publish again.
+            BrokerUnavailableError: If the broker did not confirm within 2 seconds; it has the receipts
+                of those that were taken. Nothing is queued: the caller decides whether to publish again.
+        """
+        ...
+
+    def cursors(self, channels: Sequence[str]) -> list[Cursor]:
+        """Return the position behind the last event of each channel.
+
+        Raises:
+            BrokerUnavailableError: If the broker did not answer within 2 seconds.
         """
         ...
 
@@ -36,6 +141,16 @@ class BrokerFeed(Protocol):
         """Stop listening to ``channel``."""
         ...
 
+    def read(self, number: int, channel: str, since: str) -> None:
+        """Ask for the history of ``channel``; ``Sink.page`` brings it, as soon as the broker is there.
+
+        Args:
+            number: What names the answer.
+            channel: Which one; its history begins now if it has none.
+            since: What to go on from, as ``wire.cursor`` has it.
+        """
+        ...
+
     async def run(self) -> None:
         """Keep the connection and feed the sink until cancelled."""
         ...
@@ -44,19 +159,27 @@ class BrokerFeed(Protocol):
 class Sink(Protocol):
     """What a feed tells the hub, on the hub's event loop."""
 
-    def deliver(self, channel: str, envelope: bytes) -> int:
+    def deliver(self, channel: str, stamp: Stamp | None, envelope: bytes) -> int:
         """Take an envelope; the return value is the number of streams that get it."""
         ...
 
     def subscribed(self, channel: str) -> None:
         """Take note that events of ``channel`` that are published from now on will come.
 
-        It is told again after each lost connection: what was published meanwhile may be missing.
+        It is told again after each lost connection: what was published meanwhile is missing.
         """
         ...
 
+    def page(self, number: int, page: Page) -> None:
+        """Take the answer to ``read``."""
+        ...
+
+    def top(self, channel: str, cursor: Cursor) -> None:
+        """Take note of the position behind the last event, asked for from time to time."""
+        ...
+
     def refused(self, channel: str, reason: str) -> None:
-        """Take note that the broker lets nobody listen to ``channel``; others are not affected."""
+        """Take note that the broker refuses something about ``channel``; others are not affected."""
         ...
 
     def broker_lost(self, reason: str) -> None:
@@ -65,12 +188,20 @@ class Sink(Protocol):
 
 
 class Carrier(Protocol):
-    """Brings an envelope to the hub of this machine, for the broker that lives in it."""
+    """Brings publications to the hub of this machine, for the broker that lives in it."""
 
-    def publish(self, channel: str, envelope: bytes) -> int:
-        """Deliver and return the number of streams.
+    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
+        """Deliver.
 
         Raises:
-            HubError: If no hub took it.
+            HubError: If no hub took them.
+        """
+        ...
+
+    def cursors(self, channels: Sequence[str]) -> list[Cursor]:
+        """Return the position behind the last event of each channel.
+
+        Raises:
+            HubError: If no hub answered.
         """
         ...

@@ -1,15 +1,22 @@
 """``memory://``: the broker that lives in the hub, for every process of one user on one machine.
 
 Nothing to install. Events do not leave the machine, and two applications that use the same URL share
-their channels: ``memory://shop`` and ``memory://forum`` are two.
+their channels: ``memory://shop`` and ``memory://forum`` are two. What is kept ends with the hub.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Sequence
 
 from ..errors import BrokerUnavailableError, HubError
-from .base import Carrier, Sink
+from ..wire.cursor import Cursor
+from .base import Carrier, Publication, Receipt, Sink
+from .history import SLOT_SECONDS, History
+
+# The hub ends a connection whose answers nobody takes, and so many fit into any socket.
+BATCH = 100
 
 
 class MemoryPublisher:
@@ -19,10 +26,20 @@ class MemoryPublisher:
         self._url = url
         self._carrier = carrier
 
-    def publish(self, channel: str, envelope: bytes) -> int:
+    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
         """See ``BrokerPublisher.publish``."""
+        receipts: list[Receipt] = []
+        for start in range(0, len(publications), BATCH):
+            try:
+                receipts += self._carrier.publish(publications[start : start + BATCH])
+            except HubError as error:
+                raise BrokerUnavailableError(self._url, error, receipts) from error
+        return receipts
+
+    def cursors(self, channels: Sequence[str]) -> list[Cursor]:
+        """See ``BrokerPublisher.cursors``."""
         try:
-            return self._carrier.publish(channel, envelope)
+            return self._carrier.cursors(channels)
         except HubError as error:
             raise BrokerUnavailableError(self._url, error) from error
 
@@ -31,14 +48,27 @@ class MemoryPublisher:
 
 
 class MemoryFeed:
-    """Hands what the hub was told to publish straight to its streams."""
+    """Keeps what the hub was told to publish and hands it straight to its streams."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
+        self._history = History()
 
-    def publish(self, channel: str, envelope: bytes) -> int:
-        """Deliver at once and return the number of streams."""
-        return self._sink.deliver(channel, envelope)
+    def publish(self, publication: Publication) -> Receipt:
+        """Deliver at once."""
+        now = time.time()
+        first = self._history.result(publication, now)
+        if first is not None:
+            return first
+        stamp = self._history.append(publication, now)
+        receivers = self._sink.deliver(publication.channel, stamp, publication.envelope)
+        receipt = Receipt(receivers, stamp.cursor if stamp else None)
+        self._history.remember(publication, receipt, now)
+        return receipt
+
+    def cursor(self, channel: str) -> Cursor:
+        """Return the position behind the last event of a channel."""
+        return self._history.cursor(channel, time.time())
 
     def subscribe(self, channel: str) -> None:
         """See ``BrokerFeed.subscribe``; it holds at once."""
@@ -47,6 +77,12 @@ class MemoryFeed:
     def unsubscribe(self, channel: str) -> None:
         """Do nothing: the hub knows its streams."""
 
+    def read(self, number: int, channel: str, since: str) -> None:
+        """See ``BrokerFeed.read``; it is answered at once."""
+        self._sink.page(number, self._history.read(channel, since, time.time()))
+
     async def run(self) -> None:
-        """Wait to be cancelled: there is no connection to keep."""
-        await asyncio.get_running_loop().create_future()
+        """Let go of what is over, until cancelled."""
+        while True:
+            await asyncio.sleep(SLOT_SECONDS)
+            self._history.expire(time.time())

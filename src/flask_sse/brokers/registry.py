@@ -22,7 +22,7 @@ def open_publisher(url: str, carrier: Carrier) -> BrokerPublisher:
     """
     if check_scheme(url) == MEMORY_SCHEME:
         return MemoryPublisher(url, carrier)
-    from .redis import RedisPublisher  # noqa: PLC0415 - see above
+    from .redis.publisher import RedisPublisher  # noqa: PLC0415 - see above
 
     return RedisPublisher(url)
 
@@ -35,7 +35,7 @@ def open_feed(url: str, sink: Sink) -> BrokerFeed:
     """
     if check_scheme(url) == MEMORY_SCHEME:
         return MemoryFeed(sink)
-    from .redis import RedisFeed  # noqa: PLC0415 - see above
+    from .redis.feed import RedisFeed  # noqa: PLC0415 - see above
 
     return RedisFeed(url, sink)
 

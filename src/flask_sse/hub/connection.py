@@ -17,21 +17,26 @@ import sys
 from collections import deque
 from typing import Protocol
 
+from ..brokers.base import Publication, Receipt
 from ..errors import ProtocolError
+from ..wire.cursor import Cursor
 from .control import (
     Attach,
     Hello,
     Packet,
     PacketDecoder,
-    Publish,
     answer,
     max_body_bytes,
+    publish_answer,
+    read_channel,
+    read_publish,
     refusal,
 )
 from .peer import is_trusted, peer_uid
 
 logger = logging.getLogger(__name__)
 
+NOT_MEMORY = "this hub takes its events from a broker, not from applications"
 _RECEIVE_BYTES = 256 * 1024
 _MAX_DESCRIPTORS = 64
 # Windows has neither this function nor control connections.
@@ -57,8 +62,12 @@ class Hub(Protocol):
         """Take a stream over."""
         ...
 
-    def publish(self, request: Publish) -> int | None:
+    def publish(self, publication: Publication) -> Receipt | None:
         """Deliver an event; ``None`` if this hub has another broker."""
+        ...
+
+    def cursor(self, channel: str) -> Cursor | None:
+        """Return the position behind the last event of a channel; ``None`` if this hub has another broker."""
         ...
 
     def status(self) -> dict[str, int | bool]:
@@ -132,11 +141,11 @@ class AppConnection:
         elif packet.op == "attach":
             self._attach(Attach.read(packet))
         elif packet.op == "publish":
-            receivers = self._hub.publish(Publish.read(packet))
-            if receivers is None:
-                self._send(refusal("this hub takes its events from a broker, not from applications"))
-            else:
-                self._send(answer(receivers=receivers))
+            receipt = self._hub.publish(read_publish(packet))
+            self._send(publish_answer(receipt) if receipt else refusal(NOT_MEMORY))
+        elif packet.op == "cursor":
+            cursor = self._hub.cursor(read_channel(packet))
+            self._send(answer(cursor=str(cursor)) if cursor else refusal(NOT_MEMORY))
         elif packet.op == "status":
             self._send(answer(**self._hub.status()))
         else:

@@ -8,8 +8,8 @@ A control connection is a stream socket between processes of one user. Everythin
     body      bytes as they are: a response head or an envelope
 
 The application says ``hello`` first and the hub answers it. ``attach`` carries one descriptor with its
-first byte and has no answer; ``publish`` and ``status`` are answered in order. Anything else breaks the
-rules, and the hub closes the connection.
+first byte and has no answer; ``publish``, ``cursor`` and ``status`` are answered in order. Anything else
+breaks the rules, and the hub closes the connection.
 
 A *block* is what the hub writes to a reader of ``messages()``: 4 bytes length and an envelope; an empty
 one is a heartbeat.
@@ -20,15 +20,17 @@ from __future__ import annotations
 import json
 import struct
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..brokers.base import Publication, Receipt
 from ..channels import check_channel
 from ..errors import InvalidChannelError, ProtocolError
-from ..settings import MAX_SECONDS, StreamRules
+from ..settings import MAX_SECONDS, History, StreamRules
+from ..wire.cursor import read_cursor
 
-PROTOCOL = 1
+PROTOCOL = 2
 FRAMES = "frames"
 ENVELOPES = "envelopes"
 
@@ -102,17 +104,29 @@ class Attach:
         channels: What the stream listens to.
         form: ``FRAMES`` for event-stream bytes, ``ENVELOPES`` for blocks.
         rules: What holds for the stream.
+        since: For each of its channels that has a history, what to go on from, as ``wire.cursor`` has it.
         head: The HTTP response head to write first; empty where somebody else wrote it.
     """
 
     channels: tuple[str, ...]
     form: str
     rules: StreamRules
-    head: bytes
+    since: Mapping[str, str] = field(default_factory=dict)
+    head: bytes = b""
 
     def packet(self) -> Packet:
         """Return the packet that says this."""
-        fields = {"channels": self.channels, "form": self.form, "rules": asdict(self.rules)}
+        # A text that is the same for many channels stands there once: it is the client's, and may be long.
+        since: dict[str, list[int]] = {}
+        for number, name in enumerate(self.channels):
+            if name in self.since:
+                since.setdefault(self.since[name], []).append(number)
+        fields = {
+            "channels": self.channels,
+            "form": self.form,
+            "rules": asdict(self.rules),
+            "since": [*since.items()],
+        }
         return Packet("attach", fields, self.head)
 
     @classmethod
@@ -132,31 +146,63 @@ class Attach:
             raise ProtocolError(str(error)) from None
         if len(names) != len(channels):
             raise ProtocolError("an attach that names a channel twice")
-        return cls(tuple(channels), form, _read_rules(fields.get("rules")), packet.body)
+        since = _read_since(fields.get("since"), channels)
+        return cls(tuple(channels), form, _read_rules(fields.get("rules")), since, packet.body)
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """An envelope for the broker that lives in the hub."""
+def publish_packet(publication: Publication) -> Packet:
+    """Return the packet that publishes through the broker that lives in the hub."""
+    fields = asdict(publication)
+    body = fields.pop("envelope")
+    return Packet("publish", fields, body)
 
-    channel: str
-    envelope: bytes
 
-    def packet(self) -> Packet:
-        """Return the packet that says this."""
-        return Packet("publish", {"channel": self.channel}, self.envelope)
+def read_publish(packet: Packet) -> Publication:
+    """Understand a packet.
 
-    @classmethod
-    def read(cls, packet: Packet) -> Publish:
-        """Understand a packet.
+    Raises:
+        ProtocolError: If it is none of ours.
+    """
+    fields = packet.fields
+    channel, own_id, key = read_channel(packet), fields.get("own_id"), fields.get("key")
+    if not all(text is None or type(text) is str for text in (own_id, key)):
+        raise ProtocolError("a publish with an own_id or a key that is no text")
+    history = fields.get("history")
+    if (
+        not isinstance(history, dict)
+        or history.keys() != {"size", "seconds"}
+        or not _is_whole(history["size"], 0)
+        or not _is_time(history["seconds"])
+    ):
+        raise ProtocolError("a publish without the history of its channel")
+    return Publication(channel, packet.body, History(**history), own_id, key)
 
-        Raises:
-            ProtocolError: If it is none of ours.
-        """
-        channel = packet.fields.get("channel")
-        if not isinstance(channel, str):
-            raise ProtocolError("a publish without channel")
-        return cls(channel, packet.body)
+
+def publish_answer(receipt: Receipt) -> Packet:
+    """Return the packet that says what became of a publication."""
+    return answer(receivers=receipt.receivers, cursor=str(receipt.cursor or ""))
+
+
+def read_receipt(fields: Mapping[str, Any]) -> Receipt:
+    """Understand the answer to a publication."""
+    return Receipt(int(fields["receivers"]), read_cursor(fields["cursor"]))
+
+
+def read_channel(packet: Packet) -> str:
+    """Understand what a packet says of a channel.
+
+    Raises:
+        ProtocolError: If it names none.
+    """
+    channel = packet.fields.get("channel")
+    if not isinstance(channel, str):
+        raise ProtocolError(f"a {packet.op} without channel")
+    return channel
+
+
+def cursor_request(channel: str) -> Packet:
+    """Return the packet that asks for the position behind the last event of a channel."""
+    return Packet("cursor", {"channel": channel})
 
 
 def status_request() -> Packet:
@@ -267,6 +313,18 @@ def _read_rules(fields: Any) -> StreamRules:
     if not right:
         raise ProtocolError("an attach with rules that no application sends")
     return StreamRules(**{**fields, "retry_ms": tuple(retry_ms)})
+
+
+def _read_since(groups: Any, channels: list[str]) -> dict[str, str]:
+    since: dict[str, str] = {}
+    try:
+        for text, numbers in groups:
+            if not isinstance(text, str) or not all(_is_whole(number, 0) for number in numbers):
+                raise TypeError(text)
+            since |= {channels[number]: text for number in numbers}
+    except (TypeError, ValueError, IndexError):
+        raise ProtocolError("an attach that does not say what it goes on from") from None
+    return since
 
 
 def _is_time(value: Any) -> bool:

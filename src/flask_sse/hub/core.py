@@ -1,89 +1,43 @@
 """What the hub decides: who gets which bytes, and when. No I/O, no clock of its own.
 
 Rules of this file: it is called from one thread, takes bytes and ``now`` (seconds of any monotonic
-clock) and answers what to write to whom and whom to end. It never touches a socket; the members it
-hands back are the objects it was given.
+clock) and leaves *orders* in its outbox, which the server carries out after each call. It never touches a
+socket; the members it names are the objects it was given.
 
-Streams that listen to the same channels in the same form are a *group*: an event is encoded once for
-each group, and all that became ready in one turn of the loop is joined into one write a stream.
+The way of a stream: it *begins* when its first bytes are written, and *joins* a group when it stands where
+its channels stand. Streams of a group listen to the same channels in the same form: an event is encoded
+once, and all that became ready in one turn of the loop is joined into one write a stream.
 
-A stream opens when the broker has confirmed all its channels, so that whatever is published after the
-client has seen its head arrives. Until then it *waits*; it opens with a comment that says so when the
-broker cannot be reached.
+A stream without history begins and joins when the broker has confirmed all its channels, so that whatever
+is published after the client has seen its head arrives. One with history is first brought up to the
+position of its channels. Either begins after a second at the latest, with a comment that says so where
+the broker cannot be reached.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any, Generic, TypeVar
+from typing import Generic
 
+from ..brokers.base import Page
 from ..errors import InvalidMessageError
-from ..settings import StreamRules
-from ..wire.encode import HEARTBEAT, encode_comment, encode_event
+from ..wire.cursor import Cursor, Stamp, order
+from ..wire.encode import HEARTBEAT
 from ..wire.envelope import unpack
-from .agenda import TICK_SECONDS, Agenda, Item
+from ..wire.frame import Frame
+from .agenda import TICK_SECONDS, Agenda
 from .control import ENVELOPES, encode_block, max_body_bytes
+from .group import Channel, Groups, M
+from .notices import BROKER_AWAY, dice, goodbye, reconnect_in, stream_open, stream_reset
+from .orders import Complain, End, GoOn, Order, Read, Subscribe, Unsubscribe, Write
+from .resume import Replay, Resume, Tail, joined
+from .sequencer import Dropped, Event, Gap, Sequencer, Step
 
 MAX_WAIT_SECONDS = 1.0
 CHANNEL_LINGER_SECONDS = 60.0
-REFUSED_RETRY_MS = (30_000, 90_000)
-
-# Of its own: where the hub is a thread, an application that seeds Python's would make all streams alike.
-_dice = random.Random()  # noqa: S311 - spreads load
-
-BROKER_AWAY = encode_comment("the broker cannot be reached; events come as soon as it is back")
-
-
-class Member(Item):
-    """One open stream as the core knows it; the hub's ``Stream`` adds the socket."""
-
-    __slots__ = (
-        "channels",
-        "ends_at",
-        "form",
-        "group",
-        "pace",
-        "quiet_since",
-        "rules",
-        "waits_for",
-    )
-
-    def __init__(self, channels: tuple[str, ...], form: str, rules: StreamRules) -> None:
-        super().__init__()
-        self.channels = channels
-        self.form = form
-        self.rules = rules
-        self.group: Group[Any] | None = None
-        self.waits_for: set[str] | None = None
-        self.quiet_since = 0.0
-        self.pace = 0.0
-        self.ends_at: float | None = None
-
-
-M = TypeVar("M", bound=Member)
-
-
-class Group(Generic[M]):
-    """Streams that get the same bytes, and the bytes that wait for the end of this turn."""
-
-    __slots__ = ("key", "members", "pending", "written_at")
-
-    def __init__(self, key: tuple[str, tuple[str, ...]]) -> None:
-        self.key = key
-        self.members: set[M] = set()
-        self.pending: list[bytes] = []
-        self.written_at = 0.0
-
-
-@dataclass(slots=True)
-class _Channel(Generic[M]):
-    confirmed: bool = False
-    streams: int = 0
-    groups: list[Group[M]] = field(default_factory=list)
-    waiting: set[M] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -93,29 +47,41 @@ class Counters:
     events: int = 0
     foreign_refused: int = 0
     opened: int = 0
+    resumed: int = 0
+    resets: int = 0
+
+
+class _Reading(Generic[M]):
+    """A read that was asked for, and the streams that wait for it; none where the channel itself does."""
+
+    def __init__(self, channel: str, since: str) -> None:
+        self.channel = channel
+        self.since = since
+        self.members: set[M] = set()
 
 
 class Core(Generic[M]):
-    """Channels, groups, heartbeats and ages of all streams of one hub."""
+    """Channels, groups, heartbeats and ages of all streams of one hub.
 
-    def __init__(self, subscribe: Callable[[str], None], unsubscribe: Callable[[str], None]) -> None:
-        """Make a hub without streams.
+    Attributes:
+        outbox: What the server is to do now.
+        counters: What happened so far.
+        broker_away: Whether the broker cannot be reached.
+    """
 
-        Args:
-            subscribe: Called with a channel that got its first stream.
-            unsubscribe: Called with a channel that had no stream for a minute.
-        """
+    def __init__(self, max_event_bytes: int) -> None:
+        self.outbox: deque[Order] = deque()
         self.counters = Counters()
         self.broker_away = False
-        self._subscribe = subscribe
-        self._unsubscribe = unsubscribe
-        self._channels: dict[str, _Channel[M]] = {}
+        self._max_envelope_bytes = max_body_bytes(max_event_bytes)
+        self._channels: dict[str, Channel[M]] = {}
         self._idle_since: dict[str, float] = {}
-        self._groups: dict[tuple[str, tuple[str, ...]], Group[M]] = {}
-        self._dirty: list[Group[M]] = []
-        self._ready: list[tuple[bytes, set[M]]] = []
+        self._groups: Groups[M] = Groups()
         self._members: set[M] = set()
         self._agenda: Agenda[M] = Agenda()
+        self._readings: dict[int, _Reading[M]] = {}
+        self._shared_readings: dict[tuple[str, str], int] = {}
+        self._last_number = 0
 
     def __len__(self) -> int:
         return len(self._members)
@@ -132,30 +98,28 @@ class Core(Generic[M]):
 
     # -- streams come and go -------------------------------------------------------------------
 
-    def add(self, member: M, now: float) -> bytes | None:
-        """Take a stream in.
-
-        Returns:
-            The first bytes to write, or ``None`` when the stream waits for its channels; then
-            ``subscribed``, ``lost`` or ``tick`` hands it back when it opens.
-        """
+    def add(self, member: M, now: float) -> None:
+        """Take a stream in."""
         self._members.add(member)
-        member.waits_for = set()
+        member.quiet_since = now
         for name in member.channels:
             self._idle_since.pop(name, None)
             channel = self._channels.get(name)
             if channel is None:
-                channel = self._channels[name] = _Channel()
-                self._subscribe(name)
+                channel = self._channels[name] = Channel(name)
+                self.outbox.append(Subscribe(name))
             channel.streams += 1
-            if not channel.confirmed:
-                channel.waiting.add(member)
-                member.waits_for.add(name)
-        member.quiet_since = now
-        if not member.waits_for or self.broker_away:
-            return self._open(member, now)
-        self._agenda.put(member, now + MAX_WAIT_SECONDS)
-        return None
+            channel.waiting.add(member)
+            if name in member.kept and channel.sequencer is None:
+                channel.sequencer = Sequencer()
+                if channel.confirmed:
+                    self._read_channel(channel)
+        self._advance(member, now)
+        if not member.has_begun:
+            if self.broker_away:
+                self._begin_late(member, now)
+            else:
+                self._agenda.put(member, now + MAX_WAIT_SECONDS)
 
     def remove(self, member: M, now: float) -> None:
         """Forget a stream whose socket is gone."""
@@ -163,151 +127,307 @@ class Core(Generic[M]):
             return
         self._members.discard(member)
         self._agenda.drop(member)
-        group = member.group
-        if group is not None:
-            group.members.discard(member)
-            if not group.members:
-                self._drop_group(group)
+        self._groups.leave(member)
         for name in member.channels:
             channel = self._channels[name]
-            channel.waiting.discard(member)
+            self._no_longer_waiting(channel, member)
             channel.streams -= 1
             if not channel.streams:
                 self._idle_since[name] = now
 
-    def subscribed(self, name: str, now: float) -> list[tuple[M, bytes]]:
-        """Note that the broker confirmed a channel; return streams that open, with first bytes."""
-        self.broker_away = False
-        channel = self._channels.get(name)
-        if channel is None:
-            return []
-        channel.confirmed = True
-        waiting, channel.waiting = channel.waiting, set()
-        opened = []
-        for member in waiting:
-            member.waits_for = (member.waits_for or set()) - {name}
-            if not member.waits_for:
-                opened.append((member, self._open(member, now)))
-        return opened
+    def go_on(self, member: M, now: float) -> None:
+        """Note that a client has taken all that was written to it."""
+        if member.group is None and member in self._members:
+            self._advance(member, now)
 
-    def lost(self, now: float) -> list[tuple[M, bytes]]:
-        """Note that the broker is away; return the waiting streams, which open and say so."""
-        self.broker_away = True
-        waiting: set[M] = set()
-        for channel in self._channels.values():
-            channel.confirmed = False
-            waiting |= channel.waiting
-        return [(member, self._open(member, now)) for member in waiting]
+    def _advance(self, member: M, now: float) -> None:
+        """Bring a stream as far as it can go now."""
+        channels = [self._channels[name] for name in member.channels]
+        if member.group is not None or not all(channel.is_ready for channel in channels):
+            return
+        if member.resume is not None and not self._catch_up(member, member.resume, now):
+            return
+        self._write(member, b"", now)
+        self._join(member, channels)
 
-    def _open(self, member: M, now: float) -> bytes:
-        late = bool(member.waits_for)
-        for name in member.waits_for or ():
-            self._channels[name].waiting.discard(member)
-        member.waits_for = None
+    def _catch_up(self, member: M, resume: Resume, now: float) -> bool:
+        """Bring a stream with history to the positions of its channels; return whether it is there."""
+        if resume.awaited:
+            return False
+        if resume.is_fresh:
+            positions = {name: self._channels[name].position for name in resume.kept}
+            self._write(member, stream_open(resume.kept, joined(resume.kept, positions)), now)
+            return True
+        if resume.replays:
+            # One page at a time, each when the client has read the one before.
+            self.counters.resets += resume.tells_gap
+            self._write(member, resume.write_replay(), now)
+            self.outbox.append(GoOn(member))
+            return False
+        # Every channel is asked, so that all pages that are missing are read at once.
+        there = [self._is_there(member, resume, self._channels[name], now) for name in resume.kept]
+        if not all(there):
+            return False
+        self.counters.resumed += 1
+        return True
+
+    def _is_there(self, member: M, resume: Resume, channel: Channel[M], now: float) -> bool:
+        name, position = channel.name, channel.position
+        floor = resume.floors.get(name)
+        if floor is None and resume.since[name] == str(position):
+            floor = resume.floors[name] = position
+        if floor is None:
+            self._read_for(member, resume, channel, resume.since[name])
+            return False
+        if floor == position:
+            return True
+        if channel.tail is not None and (events := channel.tail.behind(floor)) is not None:
+            self._write(member, resume.write_tail(name, events), now)
+            return True
+        # A stream that is behind reads on. One that is not comes from a hub that was ahead of this one
+        # (R8), or the history is not the one we knew; then the channel reads on. What brought nothing is
+        # not tried again, but the other.
+        is_behind = floor.epoch == position.epoch and order(floor.id) < order(position.id)
+        if is_behind == resume.tries(name, floor):
+            self._read_for(member, resume, channel, str(floor))
+        else:
+            self._read_channel(channel)
+        return False
+
+    # -- a stream begins and joins -------------------------------------------------------------
+
+    def _begin(self, member: M, now: float) -> bytes:
         rules = member.rules
         # Below 1, so that a stream is never silent for longer than the setting says, and spread, so
         # that the heartbeats of many streams do not fall together.
-        member.pace = rules.heartbeat_seconds * _dice.uniform(0.8, 1.0)
-        member.quiet_since = now
+        member.pace = rules.heartbeat_seconds * dice.uniform(0.8, 1.0)
         if rules.max_stream_seconds is not None:
-            member.ends_at = now + rules.max_stream_seconds * _dice.uniform(0.8, 1.0)
-        self._join_group(member)
+            member.ends_at = now + rules.max_stream_seconds * dice.uniform(0.8, 1.0)
+        member.has_begun = True
         self._agenda.put(member, self._next_look(member))
         self.counters.opened += 1
         if member.form == ENVELOPES:
             return encode_block(b"")
-        return _retry(rules.retry_ms) + (BROKER_AWAY if late else b"")
+        return reconnect_in(rules.retry_ms, member.resume.last_event_id if member.resume else "")
 
-    def _join_group(self, member: M) -> None:
-        key = (member.form, tuple(sorted(member.channels)))
-        group = self._groups.get(key)
-        if group is None:
-            group = self._groups[key] = Group(key)
-            for name in member.channels:
-                self._channels[name].groups.append(group)
-        if group.pending:
-            # What was published before this stream came is not for it.
-            self._ready.append((b"".join(group.pending), set(group.members)))
-            group.pending = []
-        group.members.add(member)
-        member.group = group
+    def _begin_late(self, member: M, now: float) -> None:
+        self._write(member, b"" if member.form == ENVELOPES else BROKER_AWAY, now)
+        if not member.kept:
+            self._join(member, [self._channels[name] for name in member.channels])
 
-    def _drop_group(self, group: Group[M]) -> None:
-        del self._groups[group.key]
-        for name in group.key[1]:
-            self._channels[name].groups.remove(group)
+    def _join(self, member: M, channels: Sequence[Channel[M]]) -> None:
+        for channel in channels:
+            self._no_longer_waiting(channel, member)
+        self._groups.join(member, channels)
+
+    def _write(self, member: M, data: bytes, now: float) -> None:
+        if not member.has_begun:
+            data = self._begin(member, now) + data
+        if data:
+            member.quiet_since = now
+            self.outbox.append(Write(member, data))
+
+    def _no_longer_waiting(self, channel: Channel[M], member: M) -> None:
+        channel.waiting.discard(member)
+        if not channel.waiting:
+            channel.tail = None
+
+    # -- the broker tells ----------------------------------------------------------------------
+
+    def subscribed(self, name: str, now: float) -> None:
+        """Note that the broker confirmed a channel, for the first time or once more."""
+        self.broker_away = False
+        channel = self._channels.get(name)
+        if channel is None:
+            return
+        channel.confirmed = True
+        if channel.sequencer is not None:
+            # What came between two confirmations is lost (R4, R5, R6).
+            self._read_channel(channel)
+        else:
+            self._now_ready(channel, now)
+
+    def lost(self, now: float) -> None:
+        """Note that the broker is away; streams that have not begun do, and say so."""
+        self.broker_away = True
+        for channel in self._channels.values():
+            channel.confirmed = False
+        for member in self._unbegun():
+            self._begin_late(member, now)
+
+    def _unbegun(self) -> list[M]:
+        waiting = {member for channel in self._channels.values() for member in channel.waiting}
+        return [member for member in waiting if not member.has_begun]
+
+    def top(self, name: str, cursor: Cursor) -> None:
+        """Note where the history of a channel ends, to find a last event that was lost (R5)."""
+        channel = self._channels.get(name)
+        if channel is not None and channel.sequencer is not None and channel.sequencer.position != cursor:
+            self._read_channel(channel)
+
+    def page(self, number: int, page: Page, now: float) -> None:
+        """Take the answer to a ``Read``."""
+        reading = self._readings.pop(number)
+        if reading.members:
+            del self._shared_readings[reading.channel, reading.since]
+            self._page_for_members(reading, page, now)
+            return
+        channel = self._channels.get(reading.channel)
+        if channel is not None and channel.reading == number:
+            self._page_for_channel(channel, page, now)
+
+    def _page_for_channel(self, channel: Channel[M], page: Page, now: float) -> None:
+        channel.reading = None
+        if channel.sequencer is not None:
+            self._deliver(channel, channel.sequencer.page(page))
+        self._now_ready(channel, now)
+
+    def _page_for_members(self, reading: _Reading[M], page: Page, now: float) -> None:
+        frames = [self._frame(reading.channel, entry.envelope) for entry in page.entries]
+        replay = Replay(reading.channel, reading.since, page, frames)
+        for member in reading.members & self._members:
+            if member.resume is not None:
+                member.resume.take(replay)
+                self._advance(member, now)
+
+    def _now_ready(self, channel: Channel[M], now: float) -> None:
+        if channel.is_ready:
+            for member in list(channel.waiting):
+                self._advance(member, now)
+
+    def _read_channel(self, channel: Channel[M]) -> None:
+        since = channel.sequencer.catch_up() if channel.sequencer is not None else None
+        if since is not None:
+            channel.reading = self._read(_Reading(channel.name, since))
+
+    def _read_for(self, member: M, resume: Resume, channel: Channel[M], since: str) -> None:
+        if channel.tail is None:
+            channel.tail = Tail(channel.position)
+        resume.awaited.add(channel.name)
+        number = self._shared_readings.get((channel.name, since))
+        if number is None:
+            number = self._read(_Reading(channel.name, since))
+            self._shared_readings[channel.name, since] = number
+        self._readings[number].members.add(member)
+
+    def _read(self, reading: _Reading[M]) -> int:
+        self._last_number += 1
+        self._readings[self._last_number] = reading
+        self.outbox.append(Read(self._last_number, reading.channel, reading.since))
+        return self._last_number
 
     # -- events --------------------------------------------------------------------------------
 
-    def deliver(self, name: str, envelope: bytes, max_event_bytes: int) -> int:
+    def deliver(self, name: str, stamp: Stamp | None, envelope: bytes) -> int:
         """Queue an event for the streams of a channel; ``flush`` writes it.
 
         Returns:
-            How many streams get it.
-
-        Raises:
-            InvalidMessageError: If no event can be made of the envelope; nobody gets anything.
+            How many streams get it, or will when its place in the history is known.
         """
         channel = self._channels.get(name)
-        if channel is None or not channel.groups:
+        if channel is None:
             return 0
-        try:
-            if len(envelope) > max_body_bytes(max_event_bytes):
-                raise InvalidMessageError("envelope", envelope[:80], "it is too large")
-            frame = unpack(envelope).frame()
-        except InvalidMessageError:
-            self.counters.foreign_refused += 1
-            raise
+        refused_before = self.counters.foreign_refused
+        if channel.loose:
+            self._give_as_it_comes(channel, envelope)
+        if channel.sequencer is not None:
+            self._deliver(channel, channel.sequencer.live(stamp, envelope))
+        if self.counters.foreign_refused > refused_before:
+            return 0
+        return sum(len(group.members) for group in (*channel.groups, *channel.loose))
+
+    def _give_as_it_comes(self, channel: Channel[M], envelope: bytes) -> None:
+        frame = self._frame(channel.name, envelope)
+        if frame is None:
+            return
+        self.counters.events += 1
+        for group in channel.loose:
+            self._groups.queue(group, group.bytes_of(envelope, frame))
+
+    def _deliver(self, channel: Channel[M], steps: Iterable[Step]) -> None:
+        for step in steps:
+            if isinstance(step, Gap):
+                self._tell_gap(channel, step)
+            elif isinstance(step, Dropped):
+                self.counters.foreign_refused += step.events
+                self.outbox.append(Complain(channel.name, step.reason))
+            elif channel.groups or channel.waiting:
+                self._give(channel, step, self._frame(channel.name, step.envelope))
+        if channel.sequencer is not None and channel.sequencer.must_read:
+            self._read_channel(channel)
+
+    def _give(self, channel: Channel[M], event: Event, frame: Frame | None) -> None:
+        if event.cursor is not None:
+            channel.move(event.cursor, frame)
+        if frame is None:
+            return
         self.counters.events += 1
         for group in channel.groups:
-            if not group.pending:
-                self._dirty.append(group)
-            form, _ = group.key
-            group.pending.append(encode_block(envelope) if form == ENVELOPES else frame)
-        return sum(len(group.members) for group in channel.groups)
+            self._groups.queue(group, group.bytes_of(event.envelope, frame))
+        if event.cursor is None:
+            # No page will have it, so streams on their way get it now.
+            for member, resume in channel.on_their_way():
+                self.outbox.append(Write(member, resume.write_now(frame)))
+
+    def _frame(self, name: str, envelope: bytes) -> Frame | None:
+        try:
+            if len(envelope) > self._max_envelope_bytes:
+                raise InvalidMessageError("envelope", envelope[:80], "it is too large")
+            return Frame(unpack(envelope))
+        except InvalidMessageError as error:
+            self.counters.foreign_refused += 1
+            self.outbox.append(Complain(name, str(error)))
+            return None
+
+    def _tell_gap(self, channel: Channel[M], gap: Gap) -> None:
+        if channel.tail is not None:
+            channel.tail.restart(gap.to)
+        for group in channel.groups:
+            group.cursors[channel.name] = gap.to
+            self.counters.resets += len(group.members)
+            if group.form == ENVELOPES:
+                # Its reader has no other way to learn it.
+                self.outbox.extend(End(member, b"") for member in group.members)
+            else:
+                since, last_event_id = str(gap.since), group.last_event_id
+                self._groups.queue(
+                    group, stream_reset(channel.name, gap.reason, since, gap.to, last_event_id)
+                )
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether ``flush`` has something to yield."""
+        return self._groups.has_pending
 
     def flush(self, now: float) -> Iterator[tuple[bytes, set[M]]]:
-        """Yield what became ready since the last call: bytes, and the streams to write them to.
-
-        The set is the core's own: collect streams to remove and remove them afterwards.
-        """
-        ready, self._ready = self._ready, []
-        for data, members in ready:
-            yield data, members & self._members
-        dirty, self._dirty = self._dirty, []
-        for group in dirty:
-            if not group.pending:
-                continue
-            data = group.pending[0] if len(group.pending) == 1 else b"".join(group.pending)
-            group.pending = []
-            group.written_at = now
-            yield data, group.members
+        """Yield what became ready since the last call; see ``Groups.flush``."""
+        return self._groups.flush(now)
 
     # -- time ----------------------------------------------------------------------------------
 
-    def tick(self, now: float) -> Iterator[tuple[M, bytes, bool]]:
-        """Yield what time makes due: the stream, bytes to write, and whether it ends with them.
+    def tick(self, now: float) -> None:
+        """Order what time makes due.
 
         Call it every ``TICK_SECONDS``. Channels that stay without streams are given up here, too.
         """
         for member in self._agenda.take(now):
-            yield from self._look(member, now)
+            self._look(member, now)
         for name in list(takewhile(lambda n: self._is_over(n, now), self._idle_since)):
             del self._idle_since[name]
             del self._channels[name]
-            self._unsubscribe(name)
+            self.outbox.append(Unsubscribe(name))
 
-    def _look(self, member: M, now: float) -> Iterator[tuple[M, bytes, bool]]:
+    def _look(self, member: M, now: float) -> None:
         soon = now + TICK_SECONDS
-        if member.waits_for is not None:
-            yield member, self._open(member, now), False
+        if not member.has_begun:
+            self._begin_late(member, now)
             return
         if member.ends_at is not None and member.ends_at <= soon:
-            yield member, goodbye(member.form, member.rules.retry_ms), True
+            self.outbox.append(End(member, goodbye(member.form, member.rules.retry_ms)))
             return
         if self._heartbeat_at(member) <= soon:
             member.quiet_since = now
-            yield member, encode_block(b"") if member.form == ENVELOPES else HEARTBEAT, False
+            self.outbox.append(Write(member, encode_block(b"") if member.form == ENVELOPES else HEARTBEAT))
         self._agenda.put(member, self._next_look(member))
 
     def _heartbeat_at(self, member: M) -> float:
@@ -320,22 +440,3 @@ class Core(Generic[M]):
 
     def _is_over(self, name: str, now: float) -> bool:
         return now - self._idle_since[name] >= CHANNEL_LINGER_SECONDS
-
-
-def goodbye(form: str, retry_ms: tuple[int, int]) -> bytes:
-    """Return the last bytes of a stream that the hub ends: when to come back."""
-    return b"" if form == ENVELOPES else _retry(retry_ms)
-
-
-def refused(form: str, reason: str) -> bytes:
-    """Return the whole body of a stream that is refused politely: why, and a long time to wait.
-
-    Any status but 200 would end a browser's ``EventSource`` for good.
-    """
-    if form == ENVELOPES:
-        return b""
-    return encode_comment(reason) + _retry(REFUSED_RETRY_MS)
-
-
-def _retry(range_ms: tuple[int, int]) -> bytes:
-    return encode_event(retry_ms=_dice.randint(*range_ms))

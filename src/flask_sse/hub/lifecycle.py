@@ -20,9 +20,11 @@ import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ..brokers.registry import MEMORY_SCHEME
 from ..errors import HubStartError, HubUnavailableError, ProtocolError
@@ -56,34 +58,36 @@ class HubConnection:
             self._sock.connect(str(path))
             if not is_trusted(uid := peer_uid(self._sock)):
                 raise HubUnavailableError(str(path), f"it belongs to another user ({uid})")
-            self.send(Hello(os.getpid(), linger_seconds).packet())
+            self.send([Hello(os.getpid(), linger_seconds).packet()])
             self.hub_pid = self.receive().get("pid")
         except BaseException:
             self.close()
             raise
 
-    def send(self, packet: Packet, descriptor: int | None = None) -> None:
-        """Write a packet, with a descriptor at its first byte."""
-        data = packet.encode()
+    def send(self, packets: Sequence[Packet], descriptor: int | None = None) -> None:
+        """Write packets, with a descriptor at the first byte."""
+        data = b"".join(packet.encode() for packet in packets)
         sent = 0 if descriptor is None else socket.send_fds(self._sock, [data], [descriptor])
         if sent < len(data):
             self._sock.sendall(memoryview(data)[sent:])
 
-    def receive(self) -> dict[str, object]:
+    def receive(self) -> dict[str, Any]:
         """Wait for the answer to a request.
 
         Raises:
             ProtocolError: If the hub refused it.
             OSError: If the hub is gone or does not answer in time.
         """
+        data = b""
         while True:
-            data = self._sock.recv(_ANSWER_BYTES)
-            if not data:
-                raise ConnectionResetError("the hub closed the connection")
+            # Several answers may have come at once.
             for packet in self._decoder.feed(data):
                 if packet.op == "refused":
                     raise ProtocolError(f"the hub refused: {packet.fields.get('reason')}")
                 return packet.fields
+            data = self._sock.recv(_ANSWER_BYTES)
+            if not data:
+                raise ConnectionResetError("the hub closed the connection")
 
     def close(self) -> None:
         """Close this end; the hub goes on."""

@@ -11,12 +11,14 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from ..brokers.base import Publication, Receipt
 from ..errors import HubStartError, HubUnavailableError, ProtocolError
 from ..settings import Settings
-from .control import Attach, Packet, Publish, status_request
+from ..wire.cursor import Cursor
+from .control import Attach, Packet, cursor_request, publish_packet, read_receipt, status_request
 from .thread import ThreadLink
 
 if sys.platform != "win32" or TYPE_CHECKING:
@@ -40,11 +42,19 @@ class Link(Protocol):
         """
         ...
 
-    def publish(self, channel: str, envelope: bytes) -> int:
-        """Deliver through the broker that lives in the hub; return the number of streams.
+    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
+        """Deliver through the broker that lives in the hub.
 
         Raises:
-            HubUnavailableError: If no hub took it, or it did not say that it did.
+            HubUnavailableError: If no hub took them, or it did not say that it did.
+        """
+        ...
+
+    def cursors(self, channels: Sequence[str]) -> list[Cursor]:
+        """Return the position behind the last event of each channel, of the broker that lives in the hub.
+
+        Raises:
+            HubUnavailableError: If no hub answered.
         """
         ...
 
@@ -71,23 +81,27 @@ class ProcessLink:
 
     def attach(self, descriptor: int, request: Attach) -> None:
         """See ``Link.attach``."""
-        self._ask(request.packet(), descriptor)
+        self._ask([request.packet()], descriptor)
 
-    def publish(self, channel: str, envelope: bytes) -> int:
+    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
         """See ``Link.publish``."""
-        return int(str(self._ask(Publish(channel, envelope).packet())["receivers"]))
+        return [read_receipt(fields) for fields in self._ask([*map(publish_packet, publications)])]
+
+    def cursors(self, channels: Sequence[str]) -> list[Cursor]:
+        """See ``Link.cursors``."""
+        return [Cursor.of(fields["cursor"]) for fields in self._ask([*map(cursor_request, channels)])]
 
     def status(self) -> dict[str, object]:
         """See ``Link.status``."""
-        return self._ask(status_request())
+        return self._ask([status_request()])[0]
 
     def close(self) -> None:
         """See ``Link.close``."""
         while self._idle:
             self._idle.popleft().close()
 
-    def _ask(self, packet: Packet, descriptor: int | None = None) -> dict[str, object]:
-        """Send a request; wait for its answer unless it hands a descriptor over."""
+    def _ask(self, packets: Sequence[Packet], descriptor: int | None = None) -> list[dict[str, Any]]:
+        """Send requests; wait for their answers unless a descriptor is handed over."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self.close()
@@ -95,9 +109,9 @@ class ProcessLink:
             connection, is_fresh = self._take()
             sent = False
             try:
-                connection.send(packet, descriptor)
+                connection.send(packets, descriptor)
                 sent = True
-                fields = connection.receive() if descriptor is None else {}
+                answers = [connection.receive() for _ in packets if descriptor is None]
             except (OSError, ProtocolError) as error:
                 connection.close()
                 if is_fresh or sent:
@@ -110,7 +124,7 @@ class ProcessLink:
                 connection.close()
                 raise
             self._give_back(connection)
-            return fields
+            return answers
 
     def _take(self) -> tuple[HubConnection, bool]:
         try:
@@ -137,9 +151,13 @@ class AutoLink:
         """See ``Link.attach``."""
         self._try(lambda link: link.attach(descriptor, request))
 
-    def publish(self, channel: str, envelope: bytes) -> int:
+    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
         """See ``Link.publish``."""
-        return self._try(lambda link: link.publish(channel, envelope))
+        return self._try(lambda link: link.publish(publications))
+
+    def cursors(self, channels: Sequence[str]) -> list[Cursor]:
+        """See ``Link.cursors``."""
+        return self._try(lambda link: link.cursors(channels))
 
     def status(self) -> dict[str, object]:
         """See ``Link.status``."""

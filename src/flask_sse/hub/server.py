@@ -15,15 +15,19 @@ import socket
 import time
 from pathlib import Path
 
+from ..brokers.base import Page, Publication, Receipt
 from ..brokers.memory import MemoryFeed
 from ..brokers.registry import open_feed
-from ..errors import InvalidMessageError
-from . import core as hub_core
+from ..brokers.tasks import end_all
+from ..wire.cursor import Cursor, Stamp
 from .agenda import TICK_SECONDS
 from .connection import AppConnection
-from .control import Attach, Publish
+from .control import Attach
+from .core import Core
 from .limits import default_stream_limit
-from .listener import identity, listen_privately
+from .listener import Listener
+from .notices import goodbye, refused
+from .orders import Complain, End, GoOn, Order, Read, Subscribe, Unsubscribe, Write
 from .stream import Stream
 
 logger = logging.getLogger(__name__)
@@ -49,17 +53,16 @@ class HubServer:
         self._refused = 0
         self._ended_slow = 0
         self._flush_scheduled = False
+        self._carrying_out = False
         self._logged_at: dict[str, float] = {}
         self._apps: set[AppConnection] = set()
         self._loop = asyncio.get_running_loop()
         self._feed = open_feed(broker_url, self)
-        self._core: hub_core.Core[Stream] = hub_core.Core(self._feed.subscribe, self._feed.unsubscribe)
+        self._core: Core[Stream] = Core(max_event_bytes)
         self._stopped: asyncio.Future[str] = self._loop.create_future()
         self._linger_seconds: float | None = None
         self._linger: asyncio.TimerHandle | None = None
-        self._listener: socket.socket | None = None
-        self._path = Path()
-        self._socket_id: tuple[int, int] | None = None
+        self._listener: Listener | None = None
 
     async def run(self) -> str:
         """Serve until ``stop``; return the reason."""
@@ -71,9 +74,7 @@ class HubServer:
             return next(iter(done)).result() or ""
         finally:
             self._close()
-            for task in (feed, ticks):
-                task.cancel()
-            await asyncio.gather(feed, ticks, return_exceptions=True)
+            await end_all((feed, ticks))
 
     def stop(self, reason: str) -> None:
         """Say goodbye to all streams and end ``run``."""
@@ -88,7 +89,7 @@ class HubServer:
     def _close(self) -> None:
         self._stop_listening()
         for stream in self._core.members:
-            stream.send(hub_core.goodbye(stream.form, stream.rules.retry_ms))
+            self._send(stream, goodbye(stream.form, stream.rules.retry_ms))
             self._drop(stream)
         for app in list(self._apps):
             app.close()
@@ -106,20 +107,15 @@ class HubServer:
         Raises:
             OSError: If somebody else listens there or the path cannot be used.
         """
-        self._listener = listen_privately(path)
-        self._path = path
-        self._socket_id = identity(path)
-        self._loop.add_reader(self._listener, self._accept, self._listener)
+        self._listener = Listener(path)
+        self._accept_again()
         if linger:
             self._linger_seconds = 0.0
             self._start_linger(FIRST_APP_SECONDS)
 
     def _stop_listening(self) -> None:
         if self._listener is not None:
-            self._loop.remove_reader(self._listener)
-            # Unlinked first: whoever comes now starts another hub and does not meet this one's end.
-            if identity(self._path) == self._socket_id:
-                self._path.unlink(missing_ok=True)
+            self._loop.remove_reader(self._listener.sock)
             self._listener.close()
             self._listener = None
 
@@ -139,7 +135,7 @@ class HubServer:
 
     def _accept_again(self) -> None:
         if self._listener is not None:
-            self._loop.add_reader(self._listener, self._accept, self._listener)
+            self._loop.add_reader(self._listener.sock, self._accept, self._listener.sock)
 
     def connect(self, sock: socket.socket) -> None:
         """Take a control connection of an application."""
@@ -173,6 +169,8 @@ class HubServer:
             "apps": len(self._apps),
             "broker_away": self._core.broker_away,
             "opened": counters.opened,
+            "resumed": counters.resumed,
+            "resets": counters.resets,
             "events": counters.events,
             "foreign_refused": counters.foreign_refused,
             "refused": self._refused,
@@ -184,33 +182,28 @@ class HubServer:
     def attach(self, sock: socket.socket, request: Attach) -> None:
         """Take a stream over; ``sock`` is the hub's from here on."""
         try:
-            stream = Stream(sock, request.channels, request.form, request.rules, request.head)
+            stream = Stream(sock, request)
         except OSError:
             sock.close()
             return
         if len(self._core) >= self._stream_limit:
             self._refused += 1
             self._log("limit", "refused a stream: %d are open", self._stream_limit)
-            stream.send(request.head + hub_core.refused(request.form, "too many streams"))
+            stream.send(request.head + refused(request.form, "too many streams"))
             stream.close()
             return
         self._loop.add_reader(sock, self._readable, stream)
-        first = self._core.add(stream, self._loop.time())
-        if first is not None:
-            self._open(stream, first)
-
-    def _open(self, stream: Stream, first: bytes) -> None:
-        """Write ``first``, behind the response head if that is still to be written."""
-        head, stream.head = stream.head, b""
-        self._send(stream, head + first)
+        self._core.add(stream, self._loop.time())
+        self._carry_out()
 
     def _readable(self, stream: Stream) -> None:
         if not stream.discard_input():
             self._drop(stream)
 
     def _send(self, stream: Stream, data: bytes) -> None:
+        head, stream.head = stream.head, b""
         had_backlog = stream.has_backlog
-        if not stream.send(data):
+        if not stream.send(head + data):
             if stream.has_backlog:
                 self._ended_slow += 1
             self._drop(stream)
@@ -222,6 +215,8 @@ class HubServer:
             self._drop(stream)
         elif not stream.has_backlog:
             self._loop.remove_writer(stream.sock)
+            self._core.go_on(stream, self._loop.time())
+            self._carry_out()
 
     def _drop(self, stream: Stream) -> None:
         if stream.sock.fileno() >= 0:
@@ -230,32 +225,76 @@ class HubServer:
             stream.close()
         self._core.remove(stream, self._loop.time())
 
-    # -- events ------------------------------------------------------------------------------------
-
-    def publish(self, request: Publish) -> int | None:
-        """Deliver for the broker that lives in the hub; ``None`` if this hub has another."""
-        if not isinstance(self._feed, MemoryFeed):
-            return None
-        return self._feed.publish(request.channel, request.envelope)
-
-    def deliver(self, channel: str, envelope: bytes) -> int:
-        """See ``brokers.base.Sink``."""
+    def _carry_out(self) -> None:
+        """Do what the core has ordered; what that brings about is done in its turn."""
+        if self._carrying_out:
+            return
+        self._carrying_out = True
         try:
-            receivers = self._core.deliver(channel, envelope, self.max_event_bytes)
-        except InvalidMessageError as error:
-            self._log("foreign", "dropped what came on channel %s: %s", ascii(channel), error)
-            return 0
-        if receivers and not self._flush_scheduled:
+            while self._core.outbox:
+                self._do(self._core.outbox.popleft())
+        finally:
+            self._carrying_out = False
+        if self._core.has_pending and not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
+
+    def _do(self, order: Order) -> None:
+        match order:
+            case Write(stream, data):
+                self._send(stream, data)
+            case GoOn(stream):
+                if not stream.has_backlog:
+                    self._core.go_on(stream, self._loop.time())
+            case End(stream, data):
+                self._send(stream, data)
+                self._drop(stream)
+            case Complain(channel, reason):
+                self._log("foreign", "dropped what came on channel %s: %s", ascii(channel), reason)
+            case _:
+                self._ask_broker(order)
+
+    def _ask_broker(self, order: Order) -> None:
+        match order:
+            case Subscribe(channel):
+                self._feed.subscribe(channel)
+            case Unsubscribe(channel):
+                self._feed.unsubscribe(channel)
+            case Read(number, channel, since):
+                self._feed.read(number, channel, since)
+
+    # -- events ------------------------------------------------------------------------------------
+
+    def publish(self, publication: Publication) -> Receipt | None:
+        """Deliver for the broker that lives in the hub; ``None`` if this hub has another."""
+        return self._feed.publish(publication) if isinstance(self._feed, MemoryFeed) else None
+
+    def cursor(self, channel: str) -> Cursor | None:
+        """Return where a channel of the broker in this hub stands; ``None`` if this hub has another."""
+        return self._feed.cursor(channel) if isinstance(self._feed, MemoryFeed) else None
+
+    def deliver(self, channel: str, stamp: Stamp | None, envelope: bytes) -> int:
+        """See ``brokers.base.Sink``."""
+        receivers = self._core.deliver(channel, stamp, envelope)
+        self._carry_out()
         return receivers
 
     def subscribed(self, channel: str) -> None:
         """See ``brokers.base.Sink``."""
         if self._core.broker_away:
             logger.info("the broker is back")
-        for stream, first in self._core.subscribed(channel, self._loop.time()):
-            self._open(stream, first)
+        self._core.subscribed(channel, self._loop.time())
+        self._carry_out()
+
+    def page(self, number: int, page: Page) -> None:
+        """See ``brokers.base.Sink``."""
+        self._core.page(number, page, self._loop.time())
+        self._carry_out()
+
+    def top(self, channel: str, cursor: Cursor) -> None:
+        """See ``brokers.base.Sink``."""
+        self._core.top(channel, cursor)
+        self._carry_out()
 
     def refused(self, channel: str, reason: str) -> None:
         """See ``brokers.base.Sink``; its streams open late and say that no events come."""
@@ -264,8 +303,8 @@ class HubServer:
     def broker_lost(self, reason: str) -> None:
         """See ``brokers.base.Sink``."""
         self._log("broker", "the broker cannot be reached: %s", reason)
-        for stream, first in self._core.lost(self._loop.time()):
-            self._open(stream, first)
+        self._core.lost(self._loop.time())
+        self._carry_out()
 
     def _flush(self) -> None:
         self._flush_scheduled = False
@@ -276,13 +315,11 @@ class HubServer:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            if self._linger_seconds is not None and identity(self._path) != self._socket_id:
+            if self._linger_seconds is not None and self._listener and not self._listener.is_found:
                 # Nobody finds this hub any more, and its lock keeps others from starting one.
                 self.stop("its socket was removed")
-            for stream, data, is_last in list(self._core.tick(self._loop.time())):
-                self._open(stream, data)
-                if is_last:
-                    self._drop(stream)
+            self._core.tick(self._loop.time())
+            self._carry_out()
 
     def _log(self, topic: str, text: str, *details: object) -> None:
         """Log a warning that may come often, at most once a minute a topic."""

@@ -6,8 +6,8 @@ import contextlib
 import socket
 from collections import deque
 
-from ..settings import StreamRules
-from .core import Member
+from .control import Attach
+from .group import Member
 
 # A client that vanished without a word is given up when it left this much time unacknowledged.
 UNACKNOWLEDGED_MS = 20_000
@@ -23,17 +23,10 @@ class Stream(Member):
 
     __slots__ = ("_backlog", "_backlog_bytes", "head", "sock")
 
-    def __init__(
-        self,
-        sock: socket.socket,
-        channels: tuple[str, ...],
-        form: str,
-        rules: StreamRules,
-        head: bytes,
-    ) -> None:
-        super().__init__(channels, form, rules)
+    def __init__(self, sock: socket.socket, request: Attach) -> None:
+        super().__init__(request)
         self.sock = sock
-        self.head = head
+        self.head = request.head
         self._backlog: deque[memoryview] | None = None
         self._backlog_bytes = 0
         sock.setblocking(False)

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
+import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from ..brokers.base import Publication, Receipt
 from ..errors import HubUnavailableError
 from ..settings import Settings
-from .control import Attach, Publish
+from ..wire.cursor import Cursor
+from .connection import NOT_MEMORY
+from .control import Attach
 from .limits import duplicate
 from .server import HubServer
+
+logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 2.0
 
@@ -46,12 +53,15 @@ class ThreadLink:
             sock.close()
             raise
 
-    def publish(self, channel: str, envelope: bytes) -> int:
+    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
         """See ``Link.publish``."""
-        receivers = self._call(lambda server: server.publish(Publish(channel, envelope)))
-        if receivers is None:
-            raise HubUnavailableError("a thread", "it takes its events from a broker")
-        return receivers
+        receipts = self._call(lambda server: [server.publish(each) for each in publications])
+        return [_from_memory(receipt) for receipt in receipts]
+
+    def cursors(self, channels: Sequence[str]) -> list[Cursor]:
+        """See ``Link.cursors``."""
+        cursors = self._call(lambda server: [server.cursor(channel) for channel in channels])
+        return [_from_memory(cursor) for cursor in cursors]
 
     def status(self) -> dict[str, object]:
         """See ``Link.status``."""
@@ -70,11 +80,25 @@ class ThreadLink:
         if self._pid != os.getpid():
             # A fork does not copy threads, but it copies locks that they hold.
             self._forget()
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive:
-                self._thread = _HubThread(self._settings)
-            thread = self._thread
-        return thread.call(action)
+        while True:
+            with self._lock:
+                if self._thread is None or not self._thread.is_alive:
+                    self._thread = _HubThread(self._settings)
+                thread = self._thread
+            try:
+                return thread.call(action)
+            except _EndingError:
+                thread.join()
+
+
+def _from_memory(answer: T | None) -> T:
+    if answer is None:
+        raise HubUnavailableError("a thread", NOT_MEMORY)
+    return answer
+
+
+class _EndingError(Exception):
+    """The thread ends; nothing was done."""
 
 
 class _HubThread:
@@ -107,15 +131,22 @@ class _HubThread:
 
         try:
             self._loop.call_soon_threadsafe(act)
+        except RuntimeError as error:
+            raise _EndingError from error
+        try:
             return result.result(ANSWER_SECONDS)
-        except (RuntimeError, TimeoutError) as error:
+        except TimeoutError as error:
             if result.cancel():
                 raise HubUnavailableError("a thread", error) from error
             # It has begun, so it happens; what was given up must not happen later.
             return result.result()
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._server.stop, "closed")
+        with contextlib.suppress(RuntimeError):  # it has ended by itself
+            self._loop.call_soon_threadsafe(self._server.stop, "closed")
+        self.join()
+
+    def join(self) -> None:
         self._thread.join()
 
     def _run(self) -> None:
@@ -125,8 +156,9 @@ class _HubThread:
                 runner.run(self._serve())
         except Exception as error:
             if self._started.done():
-                raise
-            self._started.set_exception(error)
+                logger.exception("the hub failed; the next stream starts another one")
+            else:
+                self._started.set_exception(error)
 
     async def _serve(self) -> None:
         server = HubServer(

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 
 from ..errors import HubError
 from ..hub.control import Attach
-from ..hub.core import refused
 from ..hub.link import Link
+from ..hub.notices import refused
 
 logger = logging.getLogger(__name__)
 

@@ -4,6 +4,10 @@ The form is the JSON object that Flask-SSE 1.0 publishes (keys data, type, id, r
 new processes understand each other while a deployment is being upgraded. ``data`` stands first and its
 JSON text is kept as the publisher wrote it: a page gets the very text that the application's JSON
 provider made, key order and number format included.
+
+Where the history of the channel is kept, the broker puts a *stamp* in front: the key ``data`` once more,
+with the event's own cursor and the id of the event before it. A JSON reader takes the last of two equal
+keys, so 1.0 does not see it.
 """
 
 from __future__ import annotations
@@ -13,11 +17,16 @@ import re
 from typing import Any
 
 from ..errors import InvalidMessageError
+from .cursor import EPOCH_PATTERN, ID_PATTERN, Stamp
 from .message import Message
 
 _SPACE = "[ \t\r\n]*"  # what JSON takes for white space
 _DATA_FIRST = re.compile(f'{_SPACE}{{{_SPACE}"data"{_SPACE}:{_SPACE}')
 _COMMA = re.compile(f"^{_SPACE},")
+_STAMP = re.compile(
+    rb'\{"data": "(%s)\.(%s) (%s)", (?="data": )'
+    % (EPOCH_PATTERN.encode(), ID_PATTERN.encode(), ID_PATTERN.encode())
+)
 
 
 class _Written(Message):
@@ -73,6 +82,15 @@ def unpack(envelope: bytes) -> Message:
     if isinstance(data, str) or written is None:
         return Message(data, **rest)
     return _Written(written, data, rest)
+
+
+def split_stamp(carried: bytes) -> tuple[Stamp | None, bytes]:
+    """Part what a broker carried into stamp and envelope; ``None`` where there is no stamp."""
+    match = _STAMP.match(carried)
+    if match is None:
+        return None, carried
+    epoch, event_id, previous = (group.decode() for group in match.groups())
+    return Stamp(epoch, event_id, previous), b"{" + carried[match.end() :]
 
 
 def checked_json(text: str) -> str:

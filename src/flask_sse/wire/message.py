@@ -12,9 +12,9 @@ import re
 from typing import Any
 
 from ..errors import InvalidMessageError
+from .cursor import MAX_ID_BYTES
 from .encode import encode_event
 
-MAX_ID_BYTES = 256
 RESERVED_PREFIX = "stream-"
 
 _UNSENDABLE = re.compile("[\r\n\0]")
@@ -27,8 +27,8 @@ class Message:
     Args:
         data: The payload. A string is sent as it is, anything else as JSON.
         type: The event type that a page listens to; ``None`` or empty means ``message``.
-        id: The event id, a string or an integer; ``None`` leaves it to the broker, and the empty
-            string resets the reader's last event id.
+        id: The event id, a string or an integer; ``None`` leaves it to the broker, and with the empty
+            string the page sees none.
         retry: The reader's reconnection time in milliseconds.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 from flask import Flask, request
 
@@ -26,3 +27,14 @@ def publish() -> str:
 def ordinary() -> str:
     """Answer at once."""
     return "ordinary"
+
+
+@app.get("/hub")
+def hub() -> str:
+    """Tell which process is the hub."""
+    return str(sse.status()["pid"])
+
+
+if channel := os.environ.get("PLAIN_PUBLISH_AT_START"):
+    with app.app_context():
+        sse.publish("at the start", channel=channel)

@@ -1,0 +1,20 @@
+-- Put before each of the other scripts.
+
+-- Return epoch and top of a history; it begins now where there is none, or where it is not known any more
+-- how it went on. Never is an old stream continued under a new epoch.
+local function begin(stream, meta, own_ids, fresh_epoch)
+  local known = redis.call('HMGET', meta, 'e', 't')
+  if known[1] and known[2] then
+    return known[1], known[2]
+  end
+  redis.call('DEL', stream, own_ids)
+  redis.call('HSET', meta, 'e', fresh_epoch, 't', '0-0')
+  return fresh_epoch, '0-0'
+end
+
+-- Let a key live for so long from now, or longer if it does already.
+local function live(key, milliseconds)
+  if redis.call('PTTL', key) < tonumber(milliseconds) then
+    redis.call('PEXPIRE', key, milliseconds)
+  end
+end

@@ -1,0 +1,187 @@
+"""The hub listens to Redis: one connection, subscribed to all channels that have streams.
+
+It drives a redis-py connection itself instead of a ``PubSub`` object: that one reconnects and subscribes
+again in silence, and what was published in between is gone without a trace. Here each SUBSCRIBE that the
+server confirms is told to the sink, which then reads what it has missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import deque
+from typing import Any
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.exceptions import RedisError, ResponseError
+
+from ...wire.envelope import split_stamp
+from ..base import Sink
+from ..tasks import run_together
+from .client import open_by_url
+from .reader import RedisReader
+
+CONNECT_SECONDS = 4.0
+PROBE_SECONDS = 5.0
+BACKOFF_FIRST_SECONDS = 0.5
+BACKOFF_FACTOR = 1.5
+BACKOFF_MAX_SECONDS = 10.0
+# A connection that lived so long was a good one, and the next attempt comes soon after its end.
+HEALTHY_SECONDS = 30.0
+
+_dice = random.Random()  # noqa: S311 - spreads load
+
+
+class RedisFeed:
+    """The hub's end of Redis: what is published comes, and what was can be read."""
+
+    def __init__(self, url: str, sink: Sink) -> None:
+        self._sink = sink
+        self._pool = open_by_url(
+            redis.asyncio.ConnectionPool,
+            url,
+            Retry,
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=None,
+        )
+        self._wanted: set[str] = set()
+        self._asked: set[str] = set()
+        # Those of the wanted channels whose history was asked for.
+        self._kept: set[str] = set()
+        self._changed = asyncio.Event()
+        self._reader = RedisReader(url, sink, lambda: sorted(self._kept & self._wanted))
+
+    def subscribe(self, channel: str) -> None:
+        """See ``BrokerFeed.subscribe``."""
+        self._wanted.add(channel)
+        self._asked.add(channel)
+        self._changed.set()
+
+    def unsubscribe(self, channel: str) -> None:
+        """See ``BrokerFeed.unsubscribe``."""
+        self._wanted.discard(channel)
+        self._kept.discard(channel)
+        self._changed.set()
+
+    def read(self, number: int, channel: str, since: str) -> None:
+        """See ``BrokerFeed.read``."""
+        self._kept.add(channel)
+        self._reader.read(number, channel, since)
+
+    async def run(self) -> None:
+        """See ``BrokerFeed.run``."""
+        await run_together(self._reader.run(), self._listen())
+
+    async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while True:
+            session = _Session(self._pool.make_connection(), self._sink, self._reader)
+            began = loop.time()
+            try:
+                await session.run(self._wanted, self._asked, self._changed)
+            except (RedisError, OSError, TimeoutError) as error:
+                self._sink.broker_lost(f"{type(error).__name__}: {error}")
+                self._reader.reconnect()
+            failures = 1 if loop.time() - began > HEALTHY_SECONDS else failures + 1
+            pause = BACKOFF_FIRST_SECONDS * BACKOFF_FACTOR ** min(failures - 1, 20)
+            await asyncio.sleep(min(BACKOFF_MAX_SECONDS, pause) * _dice.uniform(0.5, 1.5))
+
+
+class _Session:
+    """The life of one connection, from connect to the error that ends it.
+
+    ``_write`` alone sends and ``_read`` alone reads, so SUBSCRIBE and UNSUBSCRIBE of one channel
+    never overtake each other.
+    """
+
+    def __init__(self, connection: Any, sink: Sink, reader: RedisReader) -> None:
+        self._connection = connection
+        self._sink = sink
+        self._reader = reader
+        self._heard = True
+        self._may_probe = True
+        self._unanswered: deque[str] = deque()
+
+    async def run(self, wanted: set[str], asked: set[str], changed: asyncio.Event) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._connection.connect()
+            await run_together(self._write(wanted, asked, changed), self._read(), self._probe())
+        finally:
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                await self._connection.disconnect()
+
+    async def _write(self, wanted: set[str], asked: set[str], changed: asyncio.Event) -> None:
+        """Keep the server's subscriptions equal to ``wanted``.
+
+        A channel that was given up and ``asked`` for again in between is subscribed again, because
+        somebody waits for the server to confirm it.
+        """
+        current: set[str] = set()
+        await self._send([("SUBSCRIBE", self._reader.probe_channel)])
+        while True:
+            changed.clear()
+            new = (wanted - current) | (wanted & asked)
+            asked.clear()
+            commands = [("SUBSCRIBE", channel) for channel in sorted(new)]
+            commands += [("UNSUBSCRIBE", channel) for channel in sorted(current - wanted)]
+            current = set(wanted)
+            await self._send(commands)
+            await changed.wait()
+
+    async def _send(self, commands: list[tuple[str, str]]) -> None:
+        self._unanswered.extend(channel for _, channel in commands)
+        # A command for each channel, so that one that is refused takes no other with it.
+        packed = self._connection.pack_commands(commands)
+        await self._connection.send_packed_command(packed, check_health=False)
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                response = await self._connection.read_response(disable_decoding=True)
+            except ResponseError as error:
+                self._refused(self._answered(), str(error))
+                continue
+            self._heard = True
+            kind, name = response[:2]
+            if kind == b"message":
+                if name != self._reader.probe_channel.encode():
+                    self._sink.deliver(name.decode(), *split_stamp(response[2]))
+                continue
+            confirmed = self._answered()
+            if kind == b"subscribe" and confirmed != self._reader.probe_channel:
+                self._sink.subscribed(confirmed)
+
+    def _refused(self, channel: str, reason: str) -> None:
+        if channel == self._reader.probe_channel:
+            self._may_probe = False
+        else:
+            self._sink.refused(channel, reason)
+
+    def _answered(self) -> str:
+        """Return the channel that an answer is about; empty for a PING."""
+        if not self._unanswered:
+            raise ConnectionError("an answer to nothing that was asked")
+        return self._unanswered.popleft()
+
+    async def _probe(self) -> None:
+        """End a connection on which nothing comes, not even what the hub publishes itself."""
+        while True:
+            self._heard = False
+            await asyncio.sleep(PROBE_SECONDS)
+            if self._heard:
+                continue
+            answered_by = asyncio.get_running_loop().time() + PROBE_SECONDS
+            if self._may_probe:
+                with contextlib.suppress(RedisError, OSError, TimeoutError):
+                    async with asyncio.timeout(PROBE_SECONDS):
+                        await self._reader.probe()
+            else:
+                # Half as good: a node that is out of office answers this as well.
+                await self._send([("PING", "")])
+            await asyncio.sleep(answered_by - asyncio.get_running_loop().time())
+            if not self._heard:
+                raise TimeoutError(f"silent for {PROBE_SECONDS} s after a sign of life was published")

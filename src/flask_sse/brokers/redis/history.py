@@ -1,0 +1,129 @@
+"""What Redis keeps of a channel, and the three scripts that are the only ones to touch it.
+
+For the channel ``news``, all with a time to live:
+
+    flask-sse:{news}:s      stream; of each event the envelope ``d``, the id ``p`` of the event before it and
+                            the application's own id ``i``
+    flask-sse:{news}:m      hash; epoch ``e`` and id ``t`` of the last event. It outlives the stream by far
+    flask-sse:{news}:i      sorted set; the application's own ids by the time of their events
+    flask-sse:{news}:k:...  what became of the publication with the key whose SHA-256 follows
+
+A script runs alone, so appending, linking and publishing are one step (R3 of the races), and so are
+reading the last id and the events up to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from redis.exceptions import ResponseError
+
+from ...wire.cursor import EARLIEST, FROM_NOW, Cursor, read_cursor
+from ..base import (
+    KEY_SECONDS,
+    LISTENING_SECONDS,
+    PAGE_BYTES,
+    PAGE_EVENTS,
+    REMEMBERED_LIVES,
+    Entry,
+    Page,
+    Publication,
+    Receipt,
+    new_epoch,
+)
+
+PREFIX = "flask-sse"
+
+_LISTENING_MS = int(LISTENING_SECONDS * 1000)
+
+Words = list[bytes | str | int]
+
+
+@cache
+def script(name: str) -> str:
+    """Return the text of a script."""
+    folder = Path(__file__).parent
+    return "".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("begin", name))
+
+
+def keys_of(channel: str) -> list[str]:
+    """Return the names of stream, meta and own ids of a channel; the braces keep them in one slot."""
+    return [f"{PREFIX}:{{{channel}}}:{kind}" for kind in "smi"]
+
+
+def publish_words(publications: Sequence[Publication]) -> tuple[list[str], Words]:
+    """Return keys and arguments of the script ``publish``."""
+    keys: list[str] = []
+    words: Words = []
+    for publication in publications:
+        channel, history = publication.channel, publication.history
+        keys += [*keys_of(channel), _key_of_result(channel, publication.key or "")]
+        kept_ms = max(1, int(history.seconds * 1000))
+        words += [channel, publication.envelope, history.size, kept_ms, kept_ms * REMEMBERED_LIVES]
+        words += [publication.own_id or "", new_epoch(), KEY_SECONDS if publication.key is not None else 0]
+        words += ["1" if publication.own_id is not None else ""]
+    return keys, words
+
+
+def _key_of_result(channel: str, key: str) -> str:
+    # A digest has one length, so that no channel with a strange name has the same key.
+    return f"{PREFIX}:{{{channel}}}:k:{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def receipt(answer: bytes) -> Receipt:
+    """Understand one answer of the script ``publish``.
+
+    Raises:
+        ResponseError: If the server refused that publication.
+    """
+    receivers, _, cursor = _taken(answer).partition(" ")
+    return Receipt(int(receivers), read_cursor(cursor))
+
+
+def read_words(channel: str, since: str) -> tuple[list[str], Words]:
+    """Return keys and arguments of the script ``read``."""
+    cursor = read_cursor(since)
+    start: Words
+    if cursor is not None:
+        start = ["cursor", *cursor]
+    elif since in (FROM_NOW, EARLIEST):
+        start = [since or "now", "", ""]
+    else:
+        start = ["own id", since, ""]
+    return keys_of(channel), [new_epoch(), _LISTENING_MS, *start, PAGE_EVENTS, PAGE_BYTES]
+
+
+def page(answer: list[bytes]) -> Page:
+    """Understand the answer of the script ``read``."""
+    epoch, top, since, complete = (part.decode() for part in answer[:4])
+    ids, previous, envelopes = answer[4::3], answer[5::3], answer[6::3]
+    entries = [
+        Entry(event_id.decode(), before.decode(errors="replace"), envelope)
+        for event_id, before, envelope in zip(ids, previous, envelopes, strict=True)
+    ]
+    return Page(epoch, top, since or None, entries, complete == "1")
+
+
+def tops_words(channels: Sequence[str]) -> tuple[list[str], Words]:
+    """Return keys and arguments of the script ``tops``."""
+    keys = [key for channel in channels for key in keys_of(channel)]
+    return keys, [_LISTENING_MS, *(new_epoch() for _ in channels)]
+
+
+def cursor(answer: bytes) -> Cursor:
+    """Understand one answer of the script ``tops``.
+
+    Raises:
+        ResponseError: If the server refused to tell.
+    """
+    return Cursor.of(_taken(answer))
+
+
+def _taken(answer: bytes) -> str:
+    text = answer.decode(errors="replace")
+    if text.startswith("!"):
+        raise ResponseError(text[1:])
+    return text

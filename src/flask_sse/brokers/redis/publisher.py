@@ -1,0 +1,78 @@
+"""The application's end of Redis: publish, and ask where a channel stands.
+
+The server's channel has the bare name of ours and carries the envelope, which is what Flask-SSE 1.0
+does; so old and new processes see each other's events while a deployment is upgraded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import redis
+from redis.exceptions import ReadOnlyError, RedisError
+from redis.retry import Retry
+
+from ...errors import BrokerUnavailableError
+from ...wire.cursor import Cursor
+from ..base import Publication, Receipt
+from . import history
+from .client import open_by_url
+
+# Together they keep the promise that publish() fails within 2 seconds.
+CONNECT_SECONDS = 1.0
+COMMAND_SECONDS = 0.9
+# Events of one script, which the server runs without doing anything else meanwhile.
+BATCH = 100
+
+
+class RedisPublisher:
+    """One connection pool a process; redis-py's pool notices a fork and starts anew."""
+
+    def __init__(self, url: str) -> None:
+        self._client = open_by_url(
+            redis.Redis, url, Retry, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=COMMAND_SECONDS
+        )
+        self._publish = self._client.register_script(history.script("publish"))
+        self._tops = self._client.register_script(history.script("tops"))
+        # Not the URL, which has the password.
+        where = self._client.connection_pool.connection_kwargs
+        self._name = where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}"
+
+    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
+        """See ``BrokerPublisher.publish``."""
+        receipts: list[Receipt] = []
+        for start in range(0, len(publications), BATCH):
+            try:
+                answers = self._publish_batch(publications[start : start + BATCH])
+                # One by one: those before a refused one stay.
+                receipts.extend(map(history.receipt, answers))
+            except (RedisError, OSError) as error:
+                raise self._unavailable(error, receipts) from error
+        return receipts
+
+    def _publish_batch(self, publications: Sequence[Publication]) -> list[bytes]:
+        if any(each.history.size or each.key is not None for each in publications):
+            answers: list[bytes] = self._publish(*history.publish_words(publications))
+            return answers
+        # Nothing is kept, so a user of the server may be allowed nothing but to publish.
+        with self._client.pipeline(transaction=False) as pipeline:
+            for each in publications:
+                pipeline.publish(each.channel, each.envelope)
+            return [b"%d " % receivers for receivers in pipeline.execute()]
+
+    def cursors(self, channels: Sequence[str]) -> list[Cursor]:
+        """See ``BrokerPublisher.cursors``."""
+        try:
+            return [history.cursor(answer) for answer in self._tops(*history.tops_words(channels))]
+        except (RedisError, OSError) as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception, receipts: Sequence[Receipt] = ()) -> BrokerUnavailableError:
+        if isinstance(error, ReadOnlyError) or str(error).startswith("READONLY"):
+            # The node became a replica; a new connection may find the one in its place.
+            self._client.connection_pool.disconnect()
+        return BrokerUnavailableError(self._name, error, receipts)
+
+    def close(self) -> None:
+        """See ``BrokerPublisher.close``."""
+        self._client.close()

@@ -1,0 +1,214 @@
+"""What the core knows of streams and channels: members, the groups they form, and channels. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+from ..settings import StreamRules
+from ..wire.cursor import Cursor
+from ..wire.frame import Frame
+from .agenda import Item
+from .control import ENVELOPES, Attach, encode_block
+from .resume import Resume, Tail, joined
+from .sequencer import Sequencer
+
+
+class Member(Item):
+    """One open stream as the core knows it; the hub's ``Stream`` adds the socket.
+
+    Attributes:
+        has_begun: Whether its first bytes were written.
+        group: Where it gets its events from; ``None`` until it stands where its channels stand.
+        resume: How far it is on the way there; ``None`` where there is no history.
+    """
+
+    __slots__ = (
+        "channels",
+        "ends_at",
+        "form",
+        "group",
+        "has_begun",
+        "kept",
+        "pace",
+        "quiet_since",
+        "resume",
+        "rules",
+    )
+
+    def __init__(self, request: Attach) -> None:
+        super().__init__()
+        self.channels = request.channels
+        self.form = request.form
+        self.rules: StreamRules = request.rules
+        self.kept = tuple(sorted(request.since))
+        since = [request.since[name] for name in self.kept]
+        writes_ids = self.kept and self.form != ENVELOPES
+        self.resume = Resume(self.kept, since) if writes_ids else None
+        self.group: Group[Any] | None = None
+        self.has_begun = False
+        self.quiet_since = 0.0
+        self.pace = 0.0
+        self.ends_at: float | None = None
+
+
+M = TypeVar("M", bound=Member)
+
+Key = tuple[str, tuple[str, ...], tuple[str, ...]]
+
+
+class Group(Generic[M]):
+    """Streams that get the same bytes, and the bytes that wait for the end of this turn.
+
+    Attributes:
+        key: What these streams have in common.
+        form: Frames or envelopes.
+        kept: Their channels that have a history, sorted; each event names the positions of all of them.
+        cursors: Those positions.
+    """
+
+    __slots__ = ("_channels", "cursors", "form", "kept", "key", "members", "pending", "written_at")
+
+    def __init__(self, key: Key, channels: Sequence[Channel[M]], cursors: dict[str, Cursor]) -> None:
+        self.key = key
+        self.form, _, self.kept = key
+        self.cursors = cursors
+        self._channels = channels
+        for channel in channels:
+            (channel.groups if channel.name in self.kept else channel.loose).append(self)
+        self.members: set[M] = set()
+        self.pending: list[bytes] = []
+        self.written_at = 0.0
+
+    def leave_channels(self) -> None:
+        """Get nothing any more."""
+        for channel in self._channels:
+            (channel.groups if channel.name in self.kept else channel.loose).remove(self)
+
+    @property
+    def last_event_id(self) -> str:
+        """What its clients come back with."""
+        return joined(self.kept, self.cursors)
+
+    def bytes_of(self, envelope: bytes, frame: Frame) -> bytes:
+        """Return what is written of an event."""
+        if self.form == ENVELOPES:
+            return encode_block(envelope)
+        # Also where the event itself has no place in a history, so that its own id is not come back with.
+        return frame.behind(self.last_event_id) if self.kept else frame.plain
+
+
+class Channel(Generic[M]):
+    """One channel of the hub.
+
+    Attributes:
+        name: Its name.
+        confirmed: Whether the broker said that its events come.
+        sequencer: The order of its events; ``None`` where no stream asks for a history.
+        reading: The number of the read that is on its way for ``sequencer``.
+        streams: How many streams listen to it.
+        groups: Those that stand at its position.
+        loose: Those that ask for no history of it, and get what comes when it comes.
+        waiting: Streams that are in neither yet.
+        tail: What it delivered while streams were on their way there.
+    """
+
+    __slots__ = ("confirmed", "groups", "loose", "name", "reading", "sequencer", "streams", "tail", "waiting")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.confirmed = False
+        self.sequencer: Sequencer | None = None
+        self.reading: int | None = None
+        self.streams = 0
+        self.groups: list[Group[M]] = []
+        self.loose: list[Group[M]] = []
+        self.waiting: set[M] = set()
+        self.tail: Tail | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether what is published from now on is delivered at once."""
+        return self.confirmed and (self.sequencer is None or self.sequencer.is_current)
+
+    def move(self, cursor: Cursor, frame: Frame | None) -> None:
+        """Note that an event was delivered; ``None`` stands for what is no event."""
+        if self.tail is not None:
+            self.tail.append(cursor, frame)
+        for group in self.groups:
+            group.cursors[self.name] = cursor
+
+    def on_their_way(self) -> Iterator[tuple[M, Resume]]:
+        """Yield the open streams that are being brought from an earlier position to that of now."""
+        for member in self.waiting:
+            if member.has_begun and member.resume is not None and not member.resume.is_fresh:
+                yield member, member.resume
+
+    @property
+    def position(self) -> Cursor:
+        """Behind the last event that was delivered; of a channel that is ready and has a history."""
+        if self.sequencer is None or self.sequencer.position is None:
+            raise RuntimeError("a channel without position")
+        return self.sequencer.position
+
+
+class Groups(Generic[M]):
+    """All groups, and what became ready for them in this turn of the loop."""
+
+    def __init__(self) -> None:
+        self._groups: dict[Key, Group[M]] = {}
+        self._dirty: list[Group[M]] = []
+        self._ready: list[tuple[bytes, set[M]]] = []
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether ``flush`` has something to yield."""
+        return bool(self._ready or self._dirty)
+
+    def join(self, member: M, channels: Sequence[Channel[M]]) -> None:
+        """Let a stream that stands where its channels stand get what they deliver from now on."""
+        key = (member.form, tuple(sorted(member.channels)), member.kept)
+        group = self._groups.get(key)
+        if group is None:
+            cursors = {channel.name: channel.position for channel in channels if channel.name in member.kept}
+            group = self._groups[key] = Group(key, channels, cursors)
+        if group.pending:
+            # What was published before this stream came is not for it.
+            self._ready.append((b"".join(group.pending), set(group.members)))
+            group.pending = []
+        group.members.add(member)
+        member.group = group
+
+    def leave(self, member: M) -> None:
+        """Forget a stream; a group without streams ends."""
+        group = member.group
+        if group is None:
+            return
+        group.members.discard(member)
+        for _, members in self._ready:
+            members.discard(member)
+        if not group.members:
+            del self._groups[group.key]
+            group.leave_channels()
+
+    def queue(self, group: Group[M], data: bytes) -> None:
+        """Write bytes to a group at the end of this turn."""
+        if not group.pending:
+            self._dirty.append(group)
+        group.pending.append(data)
+
+    def flush(self, now: float) -> Iterator[tuple[bytes, set[M]]]:
+        """Yield what became ready since the last call: bytes, and the streams to write them to.
+
+        The set is the group's own: collect streams to remove and remove them afterwards.
+        """
+        ready, self._ready = self._ready, []
+        yield from ready
+        dirty, self._dirty = self._dirty, []
+        for group in dirty:
+            if not group.pending:
+                continue
+            data = group.pending[0] if len(group.pending) == 1 else b"".join(group.pending)
+            group.pending = []
+            group.written_at = now
+            yield data, group.members

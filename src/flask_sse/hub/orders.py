@@ -1,0 +1,63 @@
+"""What the core orders: the server carries it out, in this order, after every call. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Write bytes to a stream, and its response head before the first ones."""
+
+    member: Any
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """Call ``Core.go_on`` once the stream has no backlog."""
+
+    member: Any
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Write the last bytes of a stream and end it."""
+
+    member: Any
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Ask the broker for the events of a channel."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """Tell the broker that nobody listens to a channel any more."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Ask the broker for a page of the history; its answer goes to ``Core.page`` with the number."""
+
+    number: int
+    channel: str
+    since: str
+
+
+@dataclass(frozen=True, slots=True)
+class Complain:
+    """Say that something came over a channel that is not delivered."""
+
+    channel: str
+    reason: str
+
+
+Order = Write | GoOn | End | Subscribe | Unsubscribe | Read | Complain

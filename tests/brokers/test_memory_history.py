@@ -1,0 +1,486 @@
+"""What the memory of a hub keeps, by the clock that the tests say."""
+
+from __future__ import annotations
+
+import tracemalloc
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flask_sse.brokers import history as history_module
+from flask_sse.brokers.base import (
+    KEY_SECONDS,
+    LISTENING_SECONDS,
+    PAGE_BYTES,
+    PAGE_EVENTS,
+    REMEMBERED_LIVES,
+    Page,
+    Publication,
+    Receipt,
+)
+from flask_sse.brokers.history import CHANNEL_BYTES, SLOT_SECONDS, History
+from flask_sse.settings import History as Kept
+from flask_sse.wire.cursor import EARLIEST, FROM_NOW, Cursor, Stamp, order
+
+NOW = 1_700_000_000.0
+HOUR = 3600.0
+
+
+def publication(
+    data: bytes = b"x",
+    channel: str = "a",
+    *,
+    size: int = 1000,
+    seconds: float = HOUR,
+    own_id: str | None = None,
+    key: str | None = None,
+) -> Publication:
+    return Publication(channel, data, Kept(size, seconds), own_id, key)
+
+
+def append(history: History, each: Publication, now: float = NOW) -> Stamp:
+    stamp = history.append(each, now)
+    assert stamp is not None
+    return stamp
+
+
+def data_of(page: Page) -> list[bytes]:
+    assert page.is_proven
+    assert page.complete
+    return [entry.envelope for entry in page.entries]
+
+
+def is_empty(history: History) -> bool:
+    """Whether nothing is left of anything."""
+    return not (len(history) or history._bytes or history._slots or history._results)
+
+
+# -- ids --------------------------------------------------------------------------------------------
+
+
+def test_an_id_is_the_time_in_milliseconds_and_a_counter() -> None:
+    history = History()
+    ids = [append(history, publication(), now).id for now in (1.0, 1.0, 1.0004, 1.25, 2.5, 2.5)]
+
+    assert ids == ["1000-0", "1000-1", "1000-2", "1250-0", "2500-0", "2500-1"]
+
+
+def test_ids_go_on_rising_when_the_clock_steps_back() -> None:
+    history = History()
+    stamps = [append(history, publication(), now) for now in (2.0, 1.0, 0.0, 1.5, 2.0, 2.001)]
+
+    assert [stamp.id for stamp in stamps] == ["2000-0", "2000-1", "2000-2", "2000-3", "2000-4", "2001-0"]
+    assert len({stamp.epoch for stamp in stamps}) == 1
+
+
+def test_ids_rise_even_when_all_events_are_gone_and_the_clock_has_stepped_back() -> None:
+    history = History()
+    first = append(history, publication(seconds=1), NOW)
+    history.expire(NOW + 60)
+    second = append(history, publication(seconds=1), NOW - HOUR)
+
+    assert (second.epoch, second.previous) == (first.epoch, first.id)
+    assert order(second.id) > order(first.id)
+
+
+def test_each_event_names_the_one_before_it() -> None:
+    history = History()
+    stamps = [append(history, publication()) for _ in range(5)]
+
+    assert stamps[0].previous == "0-0"
+    assert all(after.previous == before.id for before, after in pairwise(stamps))
+
+
+def test_every_channel_has_an_epoch_of_its_own() -> None:
+    history = History()
+    epochs = {append(history, publication(channel=f"c{number}")).epoch for number in range(100)}
+
+    assert len(epochs) == 100
+
+
+# -- what is read -----------------------------------------------------------------------------------
+
+
+def test_what_follows_a_position_is_read() -> None:
+    history = History()
+    start = history.cursor("a", NOW)
+    stamps = [append(history, publication(b"%d" % number)) for number in range(4)]
+
+    assert data_of(history.read("a", str(start), NOW)) == [b"0", b"1", b"2", b"3"]
+    assert data_of(history.read("a", EARLIEST, NOW)) == [b"0", b"1", b"2", b"3"]
+    assert data_of(history.read("a", str(stamps[1].cursor), NOW)) == [b"2", b"3"]
+    assert data_of(history.read("a", str(stamps[3].cursor), NOW)) == []
+    assert data_of(history.read("a", FROM_NOW, NOW)) == []
+    assert history.read("a", FROM_NOW, NOW).end == stamps[3].cursor == history.cursor("a", NOW)
+
+
+def test_a_history_begins_where_there_is_none() -> None:
+    history = History()
+    for since in (FROM_NOW, EARLIEST):
+        page = history.read("a", since, NOW)
+        assert data_of(page) == []
+        assert page.end == Cursor(page.epoch, "0-0") == history.cursor("a", NOW)
+
+
+@pytest.mark.parametrize("since", ["zzzzzzzz.1-0", "never given", "\0", "zzzzzzzz.0-0"])
+def test_what_is_not_known_is_no_place_to_go_on_from(since: str) -> None:
+    history = History()
+    append(history, publication())
+    page = history.read("a", since, NOW)
+
+    assert page.since is None
+    assert not page.is_proven
+    assert page.end == history.cursor("a", NOW)
+
+
+@pytest.mark.parametrize("event_id", ["1699999999999-0", "1700000000000-1", "1700000000001-0", "9-9"])
+def test_a_position_between_events_proves_nothing(event_id: str) -> None:
+    """It is nobody's who was told the truth; a position ahead of the history is one, too."""
+    history = History()
+    epoch = append(history, publication()).epoch
+    append(history, publication(), NOW + 1)
+
+    assert not history.read("a", f"{epoch}.{event_id}", NOW).is_proven
+
+
+def test_many_events_come_in_pages() -> None:
+    history = History()
+    start = history.cursor("a", NOW)
+    count = 2 * PAGE_EVENTS + 1
+    for number in range(count):
+        append(history, publication(b"%d" % number))
+
+    pages = pages_from(history, str(start))
+    assert [len(page.entries) for page in pages] == [PAGE_EVENTS, PAGE_EVENTS, 1]
+    assert [page.complete for page in pages] == [False, False, True]
+    assert all(page.is_proven for page in pages)
+    envelopes = [entry.envelope for page in pages for entry in page.entries]
+    assert envelopes == [b"%d" % number for number in range(count)]
+
+
+def test_a_page_that_ends_with_the_last_event_is_complete() -> None:
+    history = History()
+    for _ in range(PAGE_EVENTS):
+        append(history, publication())
+
+    assert len(data_of(history.read("a", EARLIEST, NOW))) == PAGE_EVENTS
+
+
+def test_large_events_come_in_short_pages() -> None:
+    history = History()
+    for number in range(5):
+        append(history, publication(b"%d" % number * PAGE_BYTES))
+
+    pages = pages_from(history, EARLIEST)
+    assert [len(page.entries) for page in pages] == [2, 2, 1]
+    assert all(page.is_proven for page in pages)
+
+
+def pages_from(history: History, since: str, now: float = NOW) -> list[Page]:
+    pages = [history.read("a", since, now)]
+    while not pages[-1].complete:
+        pages.append(history.read("a", str(pages[-1].end), now))
+    return pages
+
+
+# -- own ids ----------------------------------------------------------------------------------------
+
+
+def test_an_id_of_the_application_is_a_place_to_go_on_from() -> None:
+    history = History()
+    for number, own_id in enumerate(["seven", None, "0", ""]):
+        append(history, publication(b"%d" % number, own_id=own_id))
+
+    assert data_of(history.read("a", "seven", NOW)) == [b"1", b"2", b"3"]
+    assert data_of(history.read("a", "0", NOW)) == [b"3"]
+
+
+def test_an_id_of_another_channel_is_none_here() -> None:
+    history = History()
+    append(history, publication(channel="b", own_id="seven"))
+    append(history, publication())
+
+    assert history.read("a", "seven", NOW).since is None
+
+
+def test_an_id_that_two_kept_events_have_is_none() -> None:
+    history = History()
+    for own_id in ("same", "other", "same"):
+        append(history, publication(own_id=own_id, size=3))
+    assert history.read("a", "same", NOW).since is None
+
+    # One of both is left, and who saw the other one may come back as well.
+    append(history, publication(size=3))
+    assert history.read("a", "same", NOW).since is None
+
+    append(history, publication(own_id="same", size=3))
+    assert history.read("a", "same", NOW).since is None
+
+    for _ in range(3):
+        append(history, publication(size=3))
+    last = append(history, publication(own_id="same", size=3))
+    assert history.read("a", "same", NOW).since == last.id
+
+
+def test_an_id_goes_with_its_event() -> None:
+    history = History()
+    append(history, publication(own_id="gone", size=2))
+    append(history, publication(own_id="kept", size=2))
+    append(history, publication(size=2))
+
+    assert history.read("a", "gone", NOW).since is None
+    assert len(data_of(history.read("a", "kept", NOW))) == 1
+
+
+# -- how much is kept -------------------------------------------------------------------------------
+
+
+def test_no_more_events_than_the_size_are_kept() -> None:
+    history = History()
+    stamps = [append(history, publication(b"%d" % number, size=3)) for number in range(5)]
+
+    assert data_of(history.read("a", EARLIEST, NOW)) == [b"2", b"3", b"4"]
+    assert data_of(history.read("a", str(stamps[1].cursor), NOW)) == [b"2", b"3", b"4"]
+    assert not history.read("a", str(stamps[0].cursor), NOW).is_proven
+
+
+def test_a_smaller_size_holds_from_the_next_event_on() -> None:
+    history = History()
+    for number in range(10):
+        append(history, publication(b"%d" % number))
+    append(history, publication(b"last", size=2))
+
+    assert data_of(history.read("a", EARLIEST, NOW)) == [b"9", b"last"]
+
+
+def test_size_0_keeps_nothing() -> None:
+    history = History()
+
+    assert history.append(publication(size=0), NOW) is None
+    assert is_empty(history)
+
+
+def test_events_are_kept_as_long_as_promised_and_hardly_longer() -> None:
+    history = History()
+    first = append(history, publication(seconds=60), NOW)
+    append(history, publication(b"y", seconds=60), NOW + 30)
+
+    history.expire(NOW + 59.9)
+    assert len(history.read("a", EARLIEST, NOW + 59.9).entries) == 2
+    history.expire(NOW + 60 + 2 * SLOT_SECONDS)
+    assert data_of(history.read("a", str(first.cursor), NOW + 70)) == [b"y"]
+    assert not history.read("a", f"{first.epoch}.0-0", NOW + 70).is_proven
+    history.expire(NOW + 90 + 2 * SLOT_SECONDS)
+    assert data_of(history.read("a", EARLIEST, NOW + 100)) == []
+
+
+def test_it_is_known_of_an_idle_channel_that_nothing_was_missed() -> None:
+    history = History()
+    first = append(history, publication(seconds=60))
+    last = append(history, publication(seconds=60))
+    later = NOW + 60 * (REMEMBERED_LIVES - 1)
+    history.expire(later)
+
+    assert data_of(history.read("a", str(last.cursor), later)) == []
+    assert not history.read("a", str(first.cursor), later).is_proven
+
+
+def test_a_channel_that_was_idle_for_very_long_begins_anew() -> None:
+    history = History()
+    last = append(history, publication(seconds=60))
+    later = NOW + 60 * REMEMBERED_LIVES + 2 * SLOT_SECONDS
+    history.expire(later)
+
+    assert is_empty(history)
+    assert history.read("a", str(last.cursor), later).since is None
+
+
+def test_a_channel_that_somebody_listens_to_is_known_for_longer() -> None:
+    history = History()
+    last = append(history, publication(seconds=0.001))
+    history.read("a", FROM_NOW, NOW + 1)
+    history.expire(NOW + LISTENING_SECONDS)
+    assert data_of(history.read("a", str(last.cursor), NOW + LISTENING_SECONDS)) == []
+
+    history.expire(NOW + 2 * LISTENING_SECONDS + 3 * SLOT_SECONDS)
+    assert is_empty(history)
+
+
+def test_events_that_are_kept_for_longer_hold_up_nothing_but_themselves() -> None:
+    history = History()
+    append(history, publication(b"long", seconds=HOUR))
+    append(history, publication(b"short", seconds=1))
+    append(history, publication(b"other channel", channel="b", seconds=1))
+    history.expire(NOW + 60)
+
+    # At least so long is promised, and a history has no holes.
+    assert data_of(history.read("a", EARLIEST, NOW + 60)) == [b"long", b"short"]
+    assert data_of(history.read("b", EARLIEST, NOW + 60)) == []
+
+
+def test_a_clock_that_stepped_back_forgets_nothing_and_one_that_went_on_forgets_all() -> None:
+    history = History()
+    append(history, publication(seconds=60), NOW)
+    append(history, publication(seconds=60), NOW - HOUR)
+    history.expire(NOW - HOUR + 30)
+    assert len(data_of(history.read("a", EARLIEST, NOW - HOUR + 30))) == 2
+
+    history.expire(NOW + LISTENING_SECONDS + 60 * REMEMBERED_LIVES)
+    assert is_empty(history)
+
+
+def test_100_000_channels_that_were_published_to_once_leave_nothing() -> None:
+    history = History(max_bytes=1_000_000_000)
+    for number in range(100_000):
+        append(history, publication(channel=f"job-{number}", seconds=60, own_id="done"), NOW + number / 1000)
+    history.expire(NOW + 200)
+    assert len(history) == 100_000  # their last events are known, nothing else
+    assert history._bytes == 100_000 * CHANNEL_BYTES
+
+    history.expire(NOW + 100 + 60 * REMEMBERED_LIVES + 2 * SLOT_SECONDS)
+    assert is_empty(history)
+
+
+# -- how many bytes are kept ------------------------------------------------------------------------
+
+
+def test_all_channels_together_keep_no_more_than_so_many_bytes() -> None:
+    history = History(max_bytes=100_000)
+    for number in range(1000):
+        append(history, publication(b"x" * 1000, channel=f"c{number % 7}"))
+        assert history._bytes <= 100_000
+
+
+def test_the_channel_that_was_published_to_longest_ago_loses_its_events_first() -> None:
+    history = History(max_bytes=22_000)
+    first = history.cursor("quiet", NOW)
+    append(history, publication(b"q" * 5000, channel="quiet"))
+    append(history, publication(b"m" * 5000, channel="middle"))
+    append(history, publication(b"q" * 5000, channel="quiet"))
+    append(history, publication(b"b" * 5000, channel="busy"))
+
+    assert data_of(history.read("middle", EARLIEST, NOW)) == []
+    assert len(data_of(history.read("quiet", EARLIEST, NOW))) == 2
+    assert len(data_of(history.read("busy", EARLIEST, NOW))) == 1
+    append(history, publication(b"b" * 5000, channel="busy"))
+    assert not history.read("quiet", str(first), NOW).is_proven
+
+
+def test_an_event_larger_than_all_is_not_kept_and_that_is_told() -> None:
+    history = History(max_bytes=2000)
+    start = history.cursor("a", NOW)
+    stamp = append(history, publication(b"x" * 3000))
+
+    assert stamp.previous == start.id
+    assert not history.read("a", str(start), NOW).is_proven
+    assert data_of(history.read("a", str(stamp.cursor), NOW)) == []
+    assert len(data_of(history.read("a", EARLIEST, NOW))) == 0
+
+
+def test_channels_without_events_make_room_as_well() -> None:
+    history = History(max_bytes=100 * CHANNEL_BYTES)
+    for number in range(1000):
+        history.cursor(f"c{number}", NOW)
+
+    assert len(history) <= 100
+    assert history._bytes == len(history) * CHANNEL_BYTES
+    history.expire(NOW + LISTENING_SECONDS + 3 * SLOT_SECONDS)
+    assert is_empty(history)
+
+
+def test_channels_that_made_room_take_none() -> None:
+    history = History(max_bytes=1_000_000)
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            append(history, publication(channel=f"job-{number}"), NOW + number / 100)
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert used < 3_000_000
+
+
+# -- keys -------------------------------------------------------------------------------------------
+
+
+RECEIPT = Receipt(3, Cursor("abcdefgh", "1-0"))
+
+
+def test_what_became_of_a_key_is_remembered_for_its_channel() -> None:
+    history = History()
+    assert history.result(publication(key="k"), NOW) is None
+    history.remember(publication(key="k"), RECEIPT, NOW)
+
+    assert history.result(publication(b"other", key="k"), NOW) == RECEIPT
+    assert history.result(publication(key="k"), NOW + KEY_SECONDS - 1) == RECEIPT
+    assert history.result(publication(key="k"), NOW + KEY_SECONDS) is None
+    assert history.result(publication(key="K"), NOW) is None
+    assert history.result(publication(channel="b", key="k"), NOW) is None
+
+
+def test_without_a_key_nothing_is_remembered() -> None:
+    history = History()
+    history.remember(publication(), RECEIPT, NOW)
+
+    assert history.result(publication(), NOW) is None
+    assert is_empty(history)
+
+
+def test_keys_are_let_go_in_time() -> None:
+    history = History()
+    for number in range(1000):
+        history.remember(publication(key=f"k{number}"), RECEIPT, NOW + number)
+    history.expire(NOW + KEY_SECONDS + 500)
+    assert history.result(publication(key="k999"), NOW + KEY_SECONDS + 500) == RECEIPT
+
+    history.expire(NOW + KEY_SECONDS + 1000)
+    assert is_empty(history)
+
+
+def test_the_oldest_keys_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_module, "MAX_KEYS", 10)
+    history = History()
+    for number in range(15):
+        history.remember(publication(key=f"k{number}"), RECEIPT, NOW)
+
+    known = [number for number in range(15) if history.result(publication(key=f"k{number}"), NOW)]
+    assert known == [*range(5, 15)]
+
+
+# -- against a plain list ---------------------------------------------------------------------------
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["append", "append", "expire"]), st.sampled_from([0, 0.0004, 0.001, 1, 30, -5])
+    ),
+    max_size=40,
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(steps=steps, size=st.integers(1, 8), max_bytes=st.sampled_from([3000, 10_000_000]))
+def test_what_is_proven_is_exactly_what_was_published(
+    steps: list[tuple[str, float]], size: int, max_bytes: int
+) -> None:
+    history, now = History(max_bytes), NOW
+    positions, published = [history.cursor("a", now)], list[bytes]()
+    for step, seconds in steps:
+        now += seconds
+        if step == "expire":
+            history.expire(now)
+            continue
+        published.append(b"%d" % len(published))
+        positions.append(append(history, publication(published[-1], size=size, seconds=60), now).cursor)
+
+    assert all(order(after.id) > order(before.id) for before, after in pairwise(positions))
+    for number, position in enumerate(positions):
+        pages = pages_from(history, str(position), now)
+        entries = [entry.envelope for page in pages for entry in page.entries]
+        if all(page.is_proven for page in pages):
+            assert entries == published[number:]
+        else:
+            assert number < len(published), "nothing is missing behind the last one"
