@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint format bench docs clean
+.PHONY: help demo test faults lint format bench docs clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -30,6 +30,10 @@ demo: $(VENV)/.demo ## a page with live events on http://127.0.0.1:8000, no Redi
 test: $(VENV)/.test ## install what the tests need and run all of them (ARGS="-k words" for some)
 	$(BIN)/python tests/tools.py
 	$(BIN)/python -m pytest $(ARGS)
+
+faults: $(VENV)/.test ## the faults that take longer, and a minute of chaos (LONG=1: ten minutes)
+	$(BIN)/python tests/tools.py
+	$(BIN)/python -m pytest -m long $(ARGS)
 
 lint: $(VENV)/.test $(VENV)/.lint ## style, types and the direction of imports
 	$(BIN)/ruff check

@@ -1,0 +1,1 @@
+"""What goes wrong around us, and the proof that no client is deceived by it."""

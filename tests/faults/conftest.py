@@ -1,0 +1,28 @@
+"""Fixtures of the faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from tests.support.brokers import Broker, start_redis, start_valkey
+
+from .line import shorten_waits
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hubs in this process notice soon what takes them seconds otherwise."""
+    shorten_waits(monkeypatch)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(start_valkey, id="valkey"),
+        pytest.param(start_redis, id="redis", marks=pytest.mark.long),
+    ]
+)
+def start(request: pytest.FixtureRequest) -> Callable[..., Broker]:
+    """What starts a server, of each kind."""
+    kind: Callable[..., Broker] = request.param
+    return kind
