@@ -10,7 +10,9 @@ from ..wire.cursor import Cursor
 from ..wire.encode import encode_comment, encode_event
 from .control import ENVELOPES
 
+# Where there is no room, and where no hub answers, which is over soon more often.
 REFUSED_RETRY_MS = (30_000, 90_000)
+UNREACHED_RETRY_MS = (5_000, 15_000)
 STREAM_OPEN = "stream-open"
 STREAM_RESET = "stream-reset"
 
@@ -36,14 +38,14 @@ def goodbye(form: str, retry_ms: tuple[int, int]) -> bytes:
     return b"" if form == ENVELOPES else reconnect_in(retry_ms)
 
 
-def refused(form: str, reason: str) -> bytes:
+def refused(form: str, reason: str, retry_ms: tuple[int, int] = REFUSED_RETRY_MS) -> bytes:
     """Return the whole body of a stream that is refused politely: why, and a long time to wait.
 
     Any status but 200 would end a browser's ``EventSource`` for good.
     """
     if form == ENVELOPES:
         return b""
-    return encode_comment(reason) + reconnect_in(REFUSED_RETRY_MS)
+    return encode_comment(reason) + reconnect_in(retry_ms)
 
 
 def stream_open(channels: Sequence[str], last_event_id: str) -> bytes:

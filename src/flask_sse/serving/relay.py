@@ -9,16 +9,22 @@ import contextlib
 import logging
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 from ..errors import HubError
 from ..hub.control import Attach
 from ..hub.link import Link
-from ..hub.notices import refused
+from ..hub.notices import UNREACHED_RETRY_MS, goodbye, refused
 
 logger = logging.getLogger(__name__)
 
 _RECEIVE_BYTES = 64 * 1024
+# How often a stream asks whether its worker is ending, and how long it then waits for the hub's last bytes:
+# together they are well below the 2 seconds that a deploy may wait for streams.
+ASK_SECONDS = 0.5
+LAST_SECONDS = 1.0
+_EVENT_END = b"\n\n"
 
 
 class Relay:
@@ -27,15 +33,20 @@ class Relay:
     A hub that cannot be reached is told to the client in the stream: any status but 200 would end its
     ``EventSource`` for good.
 
+    In a worker that is told to end, the stream ends by itself: it would delay the worker until it is cut.
+
     Attributes:
         asked: What the client listens to.
         watch: Is given a function to call when the client leaves; ``None`` where the web server closes
             the response by itself.
+        find_ending: Returns, where the body is iterated, what tells whether the worker is ending; ``None``
+            from it means that nobody can tell.
     """
 
     def __init__(self, link: Link, asked: Attach) -> None:
         self.asked = asked
         self.watch: Callable[[Callable[[], None]], None] | None = None
+        self.find_ending: Callable[[], Callable[[], bool] | None] = lambda: None
         self._link = link
         self._stream: socket.socket | None = None
 
@@ -44,11 +55,16 @@ class Relay:
             self._stream = open_stream(self._link, self.asked)
         except HubError as error:
             logger.error("a stream was sent away: %s", error)  # noqa: TRY400 - the text says it all
-            yield refused(self.asked.form, "the hub cannot be reached")
+            yield refused(self.asked.form, "the hub cannot be reached", UNREACHED_RETRY_MS)
             return
         if self.watch is not None:
             self.watch(self.close)
-        yield from received(self._stream)
+        ending = self.find_ending()
+        if ending is None:
+            yield from received(self._stream)
+        else:
+            last = goodbye(self.asked.form, self.asked.rules.retry_ms)
+            yield from received_until(self._stream, ending, last)
 
     def close(self) -> None:
         """End the stream, from any thread; an iteration that waits ends, too."""
@@ -81,14 +97,47 @@ def received(stream: socket.socket) -> Iterator[bytes]:
             yield data
 
 
+def received_until(stream: socket.socket, ending: Callable[[], bool], last: bytes) -> Iterator[bytes]:
+    """Yield what comes out of a stream until it ends or its worker does, and close it.
+
+    Args:
+        stream: Our end; the hub lets go of the stream when this end is half closed.
+        ending: Asked every ``ASK_SECONDS`` and before every piece whether the worker is ending.
+        last: What is said last in a worker that is ending. Left out in the midst of an event: it would
+            complete it, and what the client has of it must be dropped.
+    """
+    tail = _EVENT_END
+    deadline = None
+    with stream:
+        stream.settimeout(ASK_SECONDS)
+        while deadline is None or time.monotonic() < deadline:
+            if deadline is None and ending():
+                deadline = time.monotonic() + LAST_SECONDS
+                with contextlib.suppress(OSError):
+                    stream.shutdown(socket.SHUT_WR)
+            try:
+                data = _receive(stream)
+            except TimeoutError:
+                continue
+            if not data:
+                break
+            tail = (tail + data)[-len(_EVENT_END) :]
+            yield data
+    if deadline is not None and tail == _EVENT_END:
+        yield last
+
+
 def _receive(stream: socket.socket) -> bytes:
+    """Return the next bytes; ``TimeoutError`` if none came within the socket's own timeout."""
     gevent = sys.modules.get("gevent")
     if gevent is not None and isinstance(gevent.getcurrent(), gevent.Greenlet):
         # gevent's servers run without monkey patching, too; a plain recv would stop all greenlets.
         from gevent.socket import wait_read  # noqa: PLC0415 - an extra, there if it is loaded
 
-        wait_read(stream.fileno())
+        wait_read(stream.fileno(), stream.gettimeout(), TimeoutError())
     try:
         return stream.recv(_RECEIVE_BYTES)
+    except TimeoutError:
+        raise
     except OSError:
         return b""

@@ -17,7 +17,7 @@ from ..errors import HubError
 from ..hub.control import MAX_HEAD_BYTES, Attach
 from ..hub.link import Link
 from .relay import Relay
-from .servers import find_client_socket, joins_the_body, overlooks_leaving, watch_for_end
+from .servers import find_client_socket, joins_the_body, overlooks_leaving, watch_for_end, worker_is_ending
 from .takeover import DeadBody, take_over
 
 logger = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ class EventStreamResponse(Response):
         if overlooks_leaving(start_response):
             self.relay.asked = _short(self.relay.asked)
         self.relay.watch = functools.partial(watch_for_end, environ)
+        self.relay.find_ending = functools.partial(worker_is_ending, environ)
         return super().__call__(environ, start_response)
 
     def _take_over(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> DeadBody | None:
