@@ -450,9 +450,10 @@ def test_the_environment_itself_will_do() -> None:
         "SSE_HISTORY_SIZE": "8",
         "SSE_HISTORY_SECONDS": "9",
         "SSE_HISTORY_RULES": '{"a": {"size": 10}}',
+        "SSE_DRAIN_SECONDS": "11",
     }
     history, rules = History(8, 9), (("a", History(10, 9)),)
 
     assert Settings.from_mapping(environment) == Settings(
-        URL, "unix:/run/hub.sock", "off", 5, 4, 6, 7, history, rules, StreamRules(7.5, (1, 2), 3, 5)
+        URL, "unix:/run/hub.sock", "off", 5, 11, 4, 6, 7, history, rules, StreamRules(7.5, (1, 2), 3, 5)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -10,13 +11,14 @@ from typing import Any
 import redis
 from flask import Blueprint, current_app, has_app_context, json, request
 from flask.json.provider import DefaultJSONProvider
+from flask.sansio.app import App
 from werkzeug.wrappers import Response
 
 from .brokers.redis.client import redis_py_url
 from .channels import DEFAULT_CHANNEL, asked_channels, check_channel
-from .errors import HubUnavailableError, InvalidChannelError
+from .errors import HubUnavailableError, InvalidChannelError, SSEError
 from .hub.control import ENVELOPES, FRAMES, Attach, BlockDecoder
-from .hub.link import Link, open_link
+from .hub.link import Link, announce, open_link
 from .hub.notices import refused
 from .publisher import LinkedPublisher, Published
 from .serving.relay import open_stream, received
@@ -71,6 +73,12 @@ class ServerSentEventsBlueprint(Blueprint):
     It keeps nothing of an application, so one instance serves several applications of a process.
     Guards added with ``before_request`` before it is registered run for every stream.
     """
+
+    def register(self, app: App, options: dict[str, Any]) -> None:
+        """See Flask. Pages that were opened through an earlier process of the application go on."""
+        super().register(app, options)
+        with contextlib.suppress(KeyError, SSEError):
+            _announce(app, Settings.from_mapping(app.config, warn=False))
 
     def publish(
         self,
@@ -251,6 +259,16 @@ class ServerSentEventsBlueprint(Blueprint):
         return client
 
 
+def _announce(app: App, settings: Settings) -> None:
+    """Let a hub that holds pages of this application know that it is there again after a restart.
+
+    It would end otherwise if nobody opens a page for a while.
+    """
+    if app.extensions.get(f"{_EXTENSION}.presence") is None:
+        # Kept, for the hub counts connections.
+        app.extensions[f"{_EXTENSION}.presence"] = announce(settings)
+
+
 def _since(kept: tuple[str, ...]) -> dict[str, str]:
     """Return what the client of this request goes on from, for each channel that has a history."""
     header = request.headers.get("Last-Event-ID", "")
@@ -266,6 +284,8 @@ def _extension() -> _Extension:
         with _creating:
             if _EXTENSION not in extensions:
                 settings = Settings.from_mapping(current_app.config)
+                # Once more, for settings that were made after the blueprint was registered.
+                _announce(current_app, settings)
                 link = open_link(settings)
                 extensions[_EXTENSION] = _Extension(settings, link, _FlaskPublisher(settings, link))
     extension: _Extension = extensions[_EXTENSION]

@@ -63,6 +63,7 @@ class Settings:
         hub: ``auto``, ``thread`` or ``unix:/path``.
         takeover: ``auto`` or ``off``.
         hub_linger_seconds: How long a hub that was started by itself outlives its last application.
+        drain_seconds: How long a hub that is told to end takes to end its streams.
         max_event_bytes: Largest event in bytes on the wire.
         max_streams: Most streams of one hub; ``None`` for 90 % of its descriptor limit.
         max_channels_per_stream: Most channels that one stream may ask for; ``None`` for 10, or for 1
@@ -76,6 +77,7 @@ class Settings:
     hub: str = "auto"
     takeover: str = "auto"
     hub_linger_seconds: float = 60.0
+    drain_seconds: float = 8.0
     max_event_bytes: int = 256 * 1024
     max_streams: int | None = None
     max_channels_per_stream: int | None = None
@@ -84,19 +86,21 @@ class Settings:
     rules: StreamRules = StreamRules()
 
     @classmethod
-    def from_mapping(cls, config: Mapping[str, Any]) -> Settings:
+    def from_mapping(cls, config: Mapping[str, Any], *, warn: bool = True) -> Settings:
         """Read the settings of an application.
 
         Args:
             config: ``app.config`` or any mapping with the same keys; numbers may be strings, as
                 environment variables give them.
+            warn: Whether to warn of keys that begin like ours and are none.
 
         Raises:
             KeyError: If there is no URL of a broker, with 1.0's text.
             InvalidSettingError: If a known key has a value that cannot be used.
         """
         broker_url = _first_url(config, _BROKER_URL_KEYS)
-        _warn_of_unknown_keys(config)
+        if warn:
+            _warn_of_unknown_keys(config)
         values: dict[str, dict[str, Any]] = {"": {}, "rules": {}, "history": {}}
         for key, (group, name, parse) in _KEYS.items():
             if config.get(key) is not None:
@@ -229,6 +233,7 @@ _KEYS: dict[str, tuple[str, str, Callable[[str, Any], Any]]] = {
     "SSE_HUB": ("", "hub", _hub),
     "SSE_TAKEOVER": ("", "takeover", _choice("auto", "off")),
     "SSE_HUB_LINGER_SECONDS": ("", "hub_linger_seconds", _seconds(zero=True)),
+    "SSE_DRAIN_SECONDS": ("", "drain_seconds", _seconds(zero=True)),
     "SSE_HISTORY_SIZE": ("history", "size", _RULE["size"]),
     "SSE_HISTORY_SECONDS": ("history", "seconds", _RULE["seconds"]),
     "SSE_HISTORY_RULES": ("", "history_rules", _history_rules),

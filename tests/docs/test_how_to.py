@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import hashlib
 import json
 import os
@@ -19,13 +18,12 @@ from typing import Any
 import pytest
 import redis
 from flask import Flask
-from tests.docs.snippets import FlaskRun, at_port, lay, post, read, run, shell
+from tests.docs.snippets import FlaskRun, at_port, lay, post, read, run
 from tests.support.brokers import Broker
 from tests.support.client import StreamClient
 from tests.support.local import LocalServer, close
 from tests.support.processes import Process, free_port
 from tests.support.tools import require
-from tests.tools import find
 
 from flask_sse import BrokerUnavailableError, sse
 from flask_sse.brokers.redis.publisher import RedisPublisher
@@ -173,47 +171,6 @@ def test_every_key_of_a_channel_is_one_of_the_page_and_expires(valkey: Broker, c
         "flask-sse:{sse}:m": 168 * 360,
         f"flask-sse:{{sse}}:k:{hashlib.sha256(b'once').hexdigest()}": 30,
     }
-
-
-# -- a hub of your own -----------------------------------------------------------------------------------
-
-
-def test_a_hub_of_your_own_serves_an_application_that_reads_the_same_variables(
-    valkey: Broker, channel: str, tmp_path: Path, runtime_directory: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = f"{runtime_directory}/sse.sock"
-
-    def here(text: str) -> str:
-        return text.replace("redis://localhost", valkey.url).replace("/run/app/sse.sock", path)
-
-    with shell(here(read("hub/start.sh")), tmp_path, ready="ready at") as hub:
-        for line in here(read("hub/app.env")).splitlines():
-            monkeypatch.setenv(*line.split("=", 1))
-        app = with_extension(run("config/same_names.py")["app"])
-        assert Settings.from_mapping(app.config).hub == f"unix:{path}"
-        with app.app_context():
-            messages = sse.messages(channel)
-            assert sse.status()["pid"] == hub.pid
-            assert sse.publish("by the hub", channel=channel) == 1
-            assert next(messages).data == "by the hub"
-        app.extensions["sse"].link.close()
-        assert oct(Path(path).stat().st_mode)[-3:] == "600"
-        assert hub.terminate() == 0
-
-
-def test_the_unit_is_what_systemd_reads(tmp_path: Path) -> None:
-    text = read("hub/app-sse.service").replace("/srv/app/.venv/bin/python", sys.executable)
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.optionxform = str  # type: ignore[assignment,method-assign] # systemd's names have capitals
-    parser.read_string(text)
-    _, _, module, option, path = shlex.split(parser["Service"]["ExecStart"])
-    assert (module, option) == ("flask_sse.hub", "--socket")
-    assert f"SSE_HUB=unix:{path}" in read("hub/app.env").splitlines()
-    if program := find("systemd-analyze"):
-        unit = tmp_path / "app-sse.service"
-        unit.write_text(text)
-        done = subprocess.run([program, "verify", unit], capture_output=True, text=True, check=False)
-        assert unit.name not in done.stderr, done.stderr
 
 
 # -- publish from other programs -------------------------------------------------------------------------

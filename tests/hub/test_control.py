@@ -18,13 +18,14 @@ from flask_sse.errors import InvalidSettingError, ProtocolError
 from flask_sse.hub.control import (
     ENVELOPES,
     FRAMES,
-    PROTOCOL,
+    PROTOCOLS,
     Attach,
     BlockDecoder,
     Hello,
     Packet,
     PacketDecoder,
     answer,
+    common_protocol,
     cursor_request,
     encode_block,
     max_body_bytes,
@@ -37,12 +38,13 @@ from flask_sse.hub.control import (
     status_request,
 )
 from flask_sse.settings import History, Settings, StreamRules
+from flask_sse.version import __version__
 from flask_sse.wire.cursor import Cursor
 from flask_sse.wire.envelope import pack
 from flask_sse.wire.message import Message
 
 MAX_BODY_BYTES = 1000
-MAX_FIELDS_BYTES = 0xFFFF
+MAX_FIELDS_BYTES = 1024 * 1024
 
 quick = settings(deadline=None, max_examples=150)
 
@@ -61,6 +63,7 @@ packets = st.builds(
 numbers = st.integers(1, 10**6) | st.integers(1) | st.floats(min_value=0.1).map(str)
 cut_places = st.lists(st.integers(0, 400), max_size=12)
 
+OURS = PROTOCOLS[-1]
 HELLO = Hello(pid=7, linger_seconds=60.0)
 ATTACH = Attach(("a", "b"), FRAMES, StreamRules(), {"a": ""}, b"HTTP/1.1 200 OK\r\n\r\n")
 PUBLISH = Publication("a", b'{"data": 1}', History())
@@ -83,14 +86,14 @@ def sent(packet: Packet) -> Packet:
 
 
 def raw(fields: bytes, body: bytes = b"") -> bytes:
-    return struct.pack("!HI", len(fields), len(body)) + fields + body
+    return struct.pack("!II", len(fields), len(body)) + fields + body
 
 
 # -- round trips -----------------------------------------------------------------------------------
 
 
 def test_the_layout_of_a_packet_is_the_documented_one() -> None:
-    assert Packet("op", {"a": 1}, b"body").encode() == b'\0\x11\0\0\0\x04{"op":"op","a":1}body'
+    assert Packet("op", {"a": 1}, b"body").encode() == b'\0\0\0\x11\0\0\0\x04{"op":"op","a":1}body'
 
 
 @pytest.mark.parametrize(
@@ -114,7 +117,7 @@ def test_every_packet_arrives_as_it_was_sent(packet: Packet) -> None:
 
 def test_an_answer_and_a_refusal_say_what_they_were_given() -> None:
     assert sent(answer(streams=3, pid=7)).fields == {"streams": 3, "pid": 7}
-    assert sent(refusal("too late")).fields == {"reason": "too late"}
+    assert sent(refusal("too late")).fields == {"reason": "too late", "version": __version__}
 
 
 @pytest.mark.parametrize("linger_seconds", [0, 0.5, 60, 10**6])
@@ -260,11 +263,17 @@ def test_a_body_of_the_longest_length_is_read() -> None:
 def test_a_body_that_is_too_long_is_refused_before_it_is_read(length: int) -> None:
     decoder = PacketDecoder(MAX_BODY_BYTES)
     with pytest.raises(ProtocolError, match=str(length)):
-        list(decoder.feed(struct.pack("!HI", 10, length)))
+        list(decoder.feed(struct.pack("!II", 10, length)))
+
+
+def test_fields_that_are_too_long_are_refused_before_they_are_read() -> None:
+    decoder = PacketDecoder(MAX_BODY_BYTES)
+    with pytest.raises(ProtocolError, match=str(MAX_FIELDS_BYTES + 1)):
+        list(decoder.feed(struct.pack("!II", MAX_FIELDS_BYTES + 1, 0)))
 
 
 def test_the_buffer_never_holds_more_than_one_packet() -> None:
-    largest = 6 + MAX_FIELDS_BYTES + MAX_BODY_BYTES
+    largest = 8 + MAX_FIELDS_BYTES + MAX_BODY_BYTES
     fields = b'{"op":"x","y":"' + b"y" * (MAX_FIELDS_BYTES - 17) + b'"}'
     decoder = PacketDecoder(MAX_BODY_BYTES)
 
@@ -303,16 +312,24 @@ def changes(rules: object) -> str:
 NO_NUMBERS: list[object] = [None, "5", True, [], {}, math.nan, math.inf, -math.inf, 10**400, -1]
 
 
-@pytest.mark.parametrize("name", ["protocol", "pid", "linger_seconds"])
+@pytest.mark.parametrize("name", ["protocols", "pid", "linger_seconds"])
 def test_a_hello_that_lacks_something_is_refused(name: str) -> None:
     with pytest.raises(ProtocolError):
         Hello.read(sent(without(HELLO.packet(), name)))
 
 
-@pytest.mark.parametrize("protocol", [0, PROTOCOL + 1, str(PROTOCOL), None])
-def test_a_hello_in_another_protocol_is_refused_with_ours(protocol: object) -> None:
-    with pytest.raises(ProtocolError, match=f"speaks protocol {PROTOCOL}"):
-        Hello.read(sent(changed(HELLO.packet(), protocol=protocol)))
+@pytest.mark.parametrize("protocols", [[], [0], [OURS + 1], [str(OURS)], [None], OURS, None, {}])
+def test_a_hello_in_other_protocols_is_refused_with_ours(protocols: object) -> None:
+    with pytest.raises(ProtocolError, match=f"speaks protocol {OURS}"):
+        Hello.read(sent(changed(HELLO.packet(), protocols=protocols)))
+
+
+def test_the_highest_protocol_that_both_ends_speak_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flask_sse.hub.control.PROTOCOLS", (3, 4, 5))
+
+    assert common_protocol([4, 3]) == 4
+    assert common_protocol([2, 3, 9]) == 3
+    assert common_protocol([1, 2, 6]) is None
 
 
 @pytest.mark.parametrize("linger_seconds", NO_NUMBERS, ids=lambda value: ascii(value)[:10])
@@ -508,6 +525,6 @@ def test_a_response_head_fits_however_small_events_are() -> None:
 
 
 def test_fields_that_no_hub_reads_are_refused_before_they_are_sent() -> None:
-    channels = tuple(f"{number:04d}{'ä' * 90}" for number in range(200))
-    with pytest.raises(ProtocolError, match="the most is 65535"):
+    channels = tuple(f"{number:04d}{'ä' * 90}" for number in range(3000))
+    with pytest.raises(ProtocolError, match="the most is 1048576"):
         replace(ATTACH, channels=channels).packet().encode()

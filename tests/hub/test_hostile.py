@@ -136,9 +136,9 @@ def attach_without_descriptor(path: Path) -> None:
 
 
 def ten_megabytes_announced(path: Path) -> None:
-    refuse(path, struct.pack("!HI", 0, 10 * MEGABYTE), b"a body of 10485760 bytes")
+    refuse(path, struct.pack("!II", 0, 10 * MEGABYTE), b"a body of 10485760 bytes")
     with Peer(path) as peer:
-        peer.send(struct.pack("!HI", 65535, 2**32 - 1))
+        peer.send(struct.pack("!II", 65535, 2**32 - 1))
         assert b"a body of 4294967295 bytes" in peer.rest()
 
 
@@ -164,15 +164,15 @@ def idle_connections(path: Path) -> None:
 
 
 def other_version(path: Path) -> None:
-    for protocol in (0, 1, 3, "2", None, [2]):
-        with Peer(path, Packet("hello", {**HELLO.fields, "protocol": protocol})) as peer:
-            assert b"this hub speaks protocol 2" in peer.rest()
+    for protocols in ([0], [1, 2], [4], ["3"], None, 3, [[3]], {"3": 3}):
+        with Peer(path, Packet("hello", {**HELLO.fields, "protocols": protocols})) as peer:
+            assert b"this hub speaks protocol 3" in peer.rest()
 
 
 def hello_twice_or_never(path: Path) -> None:
     refuse(path, HELLO.encode(), b"a request 'hello'")
     with Peer(path, status_request()) as peer:
-        assert b"this hub speaks protocol 2" in peer.rest()
+        assert b"this hub speaks protocol 3" in peer.rest()
 
 
 def fields_that_nobody_can_read(path: Path) -> None:
@@ -185,7 +185,7 @@ def fields_that_nobody_can_read(path: Path) -> None:
         b'{"op":["x"]}',
         b"\xff{}",
     ):
-        refuse(path, struct.pack("!HI", len(fields), 0) + fields, b"fields")
+        refuse(path, struct.pack("!II", len(fields), 0) + fields, b"fields")
 
 
 def envelopes_that_nobody_can_read(path: Path) -> None:

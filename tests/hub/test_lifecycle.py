@@ -110,8 +110,9 @@ def test_hub_that_nobody_needs_says_goodbye_and_leaves_nothing(runtime_directory
         assert stream.raw.count(b"retry:") == 2
         assert stream.raw.endswith(b"\n\n")
     ended(pid)
-    assert {file.suffix for file in path.parent.iterdir()} == {".lock", ".log"}
+    assert {file.suffix for file in path.parent.iterdir()} == {".log"}
     assert "ready at" in log_of(path)
+    assert f"the hub ends in {LINGER_SECONDS:g} s unless one comes" in log_of(path)
     assert f"stopped: no application for {LINGER_SECONDS:g} s" in log_of(path)
     with HubClient(URL) as later:
         assert later.pid != pid

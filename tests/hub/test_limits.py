@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flask_sse.hub.limits import default_stream_limit, duplicate, raise_descriptor_limit
+from flask_sse.hub.limits import duplicate, has_room, raise_descriptor_limit
 
 SELECT_LIMIT = 1024
 
@@ -30,7 +30,8 @@ def allow(descriptors: int) -> None:
 def test_streams_may_take_nine_tenths_of_the_descriptors() -> None:
     allow(1000)
 
-    assert default_stream_limit() == 900
+    assert has_room(899, 0)
+    assert not has_room(900, 0)
 
 
 def test_without_a_limit_of_descriptors_there_is_still_one_of_streams(
@@ -39,7 +40,8 @@ def test_without_a_limit_of_descriptors_there_is_still_one_of_streams(
     no_limit = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     monkeypatch.setattr(resource, "getrlimit", lambda _: no_limit)
 
-    assert default_stream_limit() == 100_000
+    assert has_room(10**6, 99_999)
+    assert not has_room(10, 100_000)
 
 
 def test_the_soft_limit_is_raised_to_the_hard_one() -> None:

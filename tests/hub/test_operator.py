@@ -1,4 +1,4 @@
-"""A hub that an operator runs: ``python -m flask_sse.hub --socket PATH`` and ``SSE_HUB=unix:PATH``."""
+"""A hub that an operator runs: ``flask-sse hub --socket PATH`` and ``SSE_HUB=unix:PATH``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from tests.support.hub_client import HubClient
-from tests.support.processes import Process
+from tests.support.operators import operated
+from tests.support.processes import Process, children
 
 from flask_sse import sse
 from flask_sse.errors import BrokerUnavailableError, HubUnavailableError
-from flask_sse.hub.notices import REFUSED_RETRY_MS
+from flask_sse.hub.notices import UNREACHED_RETRY_MS
 from flask_sse.wire.decode import Decoder
 
 URL = "memory://operator"
@@ -32,8 +33,7 @@ def path() -> Iterator[Path]:
 
 
 def start(path: Path, env: Mapping[str, str] | None = None, ready: str | None = "ready at") -> Process:
-    argv = [sys.executable, "-m", "flask_sse.hub", "--socket", str(path)]
-    return Process(argv, {"SSE_BROKER_URL": URL, **(env or {})}, ready=ready)
+    return operated(path, env=env, ready=ready)
 
 
 def application(path: Path) -> HubClient:
@@ -44,7 +44,7 @@ def test_operators_hub_serves_until_it_is_told_to_stop(path: Path) -> None:
     with start(path) as hub, application(path) as first, application(path) as second:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         with first.stream("all") as stream:
-            assert first.pid == second.pid == hub.pid
+            assert [first.pid] == [second.pid] == children(hub.pid)
             assert second.publish("one", channel="all") == 1
             assert stream.next_event().data == "one"
             first.close()
@@ -57,7 +57,8 @@ def test_operators_hub_serves_until_it_is_told_to_stop(path: Path) -> None:
             assert stream.raw.endswith(b"\n\n")
             assert stream.raw.count(b"retry:") == 2
         assert not path.exists()
-        assert "stopped: SIGTERM" in hub.output()
+        assert "SIGTERM: ending" in hub.output()
+        assert "stopped: told to end" in hub.output()
         with pytest.raises(HubUnavailableError, match=f"no hub at {path}: "):
             first.status()
 
@@ -71,10 +72,10 @@ def test_operators_hub_takes_its_settings_from_the_environment(path: Path) -> No
 
 def test_operators_hub_replaces_the_socket_of_one_that_was_killed(path: Path) -> None:
     with start(path) as killed:
-        killed.kill()
+        killed.kill_tree()
     assert path.is_socket()
     with start(path) as hub, application(path) as app:
-        assert app.pid == hub.pid
+        assert [app.pid] == children(hub.pid)
 
 
 @pytest.mark.parametrize(
@@ -96,16 +97,16 @@ def test_settings_that_cannot_be_used_end_it_with_2_and_a_text(
     assert not path.exists()
 
 
-def test_path_that_is_in_use_ends_it_with_2_and_harms_nothing(path: Path) -> None:
+def test_path_that_is_in_use_ends_it_with_3_and_harms_nothing(path: Path) -> None:
     with start(path) as hub, application(path) as app, app.stream("all") as stream:
         with start(path, ready=None) as second:
-            assert second.wait() == 2
+            assert second.wait() == 3
             assert f"{path}: [Errno 98] Address already in use" in second.output()
             assert "Traceback" not in second.output()
         assert app.publish("still here", channel="all") == 1
         assert stream.next_event().data == "still here"
         with application(path) as other:
-            assert other.pid == hub.pid
+            assert [other.pid] == children(hub.pid)
 
 
 @pytest.mark.parametrize("obstacle", ["file", "no directory", "too long"])
@@ -128,7 +129,7 @@ def test_without_a_path_it_says_what_is_missing(where: str) -> None:
         stdin = terminal if where == "at a terminal" else subprocess.DEVNULL
         done = subprocess.run(argv, stdin=stdin, capture_output=True, text=True, timeout=10, check=False)
     assert done.returncode == 2
-    assert "--socket PATH" in done.stderr
+    assert "flask-sse hub --socket PATH" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -140,7 +141,7 @@ def test_publish_without_the_operators_hub_is_an_error_that_names_it(path: Path)
             app.publish("nobody takes it")
         with start(path) as hub:
             assert app.publish("nobody listens") == 0
-            assert app.pid == hub.pid
+            assert [app.pid] == children(hub.pid)
 
 
 def test_stream_without_the_operators_hub_tells_the_browser_when_to_come_back(path: Path) -> None:
@@ -156,4 +157,4 @@ def test_stream_without_the_operators_hub_tells_the_browser_when_to_come_back(pa
     assert not decoder.feed(response.data)
     assert response.data.startswith(b":the hub cannot be reached\n\n")
     assert decoder.retry_ms is not None
-    assert REFUSED_RETRY_MS[0] <= decoder.retry_ms <= REFUSED_RETRY_MS[1]
+    assert UNREACHED_RETRY_MS[0] <= decoder.retry_ms <= UNREACHED_RETRY_MS[1]

@@ -52,6 +52,15 @@ class Peer:
             sent = socket.send_fds(self.sock, [data], descriptors) if descriptors else 0
             self.sock.sendall(data[sent:])
 
+    def wait_for(self, text: bytes) -> None:
+        """Return as soon as the hub has said something."""
+        said = b""
+        while text not in said:
+            piece = self.sock.recv(65536)
+            if not piece:
+                raise EOFError(f"{said!r}, and not {text!r}")
+            said += piece
+
     def rest(self) -> bytes:
         """Return what the hub still says until it closes the connection."""
         pieces = []

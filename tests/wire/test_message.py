@@ -134,7 +134,7 @@ def test_no_field_takes_what_would_forge_another(field: str, text: str, break_: 
 
 
 @pytest.mark.parametrize("field", ["type", "id", "retry"])
-@pytest.mark.parametrize("value", [1.5, True, b"a", [], object()], ids=repr)
+@pytest.mark.parametrize("value", [1.5, True, b"a", [], range(3)], ids=repr)
 def test_a_field_of_a_wrong_type_is_refused(field: str, value: object) -> None:
     with pytest.raises(InvalidMessageError) as refused:
         message_of({"data": "x", field: value})

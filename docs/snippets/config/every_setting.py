@@ -6,6 +6,7 @@ app.config.from_mapping(
     SSE_HUB="auto",
     SSE_TAKEOVER="auto",
     SSE_HUB_LINGER_SECONDS=60,
+    SSE_DRAIN_SECONDS=8,
     SSE_HISTORY_SIZE=1000,
     SSE_HISTORY_SECONDS=3600,
     SSE_HISTORY_RULES={},

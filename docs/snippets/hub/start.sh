@@ -1,2 +1,2 @@
 export SSE_BROKER_URL=redis://localhost
-python -m flask_sse.hub --socket /run/app/sse.sock
+flask-sse hub --socket /run/app/sse.sock

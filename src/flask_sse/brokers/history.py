@@ -7,8 +7,10 @@ its events first, and who still needed them is told, as with any other event tha
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict, defaultdict, deque
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 from ..wire.cursor import BEFORE_ALL, EARLIEST, FROM_NOW, Cursor, Stamp, order, read_cursor
 from .base import (
@@ -31,6 +33,9 @@ ENTRY_BYTES = 500
 CHANNEL_BYTES = 1200
 # How much later than promised something may be let go.
 SLOT_SECONDS = 5.0
+_BATCH = 500
+
+T = TypeVar("T")
 
 
 class _Kept(NamedTuple):
@@ -40,9 +45,9 @@ class _Kept(NamedTuple):
 
 
 class _Channel:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, epoch: str) -> None:
         self.name = name
-        self.epoch = new_epoch()
+        self.epoch = epoch
         self.top = BEFORE_ALL
         self.kept: deque[_Kept] = deque()
         # How many of the kept events have an id, and which one it is, if it is the only one.
@@ -82,16 +87,19 @@ class History:
         stamp = Stamp(channel.epoch, event_id, channel.top)
         entry = Entry(event_id, channel.top, publication.envelope)
         channel.top = event_id
-        channel.kept.append(_Kept(entry, publication.own_id, now + history.seconds))
-        self._bytes += _size(entry)
+        self._keep(channel, _Kept(entry, publication.own_id, now + history.seconds))
         self._channels.move_to_end(channel.name)
-        if publication.own_id is not None:
-            count, _ = channel.own_ids.get(publication.own_id, (0, None))
-            channel.own_ids[publication.own_id] = (count + 1, None if count else event_id)
         while len(channel.kept) > history.size:
             self._drop_first(channel)
         self._make_room()
         return stamp
+
+    def _keep(self, channel: _Channel, kept: _Kept) -> None:
+        channel.kept.append(kept)
+        self._bytes += _size(kept.entry)
+        if kept.own_id is not None:
+            count, _ = channel.own_ids.get(kept.own_id, (0, None))
+            channel.own_ids[kept.own_id] = (count + 1, None if count else kept.entry.id)
 
     def result(self, publication: Publication, now: float) -> Receipt | None:
         """Return what became of the first publication with the same channel and key."""
@@ -140,6 +148,41 @@ class History:
             return cursor.id if cursor.epoch == channel.epoch else None
         return channel.own_ids.get(since, (0, None))[1]
 
+    # -- to and from another process --------------------------------------------------------------
+
+    def dump(self) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """Yield all that is kept, in pieces: values that JSON can carry, and bytes."""
+        for channel in self._channels.values():
+            fields = {"channel": channel.name, "epoch": channel.epoch, "top": channel.top}
+            for some in _batches(channel.kept):
+                rows = [
+                    (*entry[:2], own_id, expires_at, len(entry.envelope))
+                    for entry, own_id, expires_at in some
+                ]
+                body = b"".join(kept.entry.envelope for kept in some)
+                yield {**fields, "forgotten_at": channel.forgotten_at, "kept": rows}, body
+        for results in _batches(self._results.items()):
+            yield {"results": [(*name, *receipt, expires_at) for name, (receipt, expires_at) in results]}, b""
+
+    def load(self, fields: dict[str, Any], body: bytes) -> None:
+        """Take a piece of what another one has dumped, in the same order."""
+        for channel, key, receivers, cursor, expires_at in fields.get("results", ()):
+            receipt = Receipt(receivers, Cursor(*cursor) if cursor else None)
+            self._results[channel, key] = (receipt, expires_at)
+        if "channel" not in fields:
+            return
+        channel = self._channels.get(fields["channel"])
+        if channel is None:
+            channel = self._add(_Channel(fields["channel"], fields["epoch"]))
+        channel.top, channel.forgotten_at = fields["top"], fields["forgotten_at"]
+        at = 0
+        for event_id, previous, own_id, expires_at, size in fields["kept"]:
+            entry = Entry(event_id, previous, body[at : at + size])
+            at += size
+            self._keep(channel, _Kept(entry, own_id, expires_at))
+
+    # -- time --------------------------------------------------------------------------------------
+
     def expire(self, now: float) -> None:
         """Let go of what is over; call it every few seconds."""
         for slot in [slot for slot in self._slots if slot <= now // SLOT_SECONDS]:
@@ -164,12 +207,15 @@ class History:
     def _channel(self, name: str, lives_seconds: float, now: float) -> _Channel:
         channel = self._channels.get(name)
         if channel is None:
-            channel = self._channels[name] = _Channel(name)
-            self._bytes += CHANNEL_BYTES
-            channel.forgotten_at = now
-            self._look_again(channel)
+            channel = self._add(_Channel(name, new_epoch()))
             self._make_room()
         channel.forgotten_at = max(channel.forgotten_at, now + lives_seconds)
+        return channel
+
+    def _add(self, channel: _Channel) -> _Channel:
+        self._channels[channel.name] = channel
+        self._bytes += CHANNEL_BYTES
+        self._look_again(channel)  # soon, and then when its first event is over
         return channel
 
     def _drop_first(self, channel: _Channel) -> None:
@@ -196,6 +242,14 @@ class History:
                 self._forget(channel)
             else:
                 return
+
+
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    """Yield all items, some hundred at a time, and at least one batch."""
+    iterator = iter(items)
+    yield list(itertools.islice(iterator, _BATCH))
+    while batch := list(itertools.islice(iterator, _BATCH)):
+        yield batch
 
 
 def _size(entry: Entry) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ..errors import BrokerUnavailableError, HubError
 from ..wire.cursor import Cursor
@@ -69,6 +70,14 @@ class MemoryFeed:
     def cursor(self, channel: str) -> Cursor:
         """Return the position behind the last event of a channel."""
         return self._history.cursor(channel, time.time())
+
+    def dump(self) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """Yield what is kept, in pieces, for another hub."""
+        return self._history.dump()
+
+    def load(self, fields: dict[str, Any], body: bytes) -> None:
+        """Take a piece of what another hub kept."""
+        self._history.load(fields, body)
 
     def subscribe(self, channel: str) -> None:
         """See ``BrokerFeed.subscribe``; it holds at once."""

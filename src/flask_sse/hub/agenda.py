@@ -46,6 +46,12 @@ class Agenda(Generic[I]):
         """Yield, and take off, all items that are due before the tick after the next."""
         this = int(now / TICK_SECONDS)
         for tick in sorted(tick for tick in self._items if tick <= this):
-            for item in self._items.pop(tick):
-                item.tick = None
-                yield item
+            items = self._items.pop(tick)
+            try:
+                while items:
+                    item = items.pop()
+                    item.tick = None
+                    yield item
+            finally:
+                if items:  # whoever takes them has failed, and comes back for the rest
+                    self._items.setdefault(tick, set()).update(items)

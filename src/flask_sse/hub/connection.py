@@ -19,6 +19,7 @@ from typing import Protocol
 
 from ..brokers.base import Publication, Receipt
 from ..errors import ProtocolError
+from ..version import __version__
 from ..wire.cursor import Cursor
 from .control import (
     Attach,
@@ -26,6 +27,7 @@ from .control import (
     Packet,
     PacketDecoder,
     answer,
+    common_protocol,
     max_body_bytes,
     publish_answer,
     read_channel,
@@ -33,12 +35,14 @@ from .control import (
     refusal,
 )
 from .peer import is_trusted, peer_uid
+from .succession import AppLeft, refuse_succession
 
 logger = logging.getLogger(__name__)
 
 NOT_MEMORY = "this hub takes its events from a broker, not from applications"
 _RECEIVE_BYTES = 256 * 1024
 _MAX_DESCRIPTORS = 64
+_LAST_READS = 100
 # Windows has neither this function nor control connections.
 _ANCILLARY_BYTES = (
     socket.CMSG_SPACE(_MAX_DESCRIPTORS * array.array("i").itemsize) if sys.platform != "win32" else 0
@@ -49,6 +53,7 @@ class Hub(Protocol):
     """What a control connection asks of the hub."""
 
     max_event_bytes: int
+    processes: int
 
     def app_introduced(self, linger_seconds: float) -> None:
         """Note what an application said in its hello."""
@@ -74,6 +79,22 @@ class Hub(Protocol):
         """Return counts."""
         ...
 
+    def succeed(self, sock: socket.socket) -> None:
+        """Hand over to another hub, which is at the other end of ``sock``."""
+        ...
+
+    def listener_descriptor(self) -> int | None:
+        """Return the descriptor of the listening socket; ``None`` if the hub does not listen any more."""
+        ...
+
+    def failed(self, error: Exception) -> None:
+        """Write down that the hub made a mistake, or has no memory."""
+        ...
+
+    def log(self, topic: str, text: str, *details: object) -> None:
+        """Log a warning, at most once a minute a topic."""
+        ...
+
 
 class AppConnection:
     """One application's control connection; used on the hub's loop only."""
@@ -88,37 +109,71 @@ class AppConnection:
         sock.setblocking(False)
         self._loop.add_reader(sock, self._readable)
 
-    def close(self) -> None:
-        """End the connection and close descriptors that no request took."""
-        if self._sock.fileno() < 0:
-            return
+    @classmethod
+    def of_another_hub(cls, left: AppLeft, hub: Hub) -> AppConnection:
+        """Go on with a connection where another hub left it."""
+        connection = cls(socket.socket(fileno=left.descriptor), hub)
+        connection._introduced = left.is_introduced
+        connection._descriptors.extend(left.descriptors)
+        connection._decoder.begin_with(left.received)
+        return connection
+
+    def left(self) -> AppLeft:
+        """Return what another hub must know to go on with this connection."""
+        return AppLeft(
+            self._sock.fileno(), self._introduced, self._decoder.incomplete, tuple(self._descriptors)
+        )
+
+    def let_go(self) -> None:
+        """Touch the connection no more; another hub has it."""
         self._loop.remove_reader(self._sock)
         self._sock.close()
         while self._descriptors:
             os.close(self._descriptors.popleft())
-        self._hub.app_gone(self)
+
+    def finish(self) -> None:
+        """Do what was asked for before, and end the connection."""
+        for _ in range(_LAST_READS):
+            if self._sock.fileno() < 0 or not self._read():
+                break
+        self.close()
+
+    def close(self) -> None:
+        """End the connection and close descriptors that no request took."""
+        if self._sock.fileno() >= 0:
+            self.let_go()
+            self._hub.app_gone(self)
 
     def _readable(self) -> None:
+        self._read()
+
+    def _read(self) -> bool:
+        """Do what one piece of input asks for; return whether there may be more."""
         try:
-            if not is_trusted(uid := peer_uid(self._sock)):
-                raise ProtocolError(f"a process of another user ({uid})")
-            data, complete = self._receive()
-            if not data:
-                self.close()
-                return
-            for packet in self._decoder.feed(data):
-                self._handle(packet)
-            if not complete:
-                raise ProtocolError("more descriptors than this process may open or a packet has")
+            return self._take_input()
         except BlockingIOError:
-            return
+            return False
         except ProtocolError as error:
             logger.warning("closed a control connection: %s", error)
             self._send(refusal(str(error)))
-            self.close()
         except OSError as error:
             logger.warning("lost a control connection: %s", error)
+        except Exception as error:  # noqa: BLE001 - the application must not wait for an answer
+            self._hub.failed(error)
+        self.close()
+        return False
+
+    def _take_input(self) -> bool:
+        if not is_trusted(uid := peer_uid(self._sock)):
+            raise ProtocolError(f"a process of another user ({uid})")
+        data, complete = self._receive()
+        for packet in self._decoder.feed(data):
+            self._handle(packet)
+        if not complete:
+            raise ProtocolError("more descriptors than this process may open or a packet has")
+        if not data:
             self.close()
+        return data != b""
 
     def _receive(self) -> tuple[bytes, bool]:
         """Read bytes and the descriptors that came with them; ``False`` if some of those were lost."""
@@ -134,10 +189,7 @@ class AppConnection:
 
     def _handle(self, packet: Packet) -> None:
         if not self._introduced:
-            hello = Hello.read(packet)
-            self._introduced = True
-            self._hub.app_introduced(hello.linger_seconds)
-            self._send(answer(pid=os.getpid()))
+            self._introduce(packet)
         elif packet.op == "attach":
             self._attach(Attach.read(packet))
         elif packet.op == "publish":
@@ -150,6 +202,37 @@ class AppConnection:
             self._send(answer(**self._hub.status()))
         else:
             raise ProtocolError(f"a request {ascii(packet.op)[:80]}")
+
+    def _introduce(self, packet: Packet) -> None:
+        if packet.op == "succeed":
+            self._give_up_for(packet)
+            return
+        if packet.op == "listener":
+            self._share_listener()
+            return
+        hello = Hello.read(packet)
+        self._introduced = True
+        self._hub.app_introduced(hello.linger_seconds)
+        protocol = common_protocol(packet.fields["protocols"])
+        self._send(
+            answer(pid=os.getpid(), protocol=protocol, version=__version__, processes=self._hub.processes)
+        )
+
+    def _share_listener(self) -> None:
+        """Give the listening socket to the command that wants to start another hub in this one's place."""
+        listener = self._hub.listener_descriptor()
+        if listener is None:
+            raise ProtocolError("this hub is ending")
+        data = answer(processes=self._hub.processes).encode()
+        socket.send_fds(self._sock, [data], [listener])
+
+    def _give_up_for(self, packet: Packet) -> None:
+        if reason := refuse_succession(packet):
+            raise ProtocolError(reason)
+        # The connection is no application's any more, and what is handed over has none of it.
+        sock = self._sock.dup()
+        self.close()
+        self._loop.call_soon(self._hub.succeed, sock)
 
     def _attach(self, request: Attach) -> None:
         if not self._descriptors:

@@ -2,14 +2,16 @@
 
 A control connection is a stream socket between processes of one user. Everything on it is a *packet*:
 
-    2 bytes   length of the fields  (big endian)
+    4 bytes   length of the fields  (big endian)
     4 bytes   length of the body    (big endian)
     fields    JSON object; "op" names the request or the answer
     body      bytes as they are: a response head or an envelope
 
-The application says ``hello`` first and the hub answers it. ``attach`` carries one descriptor with its
-first byte and has no answer; ``publish``, ``cursor`` and ``status`` are answered in order. Anything else
-breaks the rules, and the hub closes the connection.
+The application says ``hello`` first, with the versions of the protocol that it speaks; the hub answers with
+the one that both go on with, or refuses. ``attach`` carries one descriptor with its first byte and has no
+answer; ``publish``, ``cursor`` and ``status`` are answered in order. Anything else breaks the rules, and the
+hub closes the connection. A hub that wants to take the place of this one says ``succeed`` instead of
+``hello``: ``succession.py``.
 
 A *block* is what the hub writes to a reader of ``messages()``: 4 bytes length and an envelope; an empty
 one is a heartbeat.
@@ -28,9 +30,11 @@ from ..brokers.base import Publication, Receipt
 from ..channels import check_channel
 from ..errors import InvalidChannelError, ProtocolError
 from ..settings import MAX_SECONDS, History, StreamRules
+from ..version import __version__
 from ..wire.cursor import read_cursor
 
-PROTOCOL = 2
+# What this release speaks; the highest that both ends speak counts.
+PROTOCOLS = (3,)
 FRAMES = "frames"
 ENVELOPES = "envelopes"
 
@@ -38,9 +42,9 @@ ENVELOPES = "envelopes"
 ENVELOPE_GROWTH = 6
 ENVELOPE_OVERHEAD_BYTES = 4096
 MAX_HEAD_BYTES = 256 * 1024
-MAX_FIELDS_BYTES = 0xFFFF
+MAX_FIELDS_BYTES = 1024 * 1024
 
-_LENGTHS = struct.Struct("!HI")
+_LENGTHS = struct.Struct("!II")
 _BLOCK_LENGTH = struct.Struct("!I")
 
 
@@ -78,7 +82,7 @@ class Hello:
 
     def packet(self) -> Packet:
         """Return the packet that says this."""
-        return Packet("hello", {"protocol": PROTOCOL, **asdict(self)})
+        return Packet("hello", {"protocols": PROTOCOLS, **asdict(self)})
 
     @classmethod
     def read(cls, packet: Packet) -> Hello:
@@ -88,12 +92,18 @@ class Hello:
             ProtocolError: If it is none of ours, or of another version of the protocol.
         """
         fields = packet.fields
-        if packet.op != "hello" or fields.get("protocol") != PROTOCOL:
-            raise ProtocolError(f"this hub speaks protocol {PROTOCOL}, not {ascii(fields)[:100]}")
+        if packet.op != "hello" or common_protocol(fields.get("protocols")) is None:
+            raise ProtocolError(f"this hub speaks protocol {PROTOCOLS[-1]}, not {ascii(fields)[:100]}")
         pid, linger = fields.get("pid"), fields.get("linger_seconds")
         if not isinstance(pid, int) or not _is_whole(pid, 1) or linger is None or not _is_time(linger):
             raise ProtocolError("a hello without pid and linger_seconds")
         return cls(pid, float(linger))
+
+
+def common_protocol(protocols: object) -> int | None:
+    """Return the highest version that is spoken here, too; ``None`` if there is none."""
+    known = [each for each in protocols if each in PROTOCOLS] if isinstance(protocols, list) else []
+    return max(known, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +226,8 @@ def answer(**fields: Any) -> Packet:
 
 
 def refusal(reason: str) -> Packet:
-    """Return the packet that says why a request is refused."""
-    return Packet("refused", {"reason": reason})
+    """Return the packet that says why a request is refused, and by which release."""
+    return Packet("refused", {"reason": reason, "version": __version__})
 
 
 class PacketDecoder:
@@ -241,10 +251,21 @@ class PacketDecoder:
         while (packet := self._next()) is not None:
             yield packet
 
+    @property
+    def incomplete(self) -> bytes:
+        """The beginning of the next packet, as far as it was taken."""
+        return bytes(self._buffer)
+
+    def begin_with(self, incomplete: bytes) -> None:
+        """Take the beginning of the next packet, where another decoder stopped."""
+        self._buffer += incomplete
+
     def _next(self) -> Packet | None:
         if len(self._buffer) < _LENGTHS.size:
             return None
         fields_length, body_length = _LENGTHS.unpack_from(self._buffer)
+        if fields_length > MAX_FIELDS_BYTES:
+            raise ProtocolError(f"fields of {fields_length} bytes, the most is {MAX_FIELDS_BYTES}")
         if body_length > self._max_body_bytes:
             raise ProtocolError(f"a body of {body_length} bytes, the most is {self._max_body_bytes}")
         body_at = _LENGTHS.size + fields_length

@@ -17,7 +17,7 @@ the broker cannot be reached.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Generic
@@ -30,7 +30,7 @@ from ..wire.envelope import unpack
 from ..wire.frame import Frame
 from .agenda import TICK_SECONDS, Agenda
 from .control import ENVELOPES, encode_block, max_body_bytes
-from .group import Channel, Groups, M
+from .group import Channel, Groups, M, Standing
 from .notices import BROKER_AWAY, dice, goodbye, reconnect_in, stream_open, stream_reset
 from .orders import Complain, End, GoOn, Order, Read, Subscribe, Unsubscribe, Write
 from .resume import Replay, Resume, Tail, joined
@@ -96,30 +96,41 @@ class Core(Generic[M]):
         """Channels that have streams."""
         return sorted(self._channels.keys() - self._idle_since.keys())
 
+    def streams_of(self, name: str) -> list[M]:
+        """Return all streams that listen to a channel."""
+        return [member for member in self._members if name in member.channels]
+
     # -- streams come and go -------------------------------------------------------------------
 
     def add(self, member: M, now: float) -> None:
         """Take a stream in."""
-        self._members.add(member)
         member.quiet_since = now
-        for name in member.channels:
-            self._idle_since.pop(name, None)
-            channel = self._channels.get(name)
-            if channel is None:
-                channel = self._channels[name] = Channel(name)
-                self.outbox.append(Subscribe(name))
-            channel.streams += 1
-            channel.waiting.add(member)
-            if name in member.kept and channel.sequencer is None:
-                channel.sequencer = Sequencer()
-                if channel.confirmed:
-                    self._read_channel(channel)
+        self._enter(member)
         self._advance(member, now)
         if not member.has_begun:
             if self.broker_away:
                 self._begin_late(member, now)
             else:
                 self._agenda.put(member, now + MAX_WAIT_SECONDS)
+
+    def _enter(self, member: M) -> list[Channel[M]]:
+        self._members.add(member)
+        channels = [self._channel(name) for name in member.channels]
+        for channel in channels:
+            self._idle_since.pop(channel.name, None)
+            channel.streams += 1
+            channel.waiting.add(member)
+            if channel.name in member.kept and channel.sequencer is None:
+                channel.sequencer = Sequencer()
+                if channel.confirmed:
+                    self._read_channel(channel)
+        return channels
+
+    def _channel(self, name: str) -> Channel[M]:
+        if name not in self._channels:
+            self._channels[name] = Channel(name)
+            self.outbox.append(Subscribe(name))
+        return self._channels[name]
 
     def remove(self, member: M, now: float) -> None:
         """Forget a stream whose socket is gone."""
@@ -194,6 +205,34 @@ class Core(Generic[M]):
             self._read_channel(channel)
         return False
 
+    # -- streams of another hub ----------------------------------------------------------------
+
+    def positions(self) -> dict[str, str]:
+        """Return where the channels stand that have streams and a history."""
+        return {
+            name: str(channel.position)
+            for name, channel in self._channels.items()
+            if name not in self._idle_since
+            and channel.sequencer is not None
+            and channel.sequencer.position is not None
+        }
+
+    def inherit(self, positions: Mapping[str, str]) -> None:
+        """Begin where another hub stood, before any stream is taken in.
+
+        Nothing counts as heard since then, so each channel is read from there when the broker confirms it.
+        """
+        for name, position in positions.items():
+            self._channel(name).sequencer = Sequencer(Cursor.of(position))
+
+    def adopt(self, member: M, standing: Standing, now: float) -> None:
+        """Take a stream of another hub in; ``member`` was made of what remains to be done."""
+        channels = self._enter(member)
+        member.go_on_from(standing, now)
+        if standing.is_current:
+            self._join(member, channels)
+        self._agenda.put(member, self._next_look(member) if member.has_begun else now + MAX_WAIT_SECONDS)
+
     # -- a stream begins and joins -------------------------------------------------------------
 
     def _begin(self, member: M, now: float) -> bytes:
@@ -202,7 +241,8 @@ class Core(Generic[M]):
         # that the heartbeats of many streams do not fall together.
         member.pace = rules.heartbeat_seconds * dice.uniform(0.8, 1.0)
         if rules.max_stream_seconds is not None:
-            member.ends_at = now + rules.max_stream_seconds * dice.uniform(0.8, 1.0)
+            end = now + rules.max_stream_seconds * dice.uniform(0.8, 1.0)
+            member.ends_at = end if member.ends_at is None else min(member.ends_at, end)
         member.has_begun = True
         self._agenda.put(member, self._next_look(member))
         self.counters.opened += 1
@@ -264,6 +304,10 @@ class Core(Generic[M]):
         channel = self._channels.get(name)
         if channel is not None and channel.sequencer is not None and channel.sequencer.position != cursor:
             self._read_channel(channel)
+
+    def channel_read(self, number: int) -> str:
+        """Return which channel a ``Read`` was about."""
+        return self._readings[number].channel
 
     def page(self, number: int, page: Page, now: float) -> None:
         """Take the answer to a ``Read``."""
@@ -417,6 +461,15 @@ class Core(Generic[M]):
             del self._channels[name]
             self.outbox.append(Unsubscribe(name))
 
+    def drain(self, seconds: float, now: float) -> None:
+        """End all streams, spread evenly over a time: their clients must not come back all at once."""
+        members = list(self._members)
+        dice.shuffle(members)
+        for number, member in enumerate(members):
+            member.ends_at = now + seconds * (number + dice.random()) / len(members)
+            if member.has_begun:
+                self._agenda.put(member, self._next_look(member))
+
     def _look(self, member: M, now: float) -> None:
         soon = now + TICK_SECONDS
         if not member.has_begun:
@@ -425,17 +478,15 @@ class Core(Generic[M]):
         if member.ends_at is not None and member.ends_at <= soon:
             self.outbox.append(End(member, goodbye(member.form, member.rules.retry_ms)))
             return
-        if self._heartbeat_at(member) <= soon:
+        is_quiet = member.written_at + member.pace <= soon
+        if is_quiet:
             member.quiet_since = now
-            self.outbox.append(Write(member, encode_block(b"") if member.form == ENVELOPES else HEARTBEAT))
         self._agenda.put(member, self._next_look(member))
-
-    def _heartbeat_at(self, member: M) -> float:
-        written_at = member.group.written_at if member.group is not None else 0.0
-        return max(member.quiet_since, written_at) + member.pace
+        if is_quiet:
+            self.outbox.append(Write(member, encode_block(b"") if member.form == ENVELOPES else HEARTBEAT))
 
     def _next_look(self, member: M) -> float:
-        due = self._heartbeat_at(member)
+        due = member.written_at + member.pace
         return due if member.ends_at is None else min(due, member.ends_at)
 
     def _is_over(self, name: str, now: float) -> bool:

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ..settings import StreamRules
-from ..wire.cursor import Cursor
+from ..wire.cursor import FROM_NOW, Cursor
 from ..wire.frame import Frame
 from .agenda import Item
 from .control import ENVELOPES, Attach, encode_block
 from .resume import Resume, Tail, joined
 from .sequencer import Sequencer
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a stream is, for the hub that takes it over. Times are in seconds.
+
+    Attributes:
+        since: What remains to be done, as its ``Attach`` would say it now.
+        has_begun: Whether its first bytes were written.
+        is_current: Whether it stands where its channels stand.
+        quiet_seconds: How long nothing was written to it.
+        pace: How long that may be.
+        ends_in: When its age ends it; ``None`` for never.
+    """
+
+    since: Mapping[str, str]
+    has_begun: bool
+    is_current: bool
+    quiet_seconds: float
+    pace: float
+    ends_in: float | None
 
 
 class Member(Item):
@@ -50,6 +73,29 @@ class Member(Item):
         self.quiet_since = 0.0
         self.pace = 0.0
         self.ends_at: float | None = None
+
+    def standing(self, now: float) -> Standing:
+        """Return what another hub must know to go on."""
+        return Standing(
+            since=self.resume.rest if self.resume is not None else dict.fromkeys(self.kept, FROM_NOW),
+            has_begun=self.has_begun,
+            is_current=self.group is not None,
+            quiet_seconds=now - self.written_at,
+            pace=self.pace,
+            ends_in=None if self.ends_at is None else self.ends_at - now,
+        )
+
+    def go_on_from(self, standing: Standing, now: float) -> None:
+        """Be where another hub left this stream."""
+        self.has_begun = standing.has_begun
+        self.quiet_since = now - standing.quiet_seconds
+        self.pace = standing.pace
+        self.ends_at = None if standing.ends_in is None else now + standing.ends_in
+
+    @property
+    def written_at(self) -> float:
+        """When something was written to it for the last time."""
+        return max(self.quiet_since, self.group.written_at if self.group is not None else 0.0)
 
 
 M = TypeVar("M", bound=Member)
@@ -157,8 +203,8 @@ class Groups(Generic[M]):
 
     def __init__(self) -> None:
         self._groups: dict[Key, Group[M]] = {}
-        self._dirty: list[Group[M]] = []
-        self._ready: list[tuple[bytes, set[M]]] = []
+        self._dirty: deque[Group[M]] = deque()
+        self._ready: deque[tuple[bytes, set[M]]] = deque()
 
     @property
     def has_pending(self) -> bool:
@@ -202,10 +248,11 @@ class Groups(Generic[M]):
 
         The set is the group's own: collect streams to remove and remove them afterwards.
         """
-        ready, self._ready = self._ready, []
-        yield from ready
-        dirty, self._dirty = self._dirty, []
-        for group in dirty:
+        # Taken one by one, so that what fails in between leaves the rest where it was.
+        while self._ready:
+            yield self._ready.popleft()
+        while self._dirty:
+            group = self._dirty.popleft()
             if not group.pending:
                 continue
             data = group.pending[0] if len(group.pending) == 1 else b"".join(group.pending)

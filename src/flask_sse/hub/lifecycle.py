@@ -20,18 +20,20 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..brokers.registry import MEMORY_SCHEME
-from ..errors import HubStartError, HubUnavailableError, ProtocolError
+from ..errors import HubError, HubStartError, HubUnavailableError, ProtocolError
 from ..settings import Settings
+from ..version import is_older
 from .control import Hello, Packet, PacketDecoder
+from .listener import identity
 from .peer import is_trusted, peer_uid
-from .process import LOCK_FD, SETTINGS_FD, hub_config
+from .process import JOB_FD, LOCK_FD, Job, hub_config
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,12 @@ _CLEAR_OF_TARGETS = 16
 
 
 class HubConnection:
-    """A control connection, introduced; used by one thread at a time."""
+    """A control connection, introduced; used by one thread at a time.
+
+    Attributes:
+        hub_version: The release that the hub is of.
+        processes: How many hubs share the streams of an application.
+    """
 
     def __init__(self, path: Path, linger_seconds: float) -> None:
         self._decoder = PacketDecoder(_ANSWER_BYTES)
@@ -59,7 +66,9 @@ class HubConnection:
             if not is_trusted(uid := peer_uid(self._sock)):
                 raise HubUnavailableError(str(path), f"it belongs to another user ({uid})")
             self.send([Hello(os.getpid(), linger_seconds).packet()])
-            self.hub_pid = self.receive().get("pid")
+            fields = self.receive()
+            self.hub_version = fields.get("version")
+            self.processes = int(fields.get("processes", 1))
         except BaseException:
             self.close()
             raise
@@ -83,7 +92,8 @@ class HubConnection:
             # Several answers may have come at once.
             for packet in self._decoder.feed(data):
                 if packet.op == "refused":
-                    raise ProtocolError(f"the hub refused: {packet.fields.get('reason')}")
+                    kind = OlderHubError if is_older(packet.fields.get("version")) else ProtocolError
+                    raise kind(f"the hub refused: {packet.fields.get('reason')}")
                 return packet.fields
             data = self._sock.recv(_ANSWER_BYTES)
             if not data:
@@ -99,21 +109,55 @@ class HubConnection:
             self.close()
 
 
+class Presence:
+    """Tells the automatic hub that is there, if any, that an application lives. Waits for nothing.
+
+    Attributes:
+        is_known: Whether a hub was told.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._sock.setblocking(False)
+        self.is_known = False
+        try:
+            self._sock.connect(str(hub_path(settings, make=False)))
+            if is_trusted(peer_uid(self._sock)):
+                self._sock.send(Hello(os.getpid(), settings.hub_linger_seconds).packet().encode())
+                self.is_known = True
+        except (OSError, HubError):
+            pass  # none is there, or too many come at once
+
+    def __del__(self) -> None:
+        self._sock.close()
+
+
+class OlderHubError(ProtocolError):
+    """A hub of an older release refused."""
+
+
 class Finder:
-    """Finds one hub, and starts it where it may."""
+    """Finds one hub, and starts it where it may.
+
+    An automatic hub of an older release is replaced by one of this release, which takes its streams over.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._renewed_at: float | None = None
 
-    def connect(self) -> HubConnection:
+    def connect(self, number: int = 0) -> HubConnection:
         """Return a new connection.
+
+        Args:
+            number: To which of an operator's hubs, where several share the streams.
 
         Raises:
             HubUnavailableError: If no hub answered and none could be started.
         """
         if self._settings.hub == "auto":
             return self._connect_or_start(hub_path(self._settings))
-        path = Path(self._settings.hub.removeprefix("unix:"))
+        path = numbered(Path(self._settings.hub.removeprefix("unix:")), number)
         deadline = time.monotonic() + ANSWER_SECONDS
         while True:
             try:
@@ -128,7 +172,7 @@ class Finder:
         starts = 0
         while True:
             try:
-                return HubConnection(path, self._settings.hub_linger_seconds)
+                return self._connect(path)
             except (FileNotFoundError, ConnectionError, BlockingIOError) as error:
                 failure = error  # none there, or more applications than it can accept at once
             except (OSError, ProtocolError) as error:
@@ -139,6 +183,30 @@ class Finder:
                 time.sleep(_RETRY_SECONDS)
             else:
                 starts += 1
+
+    def _connect(self, path: Path) -> HubConnection:
+        try:
+            connection = HubConnection(path, self._settings.hub_linger_seconds)
+        except OlderHubError:
+            if time.monotonic() > self._renew(path) + START_SECONDS:
+                raise
+            raise BlockingIOError("an older hub is being replaced") from None
+        if is_older(connection.hub_version):
+            self._renew(path)
+        return connection
+
+    def _renew(self, path: Path) -> float:
+        """Start a hub that takes over from an older one; once. Return when that was."""
+        if self._renewed_at is None:
+            self._renewed_at = time.monotonic()
+            logger.info("the hub at %s is of an older release; starting one that takes over", path)
+            _start(Job(str(path), hub_config(self._settings), succeeds=True, only_if_older=True))
+        return self._renewed_at
+
+
+def numbered(path: Path, number: int) -> Path:
+    """Return where one of several hubs that share streams listens; the first one at ``path``."""
+    return path.with_name(f"{path.name}.{number}") if number else path
 
 
 def _start_unless_locked(settings: Settings, path: Path, *, may_start: bool) -> bool:
@@ -156,7 +224,8 @@ def _start_unless_locked(settings: Settings, path: Path, *, may_start: bool) -> 
             if not may_start:
                 log = path.with_suffix(".log")
                 raise HubStartError(str(path), f"started twice, ended at once; see {log}")
-            _start(settings, path, lock)
+            _start(Job(str(path), hub_config(settings), lock=LOCK_FD), lock)
+            logger.info("started a hub at %s", path)
         finally:
             os.close(lock)
     except OSError as error:
@@ -165,33 +234,42 @@ def _start_unless_locked(settings: Settings, path: Path, *, may_start: bool) -> 
     return True
 
 
-def hub_path(settings: Settings) -> Path:
+def hub_path(settings: Settings, *, make: bool = True) -> Path:
     """Return where the hub of this user and configuration listens.
 
     ``memory://`` lives in its hub, so there the URL alone decides: processes with other settings still
     meet. Otherwise other settings mean another hub.
+
+    Args:
+        settings: Of an application.
+        make: Whether to make the directory if it is not there.
 
     Raises:
         HubStartError: If there is no directory that is safe to use.
     """
     config: object = settings.broker_url
     if not settings.broker_url.startswith(f"{MEMORY_SCHEME}://"):
-        config = asdict(settings)
+        # Only what somebody has set, so that a release with one more setting finds the hub of the one before.
+        defaults = asdict(Settings(settings.broker_url))
+        own = {name: value for name, value in asdict(settings).items() if value != defaults[name]}
+        config = [settings.broker_url, own]
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
-    return private_directory() / f"{digest}.sock"
+    return private_directory(make=make) / f"{digest}.sock"
 
 
-def private_directory() -> Path:
-    """Return this user's own directory for hubs, made if it is not there.
+def private_directory(*, make: bool = True) -> Path:
+    """Return this user's own directory for hubs.
 
     Raises:
-        HubStartError: If it belongs to somebody else or others can look into it.
+        HubStartError: If it belongs to somebody else or others can look into it, or if it is not there and
+            not to be made.
     """
     uid = os.geteuid()
     path = _directory(uid)
     try:
-        with suppress(FileExistsError):
-            path.mkdir(mode=0o700)
+        if make:
+            with suppress(FileExistsError):
+                path.mkdir(mode=0o700)
         status = path.lstat()
     except OSError as error:
         raise HubStartError(str(path), error) from error
@@ -215,31 +293,40 @@ def _directory(uid: int) -> Path:
 
 
 def _take_lock(path: Path) -> int | None:
+    """Return the descriptor of a lock that only this process has; ``None`` if another one has it.
+
+    Raises:
+        OSError: If the path cannot be used.
+    """
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if identity(path) == identity(lock):
+            return lock
     except BlockingIOError:
+        pass
+    except BaseException:
         os.close(lock)
-        return None
-    return lock
+        raise
+    # Taken by another one, or a file that the hub that had it has removed meanwhile.
+    os.close(lock)
+    return None
 
 
-def _start(settings: Settings, path: Path, lock: int) -> None:
-    """Start the hub process, which keeps ``lock`` and listens on ``path`` when it is ready."""
+def _start(job: Job, lock: int | None = None) -> None:
+    """Start a hub process, which keeps ``lock`` and listens when it is ready."""
     reader, writer = os.pipe()
     with os.fdopen(reader), os.fdopen(writer, "w") as stream:
-        # A line, for the end of the file may not come: a fork of another thread copies the pipe.
-        stream.write(json.dumps({"socket": str(path), **hub_config(settings)}) + "\n")
+        stream.write(job.line())
         stream.flush()
-        pid = _spawn(path.with_suffix(".log"), reader, lock)
+        pid = _spawn(Path(job.path).with_suffix(".log"), {JOB_FD: reader, LOCK_FD: lock})
     # It forks once more and ends at once; the hub itself is nobody's child. Where the application
     # collects its children itself, this one may be gone already.
     with suppress(ChildProcessError):
         os.waitpid(pid, 0)
-    logger.info("started a hub at %s", path)
 
 
-def _spawn(log: Path, *descriptors: int) -> int:
+def _spawn(log: Path, descriptors: Mapping[int, int | None]) -> int:
     """Start Python with descriptors at the numbers that ``hub.process`` expects.
 
     Not by ``subprocess``, which gevent replaces with one that works in the main thread only.
@@ -247,12 +334,15 @@ def _spawn(log: Path, *descriptors: int) -> int:
     if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
         log.replace(log.with_suffix(".log.1"))
     # Clear of the target numbers, so that no copy overwrites a source.
-    sources = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _CLEAR_OF_TARGETS) for number in descriptors]
-    targets = (SETTINGS_FD, LOCK_FD)
+    sources = {
+        target: fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _CLEAR_OF_TARGETS)
+        for target, number in descriptors.items()
+        if number is not None
+    }
     actions: list[tuple[object, ...]] = [
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
         (os.POSIX_SPAWN_OPEN, 2, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-        *((os.POSIX_SPAWN_DUP2, *pair) for pair in zip(sources, targets, strict=True)),
+        *((os.POSIX_SPAWN_DUP2, source, target) for target, source in sources.items()),
     ]
     python = _python()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -267,7 +357,7 @@ def _spawn(log: Path, *descriptors: int) -> int:
             setsigdef=(signal.SIGINT, signal.SIGTERM),
         )
     finally:
-        for number in sources:
+        for number in sources.values():
             os.close(number)
 
 

@@ -26,13 +26,18 @@ def raise_descriptor_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def default_stream_limit() -> int:
-    """Return how many streams this process may hold: 90 % of its descriptors."""
+def has_room(descriptor: int, streams: int) -> bool:
+    """Tell whether this process may hold one more stream: up to 90 % of its descriptors, whoever uses them.
+
+    Args:
+        descriptor: Of the new stream; the system gives the lowest number that is free.
+        streams: How many there are.
+    """
     if sys.platform != "win32":
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != resource.RLIM_INFINITY:
-            return int(soft * STREAM_SHARE)
-    return _WITHOUT_LIMIT
+            return descriptor < int(soft * STREAM_SHARE)
+    return streams < _WITHOUT_LIMIT
 
 
 def duplicate(descriptor: int) -> int:

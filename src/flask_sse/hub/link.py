@@ -6,11 +6,13 @@ an idle control connection or opens one, and gives it back; a forked process for
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
+import random
 import sys
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -22,11 +24,12 @@ from .control import Attach, Packet, cursor_request, publish_packet, read_receip
 from .thread import ThreadLink
 
 if sys.platform != "win32" or TYPE_CHECKING:
-    from .lifecycle import Finder, HubConnection
+    from .lifecycle import Finder, HubConnection, Presence
 
 logger = logging.getLogger(__name__)
 
 _MAX_IDLE = 16
+_ANY_TURN = 1000
 
 T = TypeVar("T")
 
@@ -72,16 +75,20 @@ class Link(Protocol):
 
 
 class ProcessLink:
-    """Control connections to a hub in a process of its own."""
+    """Control connections to a hub in a process of its own, or to several that share the streams."""
 
     def __init__(self, settings: Settings) -> None:
         self._finder = Finder(settings)
-        self._idle: deque[HubConnection] = deque()
+        self._idle: defaultdict[int, deque[HubConnection]] = defaultdict(deque)
         self._pid = os.getpid()
+        # How many hubs there are, as the first one said; which one gets the next stream.
+        self._processes = 1
+        self._turn = itertools.count(random.randrange(_ANY_TURN))  # noqa: S311 - spreads load
 
     def attach(self, descriptor: int, request: Attach) -> None:
         """See ``Link.attach``."""
-        self._ask([request.packet()], descriptor)
+        number = next(self._turn) % self._processes
+        self._ask([request.packet()], descriptor, number)
 
     def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
         """See ``Link.publish``."""
@@ -93,20 +100,25 @@ class ProcessLink:
 
     def status(self) -> dict[str, object]:
         """See ``Link.status``."""
-        return self._ask([status_request()])[0]
+        (first,) = self._ask([status_request()])
+        others = [self._ask([status_request()], number=number)[0] for number in range(1, self._processes)]
+        return {name: _together(name, [each[name] for each in (first, *others)]) for name in first}
 
     def close(self) -> None:
         """See ``Link.close``."""
-        while self._idle:
-            self._idle.popleft().close()
+        for idle in list(self._idle.values()):
+            while idle:
+                idle.popleft().close()
 
-    def _ask(self, packets: Sequence[Packet], descriptor: int | None = None) -> list[dict[str, Any]]:
-        """Send requests; wait for their answers unless a descriptor is handed over."""
+    def _ask(
+        self, packets: Sequence[Packet], descriptor: int | None = None, number: int = 0
+    ) -> list[dict[str, Any]]:
+        """Send requests to one hub; wait for their answers unless a descriptor is handed over."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self.close()
         while True:
-            connection, is_fresh = self._take()
+            connection, is_fresh = self._take(number)
             sent = False
             try:
                 connection.send(packets, descriptor)
@@ -123,20 +135,29 @@ class ProcessLink:
                 # An answer that nobody waits for any more must not be taken for the next one's.
                 connection.close()
                 raise
-            self._give_back(connection)
+            self._give_back(connection, number)
             return answers
 
-    def _take(self) -> tuple[HubConnection, bool]:
+    def _take(self, number: int) -> tuple[HubConnection, bool]:
         try:
-            return self._idle.pop(), False
+            return self._idle[number].pop(), False
         except IndexError:
-            return self._finder.connect(), True
+            connection = self._finder.connect(number)
+            self._processes = connection.processes
+            return connection, True
 
-    def _give_back(self, connection: HubConnection) -> None:
-        if len(self._idle) < _MAX_IDLE:
-            self._idle.append(connection)
+    def _give_back(self, connection: HubConnection, number: int) -> None:
+        if len(self._idle[number]) < _MAX_IDLE:
+            self._idle[number].append(connection)
         else:
             connection.close()
+
+
+def _together(name: str, values: Sequence[Any]) -> object:
+    """Return one value for several hubs: of counts the sum, of flags whether one has it."""
+    if name == "pid":
+        return values[0]
+    return any(values) if isinstance(values[0], bool) else sum(values)
 
 
 class AutoLink:
@@ -189,3 +210,17 @@ def open_link(settings: Settings) -> Link:
     if settings.hub == "auto":
         return AutoLink(settings)
     return ProcessLink(settings)
+
+
+def announce(settings: Settings) -> object:
+    """Tell an automatic hub that is there of an application that lives, so that it goes on for it.
+
+    A hub that nobody has started yet stays so.
+
+    Returns:
+        What tells it for as long as it is kept; ``None`` where there is nobody to tell.
+    """
+    if settings.hub != "auto" or sys.platform == "win32":
+        return None
+    presence = Presence(settings)
+    return presence if presence.is_known else None

@@ -24,6 +24,14 @@ def peer_uid(sock: socket.socket) -> int | None:
     return None
 
 
+def peer_pid(sock: socket.socket) -> int | None:
+    """Return the process that connected; ``None`` where this one cannot see it or the system not tell."""
+    if hasattr(socket, "SO_PEERCRED"):
+        data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _LINUX_CREDENTIALS.size)
+        return int(_LINUX_CREDENTIALS.unpack(data)[0]) or None
+    return None
+
+
 def is_trusted(uid: int | None) -> bool:
     """Tell whether ``uid`` is this process's own user or root; unknown ones rest on file modes."""
     return uid is None or uid in {0, os.geteuid()}

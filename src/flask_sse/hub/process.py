@@ -1,79 +1,84 @@
-"""The hub as a process of its own: what happens between its start and its event loop."""
+"""The hub as a process of its own: what happens between its start and its event loop.
+
+Whoever starts it writes a *job* to its standard input, a line of JSON. An application then leaves it alone;
+the command ``flask-sse hub`` stays its parent, keeps the other end open, and reads what it reports.
+"""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
+import faulthandler
 import json
 import logging
 import os
+import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidSettingError
+from ..errors import HubUnavailableError, InvalidSettingError
 from ..settings import Settings
 from .limits import raise_descriptor_limit
+from .listener import Listener
+from .logs import log_to_stderr
+from .report import log_crash
 from .server import HubServer
+from .succession import Succession
 
 logger = logging.getLogger(__name__)
 
-# The descriptors that an application gives the hub it starts.
-SETTINGS_FD, LOCK_FD = 0, 3
+# The descriptors of a process that an application starts.
+JOB_FD, LOCK_FD = 0, 3
 
-_FAILED = 1
-_BAD_USAGE = 2
+# Exit codes, of this process and of the command.
+ENDED = 0
+FAILED = 1
+BAD_USAGE = 2
+IN_USE = 3
+NOT_TAKEN_OVER = 4
 
+# Told to the parent only.
+REPLACED = 5
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a hub until it is told to stop or nobody needs it; return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flask_sse.hub",
-        description="Hold the open event streams of this machine. Settings are read from environment "
-        "variables with the same names as in app.config.",
-    )
-    parser.add_argument("--socket", type=Path, help="where applications connect: SSE_HUB=unix:PATH")
-    path = parser.parse_args(arguments).socket
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s hub %(process)d %(message)s"
-    )
-    return _run_started_by_app() if path is None else _run_for_operator(path)
+# What the parent may write behind the job.
+DRAIN, STOP = b"drain\n", b"stop\n"
+
+REPORT_SECONDS = 5.0
 
 
-def _run_started_by_app() -> int:
-    try:
-        if os.isatty(SETTINGS_FD):
-            raise ValueError("a person")
-        with open(SETTINGS_FD, encoding="utf-8") as stream:
-            config: dict[str, Any] = json.loads(stream.readline())
-        path = Path(config.pop("socket"))
-    except (ValueError, KeyError, OSError):
-        sys.stderr.write("give --socket PATH; only an application starts a hub without one\n")
-        return _BAD_USAGE
-    if os.fork():
-        # The application waits for this process; the hub itself is nobody's child.
-        os._exit(0)
-    os.setsid()
-    os.chdir("/")
-    # A web server's listening socket must not live on in here after the server has stopped.
-    for number in map(int, os.listdir("/dev/fd")):  # noqa: PTH208 - numbers, not paths
-        if number > LOCK_FD:
-            with contextlib.suppress(OSError):
-                os.close(number)
-    # The lock says that no other hub lives here: what is there is left over.
-    path.unlink(missing_ok=True)
-    return _serve(config, path, linger=True)
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a hub process is to do.
 
+    Attributes:
+        path: Where applications look for it.
+        config: What ``hub_config`` returns.
+        processes: How many hubs share the streams.
+        lock: The descriptor of the lock that comes with it; ``None`` where it takes over, or has a parent.
+        listener: The descriptor of a listening socket that its parent keeps; ``None`` where it has none.
+        succeeds: Whether it takes over from the hub that is there.
+        only_if_older: Whether it does so only from an older release.
+        log_level: From where on it writes to its log.
+        json_logs: Whether it writes a JSON object a line.
+    """
 
-def _run_for_operator(path: Path) -> int:
-    try:
-        settings = Settings.from_mapping(os.environ)
-    except (KeyError, InvalidSettingError) as error:
-        sys.stderr.write(f"{error.args[0]}\n")
-        return _BAD_USAGE
-    return _serve(hub_config(settings), path, linger=False)
+    path: str
+    config: dict[str, Any] = field(repr=False)
+    processes: int = 1
+    lock: int | None = None
+    listener: int | None = None
+    succeeds: bool = False
+    only_if_older: bool = False
+    log_level: str = "INFO"
+    json_logs: bool = False
+
+    def line(self) -> str:
+        """Return what is written to the standard input of the process."""
+        # A line, for the end of the file may not come: a fork of another thread copies the pipe.
+        return json.dumps(asdict(self)) + "\n"
 
 
 def hub_config(settings: Settings) -> dict[str, Any]:
@@ -82,28 +87,139 @@ def hub_config(settings: Settings) -> dict[str, Any]:
         "broker_url": settings.broker_url,
         "max_event_bytes": settings.max_event_bytes,
         "stream_limit": settings.max_streams,
+        "drain_seconds": settings.drain_seconds,
     }
 
 
-def _serve(config: dict[str, Any], path: Path, *, linger: bool) -> int:
-    raise_descriptor_limit()
-
-    async def serve() -> int:
-        try:
-            server = HubServer(**config)
-            # The socket appears when the hub is ready, so whoever can connect is answered.
-            server.listen(path, linger=linger)
-        except (OSError, InvalidSettingError) as error:
-            logger.error("cannot begin at %s: %s", path, error)  # noqa: TRY400 - the text says it all
-            return _BAD_USAGE
-        server.stop_on_signals()
-        logger.info("ready at %s", path)
-        reason = await server.run()
-        logger.info("stopped: %s; %s", reason, server.status())
-        return 0
-
+def main() -> int:
+    """Do the job that stands on standard input; return the exit code."""
     try:
-        return asyncio.run(serve())
-    except Exception:
-        logger.exception("the hub failed")
-        return _FAILED
+        if os.isatty(JOB_FD):
+            raise ValueError("a person")
+        job = Job(**json.loads(_read_line(JOB_FD)))
+    except (ValueError, TypeError, OSError):
+        sys.stderr.write("a hub of your own is started with: flask-sse hub --socket PATH\n")
+        return BAD_USAGE
+    log_to_stderr(job.log_level, json_logs=job.json_logs)
+    # Where Python itself crashes, it writes what each thread was doing.
+    faulthandler.enable()
+    if job.listener is None:
+        _leave_the_application(job)
+    raise_descriptor_limit()
+    return _run(_serve(job))
+
+
+def _read_line(descriptor: int) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = os.read(descriptor, 65536)
+        if not piece:
+            break
+        line += piece
+    return line
+
+
+def _leave_the_application(job: Job) -> None:
+    if os.fork():
+        # The application waits for this process; the hub itself is nobody's child.
+        os._exit(0)
+    os.setsid()
+    os.chdir("/")
+    # A web server's listening socket must not live on in here after the server has stopped.
+    for number in map(int, os.listdir("/dev/fd")):  # noqa: PTH208 - numbers, not paths
+        if number > sys.stderr.fileno() and number != job.lock:
+            with contextlib.suppress(OSError):
+                os.close(number)
+
+
+def _run(main: Coroutine[Any, Any, int]) -> int:
+    """Run the event loop to its end, also where the loop itself is out of memory for a moment."""
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        task = loop.create_task(main)
+        while True:
+            try:
+                return loop.run_until_complete(task)
+            except MemoryError as error:
+                log_crash(logger, error, "the event loop", {})
+                if task.done():
+                    return FAILED
+            except Exception as error:  # noqa: BLE001 - it is the last one that sees it
+                log_crash(logger, error, "serve", {})
+                return FAILED
+
+
+async def _serve(job: Job) -> int:
+    path = Path(job.path)
+    try:
+        server = HubServer(**job.config, processes=job.processes)
+        if job.succeeds:
+            _take_over(server, job, path)
+        else:
+            _listen(server, job, path)
+    except HubUnavailableError as error:
+        logger.error("%s", error)  # noqa: TRY400 - the text says it all
+        return NOT_TAKEN_OVER
+    except (OSError, InvalidSettingError) as error:
+        logger.error("cannot begin at %s: %s", path, error)  # noqa: TRY400 - the text says it all
+        return BAD_USAGE
+    server.drain_on_signals()
+    logger.info("ready at %s", path)
+    reports = None
+    if job.listener is not None:
+        reports = asyncio.create_task(_report(server))
+        asyncio.get_running_loop().add_reader(JOB_FD, _obey, server)
+    reason = await server.run()
+    if reports is not None:
+        reports.cancel()
+    logger.info("stopped: %s; %s", reason, server.status())
+    return REPLACED if server.is_replaced else ENDED
+
+
+def _listen(server: HubServer, job: Job, path: Path) -> None:
+    if job.listener is not None:
+        server.applications.listen(_kept(job.listener, path), linger_seconds=None)
+        return
+    # The lock says that no other hub lives here: what is there is left over.
+    path.unlink(missing_ok=True)
+    # The socket appears when the hub is ready, so whoever can connect is answered.
+    server.applications.listen(Listener.at(path, job.lock), linger_seconds=0.0)
+
+
+def _take_over(server: HubServer, job: Job, path: Path) -> None:
+    succession = Succession(path, only_if_older=job.only_if_older)
+    estate = succession.estate
+    server.adopt(estate)
+    listener = Listener(path, socket.socket(fileno=estate.listener), estate.lock)
+    if job.listener is not None:
+        listener.let_go()
+        listener = _kept(job.listener, path)
+    succession.take()
+    logger.info("took over %d streams and %d applications", len(estate.streams), len(estate.apps))
+    server.applications.listen(listener, linger_seconds=estate.linger_seconds)
+
+
+def _kept(listener: int, path: Path) -> Listener:
+    return Listener(path, socket.socket(fileno=listener), is_kept=True)
+
+
+def _obey(server: HubServer) -> None:
+    """Do what the parent asks for; one that is gone asks for the end."""
+    command = os.read(JOB_FD, 1024)
+    if not command:
+        asyncio.get_running_loop().remove_reader(JOB_FD)
+        server.drain("its parent is gone")
+    elif STOP in command:
+        server.stop("told twice to end")
+    else:
+        server.drain("told to end")
+
+
+async def _report(server: HubServer) -> None:
+    """Tell the parent, from time to time, how the hub is: should it be killed, the last report remains."""
+    os.set_blocking(sys.stdout.fileno(), False)
+    while True:
+        line = json.dumps(server.status()) + "\n"
+        with contextlib.suppress(OSError):
+            os.write(sys.stdout.fileno(), line.encode())
+        await asyncio.sleep(REPORT_SECONDS)

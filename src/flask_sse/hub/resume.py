@@ -157,6 +157,12 @@ class Resume:
         return ",".join(texts) if all(map(read_cursor, texts)) else texts[0]
 
     @property
+    def rest(self) -> dict[str, str]:
+        """What a stream would ask for that begins where this one is."""
+        known = {name: str(floor) for name, floor in self.floors.items() if floor != NEVER}
+        return {**self.since, **known}
+
+    @property
     def is_fresh(self) -> bool:
         """Whether the client goes on from nothing but now."""
         return not any(self.since.values())

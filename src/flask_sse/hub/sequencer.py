@@ -54,12 +54,15 @@ Step = Event | Gap | Dropped
 class Sequencer:
     """Puts the events of one channel in order.
 
+    Args:
+        position: What is known to be delivered; ``None`` to begin with what comes from now on.
+
     Attributes:
         position: Behind the last event that was taken; ``None`` until it is known.
     """
 
-    def __init__(self) -> None:
-        self.position: Cursor | None = None
+    def __init__(self, position: Cursor | None = None) -> None:
+        self.position = position
         self._held: list[tuple[Stamp | None, bytes]] = []
         self._held_bytes = 0
         self._reading = False

@@ -7,13 +7,13 @@ writing. What was delivered in one turn of the loop is written at its end.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
 import signal
 import socket
 import time
-from pathlib import Path
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any
 
 from ..brokers.base import Page, Publication, Receipt
 from ..brokers.memory import MemoryFeed
@@ -21,21 +21,20 @@ from ..brokers.registry import open_feed
 from ..brokers.tasks import end_all
 from ..wire.cursor import Cursor, Stamp
 from .agenda import TICK_SECONDS
+from .applications import Applications
 from .connection import AppConnection
 from .control import Attach
 from .core import Core
-from .limits import default_stream_limit
-from .listener import Listener
+from .limits import has_room
 from .notices import goodbye, refused
 from .orders import Complain, End, GoOn, Order, Read, Subscribe, Unsubscribe, Write
+from .report import log_crash
 from .stream import Stream
+from .succession import Estate, hand_over
 
 logger = logging.getLogger(__name__)
 
-ACCEPT_PAUSE_SECONDS = 1.0
 LOG_EVERY_SECONDS = 60.0
-FIRST_APP_SECONDS = 10.0
-_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class HubServer:
@@ -45,119 +44,180 @@ class HubServer:
         broker_url: Where events come from.
         max_event_bytes: Largest event that a publisher may send.
         stream_limit: Most streams; ``None`` for 90 % of the descriptor limit.
+        drain_seconds: How long to take to end all streams.
+        processes: How many hubs share the streams of these applications; told to them.
+
+    Attributes:
+        max_event_bytes: As given.
+        processes: As given.
+        applications: Those that are connected.
+        is_replaced: Whether another hub took over.
     """
 
-    def __init__(self, broker_url: str, *, max_event_bytes: int, stream_limit: int | None) -> None:
+    def __init__(
+        self,
+        broker_url: str,
+        *,
+        max_event_bytes: int,
+        stream_limit: int | None,
+        drain_seconds: float,
+        processes: int = 1,
+    ) -> None:
         self.max_event_bytes = max_event_bytes
-        self._stream_limit = stream_limit or default_stream_limit()
+        self.processes = processes
+        self._stream_limit = stream_limit
+        self._drain_seconds = drain_seconds
         self._refused = 0
         self._ended_slow = 0
         self._flush_scheduled = False
         self._carrying_out = False
         self._logged_at: dict[str, float] = {}
-        self._apps: set[AppConnection] = set()
         self._loop = asyncio.get_running_loop()
         self._feed = open_feed(broker_url, self)
         self._core: Core[Stream] = Core(max_event_bytes)
         self._stopped: asyncio.Future[str] = self._loop.create_future()
-        self._linger_seconds: float | None = None
-        self._linger: asyncio.TimerHandle | None = None
-        self._listener: Listener | None = None
+        self._drained = ""
+        self._is_signalled = False
+        self._doing: tuple[str, ...] = ("start",)
+        self.is_replaced = False
+        self.applications = Applications(self, self.stop)
 
     async def run(self) -> str:
         """Serve until ``stop``; return the reason."""
-        feed = self._loop.create_task(self._feed.run())
-        ticks = self._loop.create_task(self._tick())
+        self._loop.set_exception_handler(self._failed_on_loop)
+        work = [self._loop.create_task(self._go_on(each)) for each in (self._listen, self._tick)]
+        self._carry_out()
         try:
-            done, _ = await asyncio.wait((feed, ticks, self._stopped), return_when=asyncio.FIRST_COMPLETED)
-            # The feed and the clock run for ever: one that is done has failed, and says why here.
-            return next(iter(done)).result() or ""
+            return await self._stopped
         finally:
             self._close()
-            await end_all((feed, ticks))
+            await end_all(work)
+
+    async def _go_on(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do work for ever: whatever fails in it, streams go on."""
+        while True:
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001 - no failure may end all streams
+                self.failed(error)
+                await asyncio.sleep(TICK_SECONDS)
+
+    async def _listen(self) -> None:
+        try:
+            await self._feed.run()
+        except Exception:
+            # What it had in its hands is lost, as if its connection had been.
+            self.broker_lost("listening failed")
+            raise
+
+    def failed(self, error: BaseException | None) -> None:
+        """Write down what failed; of the same kind once a minute."""
+        topic = f"crash {type(error).__name__} {self._doing[0]}"
+        if self._may_log(topic):
+            log_crash(logger, error, " ".join(map(ascii, self._doing)), self.status())
+
+    def _failed_on_loop(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.failed(context.get("exception"))
 
     def stop(self, reason: str) -> None:
         """Say goodbye to all streams and end ``run``."""
         if not self._stopped.done():
             self._stopped.set_result(reason)
 
-    def stop_on_signals(self) -> None:
-        """End on SIGTERM and SIGINT."""
+    def drain(self, reason: str) -> None:
+        """End all streams one after the other, and then ``run``."""
+        if self._drained:
+            return
+        self._drained = reason
+        # Whoever needs a hub from here on finds or starts another one.
+        self.applications.close()
+        if not len(self._core):
+            self.stop(reason)
+            return
+        logger.info("%s: ending %d streams within %g s", reason, len(self._core), self._drain_seconds)
+        self._core.drain(self._drain_seconds, self._loop.time())
+        self._loop.call_later(self._drain_seconds + TICK_SECONDS, self.stop, reason)
+
+    def drain_on_signals(self) -> None:
+        """End on SIGTERM and SIGINT: the first one drains, the second one ends at once."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self.stop, number.name)
+            self._loop.add_signal_handler(number, self._signalled, number.name)
+
+    def _signalled(self, name: str) -> None:
+        if self._is_signalled:
+            self.stop(name)
+        self._is_signalled = True
+        self.drain(name)
 
     def _close(self) -> None:
-        self._stop_listening()
+        self.applications.close()
         for stream in self._core.members:
             self._send(stream, goodbye(stream.form, stream.rules.retry_ms))
             self._drop(stream)
-        for app in list(self._apps):
-            app.close()
 
-    # -- applications ----------------------------------------------------------------------------
+    # -- succession --------------------------------------------------------------------------------
 
-    def listen(self, path: Path, *, linger: bool) -> None:
-        """Accept applications of this user.
+    def succeed(self, sock: socket.socket) -> None:
+        """Hand everything over to the hub at the other end of ``sock``; go on if it fails to take it."""
+        with sock:
+            listener = self.applications.listener
+            if listener is None or self._stopped.done():
+                return
+            self._flush()
+            now = self._loop.time()
+            taken = hand_over(
+                sock,
+                Estate(
+                    listener=listener.sock.fileno(),
+                    lock=listener.lock,
+                    linger_seconds=self.applications.linger_seconds,
+                    positions=self._core.positions(),
+                    history=self._feed.dump() if isinstance(self._feed, MemoryFeed) else (),
+                    streams=[stream.left(now) for stream in self._core.members],
+                    apps=self.applications.left(),
+                ),
+            )
+        if taken:
+            self.is_replaced = True
+            self._let_go()
+            self.stop("another hub took over")
 
-        Args:
-            path: Where; the socket is removed at the end.
-            linger: Whether to stop when no application is connected for as long as one of them said
-                in its hello; the longest counts.
+    def _let_go(self) -> None:
+        """Touch nothing any more: another process has all of it."""
+        self.applications.let_go()
+        for stream in self._core.members:
+            self._unwatch(stream)
+            stream.sock.close()
+            self._core.remove(stream, self._loop.time())
 
-        Raises:
-            OSError: If somebody else listens there or the path cannot be used.
-        """
-        self._listener = Listener(path)
-        self._accept_again()
-        if linger:
-            self._linger_seconds = 0.0
-            self._start_linger(FIRST_APP_SECONDS)
+    def adopt(self, estate: Estate) -> None:
+        """Take over what another hub had, before ``run``; nothing is written yet."""
+        now = self._loop.time()
+        if isinstance(self._feed, MemoryFeed):
+            for fields, body in estate.history:
+                self._feed.load(fields, body)
+        self._core.inherit(estate.positions)
+        for left in estate.streams:
+            stream = Stream(socket.socket(fileno=left.descriptor), left.request)
+            stream.owe(left.backlog)
+            self._core.adopt(stream, left.standing, now)
+            self._watch(stream)
+        self.applications.adopt(estate.apps)
 
-    def _stop_listening(self) -> None:
-        if self._listener is not None:
-            self._loop.remove_reader(self._listener.sock)
-            self._listener.close()
-            self._listener = None
+    # -- applications ------------------------------------------------------------------------------
 
-    def _accept(self, listener: socket.socket) -> None:
-        try:
-            sock, _ = listener.accept()
-        except BlockingIOError:
-            return
-        except OSError as error:
-            if error.errno in _OUT_OF_RESOURCES:
-                # Left readable, the listener would wake the loop without end.
-                self._log("accept", "cannot accept an application: %s", error)
-                self._loop.remove_reader(listener)
-                self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._accept_again)
-            return
-        self.connect(sock)
-
-    def _accept_again(self) -> None:
-        if self._listener is not None:
-            self._loop.add_reader(self._listener.sock, self._accept, self._listener.sock)
-
-    def connect(self, sock: socket.socket) -> None:
-        """Take a control connection of an application."""
-        if self._linger is not None:
-            self._linger.cancel()
-            self._linger = None
-        self._apps.add(AppConnection(sock, self))
+    def listener_descriptor(self) -> int | None:
+        """See ``Hub``."""
+        listener = self.applications.listener
+        return listener.sock.fileno() if listener is not None else None
 
     def app_introduced(self, linger_seconds: float) -> None:
-        """Note what an application said in its hello."""
-        if self._linger_seconds is not None:
-            self._linger_seconds = max(self._linger_seconds, linger_seconds)
+        """See ``Hub``."""
+        self.applications.introduced(linger_seconds)
 
     def app_gone(self, app: AppConnection) -> None:
-        """Forget a control connection that was closed."""
-        self._apps.discard(app)
-        if not self._apps and self._linger_seconds is not None:
-            self._start_linger(self._linger_seconds)
-
-    def _start_linger(self, seconds: float) -> None:
-        reason = f"no application for {seconds:g} s"
-        self._linger = self._loop.call_later(seconds, self.stop, reason)
+        """See ``Hub``."""
+        self.applications.gone(app)
 
     def status(self) -> dict[str, int | bool]:
         """Return counts of what is open now and of what happened since the start."""
@@ -166,7 +226,7 @@ class HubServer:
             "pid": os.getpid(),
             "streams": len(self._core),
             "channels": len(self._core.channels),
-            "apps": len(self._apps),
+            "apps": len(self.applications),
             "broker_away": self._core.broker_away,
             "opened": counters.opened,
             "resumed": counters.resumed,
@@ -186,15 +246,34 @@ class HubServer:
         except OSError:
             sock.close()
             return
-        if len(self._core) >= self._stream_limit:
+        self._doing = ("attach", *request.channels)
+        if not self._has_room(sock):
             self._refused += 1
-            self._log("limit", "refused a stream: %d are open", self._stream_limit)
+            self.log("limit", "refused a stream: %d are open", len(self._core))
             stream.send(request.head + refused(request.form, "too many streams"))
             stream.close()
             return
-        self._loop.add_reader(sock, self._readable, stream)
-        self._core.add(stream, self._loop.time())
+        self._watch(stream)
+        try:
+            self._core.add(stream, self._loop.time())
+        except Exception as error:  # noqa: BLE001 - see _give_up
+            self._give_up([stream], error)
         self._carry_out()
+
+    def _has_room(self, sock: socket.socket) -> bool:
+        streams = len(self._core)
+        if self._stream_limit is not None:
+            return streams < self._stream_limit
+        return has_room(sock.fileno(), streams)
+
+    def _watch(self, stream: Stream) -> None:
+        self._loop.add_reader(stream.sock, self._readable, stream)
+        if stream.has_backlog:
+            self._loop.add_writer(stream.sock, self._writable, stream)
+
+    def _unwatch(self, stream: Stream) -> None:
+        self._loop.remove_reader(stream.sock)
+        self._loop.remove_writer(stream.sock)
 
     def _readable(self, stream: Stream) -> None:
         if not stream.discard_input():
@@ -220,8 +299,7 @@ class HubServer:
 
     def _drop(self, stream: Stream) -> None:
         if stream.sock.fileno() >= 0:
-            self._loop.remove_reader(stream.sock)
-            self._loop.remove_writer(stream.sock)
+            self._unwatch(stream)
             stream.close()
         self._core.remove(stream, self._loop.time())
 
@@ -250,7 +328,7 @@ class HubServer:
                 self._send(stream, data)
                 self._drop(stream)
             case Complain(channel, reason):
-                self._log("foreign", "dropped what came on channel %s: %s", ascii(channel), reason)
+                self.log("foreign", "dropped what came on channel %s: %s", ascii(channel), reason)
             case _:
                 self._ask_broker(order)
 
@@ -275,7 +353,12 @@ class HubServer:
 
     def deliver(self, channel: str, stamp: Stamp | None, envelope: bytes) -> int:
         """See ``brokers.base.Sink``."""
-        receivers = self._core.deliver(channel, stamp, envelope)
+        self._doing = ("deliver", channel)
+        try:
+            receivers = self._core.deliver(channel, stamp, envelope)
+        except Exception as error:  # noqa: BLE001 - see _give_up
+            self._give_up(self._core.streams_of(channel), error)
+            return 0
         self._carry_out()
         return receivers
 
@@ -288,7 +371,12 @@ class HubServer:
 
     def page(self, number: int, page: Page) -> None:
         """See ``brokers.base.Sink``."""
-        self._core.page(number, page, self._loop.time())
+        channel = self._core.channel_read(number)
+        self._doing = ("page", channel)
+        try:
+            self._core.page(number, page, self._loop.time())
+        except Exception as error:  # noqa: BLE001 - see _give_up
+            self._give_up(self._core.streams_of(channel), error)
         self._carry_out()
 
     def top(self, channel: str, cursor: Cursor) -> None:
@@ -298,32 +386,49 @@ class HubServer:
 
     def refused(self, channel: str, reason: str) -> None:
         """See ``brokers.base.Sink``; its streams open late and say that no events come."""
-        self._log("refused", "the broker refuses channel %s: %s", ascii(channel), reason)
+        self.log("refused", "the broker refuses channel %s: %s", ascii(channel), reason)
 
     def broker_lost(self, reason: str) -> None:
         """See ``brokers.base.Sink``."""
-        self._log("broker", "the broker cannot be reached: %s", reason)
+        self.log("broker", "the broker cannot be reached: %s", reason)
         self._core.lost(self._loop.time())
         self._carry_out()
 
     def _flush(self) -> None:
         self._flush_scheduled = False
+        self._doing = ("flush",)
         for data, streams in self._core.flush(self._loop.time()):
-            for stream in tuple(streams):
-                self._send(stream, data)
+            try:
+                for stream in tuple(streams):
+                    self._send(stream, data)
+            except Exception as error:  # noqa: BLE001 - see _give_up
+                self._give_up(streams, error)
+
+    def _give_up(self, streams: Collection[Stream], error: Exception) -> None:
+        """End streams that may have missed something; their clients come back and get it."""
+        self.failed(error)
+        for stream in list(streams):
+            self._drop(stream)
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            if self._linger_seconds is not None and self._listener and not self._listener.is_found:
-                # Nobody finds this hub any more, and its lock keeps others from starting one.
+            self._doing = ("tick",)
+            if self.applications.are_cut_off:
                 self.stop("its socket was removed")
             self._core.tick(self._loop.time())
             self._carry_out()
+            if self._drained and not len(self._core):
+                self.stop(self._drained)
 
-    def _log(self, topic: str, text: str, *details: object) -> None:
+    def log(self, topic: str, text: str, *details: object) -> None:
         """Log a warning that may come often, at most once a minute a topic."""
-        now = time.monotonic()
-        if now - self._logged_at.get(topic, -LOG_EVERY_SECONDS) >= LOG_EVERY_SECONDS:
-            self._logged_at[topic] = now
+        if self._may_log(topic):
             logger.warning(text, *details)
+
+    def _may_log(self, topic: str) -> bool:
+        now = time.monotonic()
+        if now - self._logged_at.get(topic, -LOG_EVERY_SECONDS) < LOG_EVERY_SECONDS:
+            return False
+        self._logged_at[topic] = now
+        return True

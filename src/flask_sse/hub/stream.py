@@ -8,6 +8,7 @@ from collections import deque
 
 from .control import Attach
 from .group import Member
+from .succession import StreamLeft
 
 # A client that vanished without a word is given up when it left this much time unacknowledged.
 UNACKNOWLEDGED_MS = 20_000
@@ -36,6 +37,18 @@ class Stream(Member):
                 if hasattr(socket, "TCP_USER_TIMEOUT"):
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
 
+    def left(self, now: float) -> StreamLeft:
+        """Return what another hub must know to go on with this stream."""
+        standing = self.standing(now)
+        request = Attach(self.channels, self.form, self.rules, standing.since, self.head)
+        return StreamLeft(self.sock.fileno(), request, standing, b"".join(self._backlog or ()))
+
+    def owe(self, backlog: bytes) -> None:
+        """Begin with bytes that another hub could not write."""
+        if backlog:
+            self._backlog = deque([memoryview(backlog)])
+            self._backlog_bytes = len(backlog)
+
     @property
     def has_backlog(self) -> bool:
         """Whether bytes wait for the client to read."""
@@ -43,6 +56,13 @@ class Stream(Member):
 
     def send(self, data: bytes) -> bool:
         """Write ``data`` behind whatever waits; ``False`` if the client is gone or too slow."""
+        try:
+            return self._send(data)
+        except MemoryError:
+            # Nothing is left to keep what it does not take.
+            return False
+
+    def _send(self, data: bytes) -> bool:
         sent = 0
         if self._backlog is None:
             try:

@@ -1,0 +1,1 @@
+flask-sse hub --socket /run/app/sse.sock --replace

@@ -1,0 +1,112 @@
+"""The command ``flask-sse``: what an operator does without an application."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from .errors import InvalidSettingError
+from .settings import Settings
+from .version import __version__
+
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+@click.group()
+@click.version_option(__version__, prog_name="flask-sse")
+def main() -> None:
+    """Live events for Flask."""
+
+
+@main.command()
+@click.option(
+    "--socket",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where applications connect, as in SSE_HUB=unix:PATH. By default what SSE_HUB says, or the socket "
+    "that systemd gives.",
+)
+@click.option(
+    "--broker-url-from-env",
+    "variable",
+    metavar="NAME",
+    help="Take the broker's URL from this environment variable, not from SSE_BROKER_URL, SSE_REDIS_URL or "
+    "REDIS_URL.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Spread streams over so many.",
+)
+@click.option(
+    "--replace", is_flag=True, help="Take over the streams of the hub that runs there, if one does."
+)
+@click.option("--log-level", type=click.Choice(_LEVELS), default="info", show_default=True)
+@click.option("--json-logs", is_flag=True, help="Write a JSON object a line.")
+@click.pass_context
+def hub(
+    context: click.Context,
+    *,
+    path: Path | None,
+    variable: str | None,
+    processes: int,
+    replace: bool,
+    log_level: str,
+    json_logs: bool,
+) -> None:
+    """Hold the open event streams of this machine, in the foreground.
+
+    Settings are read from environment variables with the same names as in app.config. SIGTERM and SIGINT end
+    all streams within SSE_DRAIN_SECONDS, the second one at once. SIGHUP starts new processes that take over
+    all streams.
+
+    \b
+    Exit codes: 0 ended as asked, or another hub took over; 1 failed; 2 bad usage or settings;
+    3 somebody listens there already; 4 the hub there could not be replaced, and goes on.
+    """  # noqa: D301 - \b is a sign for click
+    from .hub.logs import log_to_stderr  # noqa: PLC0415 - not for Windows
+    from .hub.process import Job, hub_config  # noqa: PLC0415 - not for Windows
+    from .hub.supervisor import supervise  # noqa: PLC0415 - not for Windows
+    from .hub.systemd import activated_sockets  # noqa: PLC0415 - not for Windows
+
+    given = activated_sockets()
+    path = path or _default_path(given)
+    settings = _settings(variable)
+    if processes > 1 and settings.broker_url.startswith("memory:"):
+        raise click.UsageError("memory:// lives in one process; use Redis or Valkey for several")
+    log_to_stderr(log_level.upper(), json_logs=json_logs)
+    job = Job(
+        str(path),
+        hub_config(settings),
+        processes=processes,
+        log_level=log_level.upper(),
+        json_logs=json_logs,
+    )
+    context.exit(supervise(path.absolute(), job, replaces=replace, given=given))
+
+
+def _default_path(given: Sequence[socket.socket]) -> Path:
+    if given:
+        return Path(given[0].getsockname())
+    hub = os.environ.get("SSE_HUB", "")
+    if hub.startswith("unix:"):
+        return Path(hub.removeprefix("unix:"))
+    raise click.UsageError("give --socket PATH, or SSE_HUB=unix:PATH in the environment")
+
+
+def _settings(variable: str | None) -> Settings:
+    environment = dict(os.environ)
+    if variable is not None:
+        if not environment.get(variable):
+            raise click.UsageError(f"the environment has no {variable}")
+        environment["SSE_BROKER_URL"] = environment[variable]
+    try:
+        return Settings.from_mapping(environment, warn=False)
+    except (KeyError, InvalidSettingError) as error:
+        raise click.UsageError(str(error.args[0])) from error

@@ -1,0 +1,327 @@
+"""One hub takes the place of another: streams, applications, listening socket and history. Blocks.
+
+Both ends stand still meanwhile, so that nothing moves between what is told and what is done. The connection
+is a control connection whose first packet is ``succeed``; all packets are those of ``control.py``.
+
+    successor     succeed                            who it is, which version of this page it speaks
+    predecessor   estate, with the listening socket  or ``refused``
+    predecessor   position, history, stream, app     with descriptors, in portions that end with ``turn``
+    successor     more                               for the next portion, and so on
+    predecessor   end
+    successor     ready                              all of it is understood
+    predecessor   yours                              from here on it waits until the other is or is gone
+    successor     taken                              sent before it writes a byte to anybody
+
+A successor that is gone before ``taken`` has touched nothing, so the predecessor goes on. One that stops
+between the last two is killed, because both would write otherwise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import HubUnavailableError, ProtocolError
+from ..version import __version__, is_newer
+from .control import Attach, Packet, PacketDecoder
+from .group import Standing
+from .peer import is_trusted, peer_pid, peer_uid
+
+logger = logging.getLogger(__name__)
+
+# The version of this page; another one is refused.
+SUCCESSION = 1
+STEP_SECONDS = 5.0
+PORTION_DESCRIPTORS = 100
+PORTION_BYTES = 1024 * 1024
+PORTION_PACKETS = 1000
+# Bodies are backlogs, and those are as long as the application allows.
+_MAX_BODY_BYTES = 0xFFFF_FFFF
+_RECEIVE_BYTES = 256 * 1024
+_MAX_DESCRIPTORS = 253  # of one message: SCM_MAX_FD of Linux
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLeft:
+    """A stream that changes hands.
+
+    Attributes:
+        descriptor: Of its connection.
+        request: What it asks for now; its head, where that was not written yet.
+        standing: How far it is.
+        backlog: Bytes that it has not taken yet.
+    """
+
+    descriptor: int
+    request: Attach
+    standing: Standing
+    backlog: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AppLeft:
+    """A control connection that changes hands.
+
+    Attributes:
+        descriptor: Of the connection.
+        is_introduced: Whether the application has said hello.
+        received: The beginning of a packet.
+        descriptors: That came with it.
+    """
+
+    descriptor: int
+    is_introduced: bool
+    received: bytes
+    descriptors: Sequence[int] = ()
+
+
+@dataclass(slots=True)
+class Estate:
+    """All that a hub leaves to its successor.
+
+    Attributes:
+        listener: The descriptor of its listening socket.
+        lock: That of its lock; ``None`` for the hub of an operator.
+        linger_seconds: How long it outlives its last application; ``None`` for ever.
+        positions: Where the channels stand.
+        history: What the broker keeps that lives in the hub, in pieces.
+        streams: All streams.
+        apps: All control connections.
+    """
+
+    listener: int
+    lock: int | None
+    linger_seconds: float | None
+    positions: Mapping[str, str]
+    history: Iterable[tuple[dict[str, Any], bytes]]
+    streams: list[StreamLeft] = field(default_factory=list)
+    apps: list[AppLeft] = field(default_factory=list)
+
+
+# -- the predecessor's end ---------------------------------------------------------------------------
+
+
+def refuse_succession(request: Packet) -> str:
+    """Return why a process that says ``succeed`` may not; empty if it may."""
+    fields = request.fields
+    if fields.get("succession") != SUCCESSION:
+        return f"this hub hands over by version {SUCCESSION}, not {ascii(fields.get('succession'))[:20]}"
+    if fields.get("only_if_older") and not is_newer(fields.get("version")):
+        return f"this hub is release {__version__} already"
+    return ""
+
+
+def hand_over(sock: socket.socket, estate: Estate) -> bool:
+    """Give all to the process that said ``succeed``; return whether it has taken it.
+
+    Nothing of the estate is changed or closed.
+    """
+    peer = _Peer(sock)
+    try:
+        granted = [estate.listener, *([] if estate.lock is None else [estate.lock])]
+        fields = {"has_lock": estate.lock is not None, "linger_seconds": estate.linger_seconds}
+        peer.send([Packet("estate", fields)], granted)
+        for packets, descriptors in _portions(_pieces(estate)):
+            peer.send([*packets, Packet("turn", {})], descriptors)
+            peer.expect("more")
+        peer.send([Packet("end", {})])
+        peer.expect("ready")
+        peer.send([Packet("yours", {})])
+    except (OSError, ProtocolError) as error:
+        logger.warning("not handed over to process %s: %s", peer_pid(sock), error)
+        return False
+    return _has_taken(peer, peer_pid(sock))
+
+
+def _has_taken(peer: _Peer, pid: int | None) -> bool:
+    while True:
+        try:
+            peer.expect("taken")
+        except TimeoutError:
+            logger.warning("process %s, which was to take over, does not answer and is killed", pid)
+            if pid:  # that of a process in another container cannot be known
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+        except (OSError, ProtocolError) as error:
+            logger.warning("not taken over by process %s: %s", pid, error)
+            return False
+        else:
+            return True
+
+
+_Piece = tuple[Packet, Sequence[int]]
+
+
+def _pieces(estate: Estate) -> Iterator[_Piece]:
+    for name, position in estate.positions.items():
+        yield Packet("position", {"channel": name, "position": position}), ()
+    for fields, body in estate.history:
+        yield Packet("history", fields, body), ()
+    for stream in estate.streams:
+        packet = stream.request.packet()
+        fields = {**packet.fields, "standing": asdict(stream.standing), "head_bytes": len(packet.body)}
+        del fields["standing"]["since"]
+        yield Packet("stream", fields, packet.body + stream.backlog), [stream.descriptor]
+    for app in estate.apps:
+        fields = {"is_introduced": app.is_introduced, "descriptors": len(app.descriptors)}
+        yield Packet("app", fields, app.received), [app.descriptor, *app.descriptors]
+
+
+def _portions(pieces: Iterator[_Piece]) -> Iterator[tuple[list[Packet], list[int]]]:
+    packets: list[Packet] = []
+    descriptors: list[int] = []
+    size = 0
+    for packet, more in pieces:
+        packets.append(packet)
+        descriptors += more
+        size += len(packet.body) + len(packet.fields)
+        if (
+            len(descriptors) >= PORTION_DESCRIPTORS
+            or size >= PORTION_BYTES
+            or len(packets) == PORTION_PACKETS
+        ):
+            yield packets, descriptors
+            packets, descriptors, size = [], [], 0
+    if packets:
+        yield packets, descriptors
+
+
+# -- the successor's end -----------------------------------------------------------------------------
+
+
+class Succession:
+    """A hub's estate on its way to this process.
+
+    Args:
+        path: Where the hub listens.
+        only_if_older: Whether to leave a hub alone that is no older release than this one.
+
+    Attributes:
+        estate: All of it; every descriptor in it is this process's own.
+
+    Raises:
+        HubUnavailableError: If there is no hub, or it does not hand over; it goes on then.
+    """
+
+    def __init__(self, path: Path, *, only_if_older: bool) -> None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._peer = _Peer(sock)
+        self._path = path
+        with self._failures():
+            sock.connect(str(path))
+            if not is_trusted(uid := peer_uid(sock)):
+                raise ProtocolError(f"it belongs to another user ({uid})")
+            fields = {"succession": SUCCESSION, "version": __version__, "only_if_older": only_if_older}
+            self._peer.send([Packet("succeed", fields)])
+            self.estate = self._receive()
+
+    def take(self) -> None:
+        """Let the hub go. What the estate names is this process's own to write to from here on.
+
+        Raises:
+            HubUnavailableError: If it did not let go; it goes on.
+        """
+        with self._failures():
+            self._peer.send([Packet("ready", {})])
+            self._peer.expect("yours")
+        # The hub waits for this and does nothing else. Where it cannot be told, it is dead.
+        with contextlib.suppress(OSError):
+            self._peer.send([Packet("taken", {})])
+        self._peer.sock.close()
+
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ProtocolError, KeyError, TypeError, ValueError, IndexError) as error:
+            raise HubUnavailableError(str(self._path), f"not taken over: {error!r}") from error
+
+    def _receive(self) -> Estate:
+        peer, first = self._peer, self._peer.expect("estate")
+        listener = peer.descriptors.popleft()
+        lock = peer.descriptors.popleft() if first.fields["has_lock"] else None
+        positions: dict[str, str] = {}
+        history: list[tuple[dict[str, Any], bytes]] = []
+        estate = Estate(listener, lock, first.fields["linger_seconds"], positions, history)
+        while (packet := peer.receive()).op != "end":
+            fields = packet.fields
+            if packet.op == "turn":
+                peer.send([Packet("more", {})])
+            elif packet.op == "position":
+                positions[fields["channel"]] = fields["position"]
+            elif packet.op == "history":
+                history.append((fields, packet.body))
+            elif packet.op == "stream":
+                estate.streams.append(_stream_left(packet, peer.descriptors.popleft()))
+            elif packet.op == "app":
+                estate.apps.append(_app_left(packet, peer.descriptors))
+            else:
+                raise ProtocolError(f"a piece {ascii(packet.op)[:80]}")
+        return estate
+
+
+def _stream_left(packet: Packet, descriptor: int) -> StreamLeft:
+    head_bytes = packet.fields["head_bytes"]
+    request = Attach.read(Packet("attach", packet.fields, packet.body[:head_bytes]))
+    standing = Standing(since=request.since, **packet.fields["standing"])
+    return StreamLeft(descriptor, request, standing, packet.body[head_bytes:])
+
+
+def _app_left(packet: Packet, descriptors: deque[int]) -> AppLeft:
+    descriptor = descriptors.popleft()
+    pending = [descriptors.popleft() for _ in range(packet.fields["descriptors"])]
+    return AppLeft(descriptor, packet.fields["is_introduced"], packet.body, pending)
+
+
+# -- both ends ---------------------------------------------------------------------------------------
+
+
+class _Peer:
+    """The other hub; every step has its time.
+
+    Attributes:
+        sock: The connection.
+        descriptors: Those that came and were not asked for yet.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.settimeout(STEP_SECONDS)
+        self.sock = sock
+        self.descriptors: deque[int] = deque()
+        self._decoder = PacketDecoder(_MAX_BODY_BYTES)
+        self._packets: deque[Packet] = deque()
+
+    def send(self, packets: Sequence[Packet], descriptors: Sequence[int] = ()) -> None:
+        data = b"".join(packet.encode() for packet in packets)
+        sent = socket.send_fds(self.sock, [data], [*descriptors])
+        if sent < len(data):
+            self.sock.sendall(memoryview(data)[sent:])
+
+    def receive(self) -> Packet:
+        while not self._packets:
+            data, descriptors, flags, _ = socket.recv_fds(
+                self.sock, _RECEIVE_BYTES, _MAX_DESCRIPTORS, getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+            )
+            self.descriptors += descriptors
+            if not data:
+                raise ConnectionResetError("it is gone")
+            if flags & socket.MSG_CTRUNC:
+                raise ProtocolError("more descriptors than this process may open")
+            self._packets += self._decoder.feed(data)
+        return self._packets.popleft()
+
+    def expect(self, op: str) -> Packet:
+        packet = self.receive()
+        if packet.op == "refused":
+            raise ProtocolError(str(packet.fields.get("reason")))
+        if packet.op != op:
+            raise ProtocolError(f"{ascii(packet.op)[:80]} in place of {op}")
+        return packet

@@ -1,0 +1,45 @@
+"""What systemd and programs like it ask of a service: sockets that are there before it, and signs of life.
+
+The protocols are those of sd_listen_fds(3) and sd_notify(3).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+
+FIRST_DESCRIPTOR = 3
+
+
+def activated_sockets() -> list[socket.socket]:
+    """Return the listening sockets that this process was started with; once."""
+    is_ours = os.environ.pop("LISTEN_PID", "") == str(os.getpid())
+    count = os.environ.pop("LISTEN_FDS", "0")
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if not is_ours or not count.isdigit():
+        return []
+    sockets = [socket.socket(fileno=FIRST_DESCRIPTOR + number) for number in range(int(count))]
+    for sock in sockets:
+        os.set_inheritable(sock.fileno(), False)
+    return sockets
+
+
+def notify(state: str, *, monotonic: bool = False) -> None:
+    """Tell how this process is, if anybody asked for it.
+
+    Args:
+        state: As ``READY=1``.
+        monotonic: Whether to say when, as ``RELOADING=1`` needs it.
+    """
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = f"\0{address[1:]}"
+    if monotonic:
+        state += f"\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.connect(address)
+        sock.send(state.encode())
