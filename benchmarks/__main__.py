@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from . import fanout
+from . import fanout, succession
 
 fanout.main()
+succession.main()

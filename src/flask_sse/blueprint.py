@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -77,8 +79,8 @@ class ServerSentEventsBlueprint(Blueprint):
     def register(self, app: App, options: dict[str, Any]) -> None:
         """See Flask. Pages that were opened through an earlier process of the application go on."""
         super().register(app, options)
-        with contextlib.suppress(KeyError, SSEError):
-            _announce(app, Settings.from_mapping(app.config, warn=False))
+        _applications.add(app)
+        _announce(app)
 
     def publish(
         self,
@@ -259,14 +261,26 @@ class ServerSentEventsBlueprint(Blueprint):
         return client
 
 
-def _announce(app: App, settings: Settings) -> None:
+def _announce(app: App) -> None:
     """Let a hub that holds pages of this application know that it is there again after a restart.
 
     It would end otherwise if nobody opens a page for a while.
     """
-    if app.extensions.get(f"{_EXTENSION}.presence") is None:
+    with contextlib.suppress(KeyError, SSEError):
+        settings = Settings.from_mapping(app.config, warn=False)
         # Kept, for the hub counts connections.
         app.extensions[f"{_EXTENSION}.presence"] = announce(settings)
+
+
+def _announce_all() -> None:
+    for app in list(_applications):
+        _announce(app)
+
+
+# A server that loads the application once forks its new workers from there.
+_applications: weakref.WeakSet[App] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_announce_all)
 
 
 def _since(kept: tuple[str, ...]) -> dict[str, str]:
@@ -285,7 +299,7 @@ def _extension() -> _Extension:
             if _EXTENSION not in extensions:
                 settings = Settings.from_mapping(current_app.config)
                 # Once more, for settings that were made after the blueprint was registered.
-                _announce(current_app, settings)
+                _announce(current_app)
                 link = open_link(settings)
                 extensions[_EXTENSION] = _Extension(settings, link, _FlaskPublisher(settings, link))
     extension: _Extension = extensions[_EXTENSION]

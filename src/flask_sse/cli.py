@@ -92,6 +92,8 @@ def hub(
 
 
 def _default_path(given: Sequence[socket.socket]) -> Path:
+    if any(each.family != socket.AF_UNIX for each in given):
+        raise click.UsageError("systemd gave a socket that is no Unix socket; ListenStream= needs a path")
     if given:
         return Path(given[0].getsockname())
     hub = os.environ.get("SSE_HUB", "")

@@ -19,6 +19,7 @@ one is a heartbeat.
 
 from __future__ import annotations
 
+import functools
 import json
 import struct
 import sys
@@ -134,7 +135,7 @@ class Attach:
         fields = {
             "channels": self.channels,
             "form": self.form,
-            "rules": asdict(self.rules),
+            "rules": _rules_fields(self.rules),
             "since": [*since.items()],
         }
         return Packet("attach", fields, self.head)
@@ -158,6 +159,11 @@ class Attach:
             raise ProtocolError("an attach that names a channel twice")
         since = _read_since(fields.get("since"), channels)
         return cls(tuple(channels), form, _read_rules(fields.get("rules")), since, packet.body)
+
+
+@functools.lru_cache(maxsize=64)
+def _rules_fields(rules: StreamRules) -> dict[str, Any]:
+    return asdict(rules)
 
 
 def publish_packet(publication: Publication) -> Packet:
@@ -333,7 +339,13 @@ def _read_rules(fields: Any) -> StreamRules:
     )
     if not right:
         raise ProtocolError("an attach with rules that no application sends")
-    return StreamRules(**{**fields, "retry_ms": tuple(retry_ms)})
+    return _shared(StreamRules(**{**fields, "retry_ms": tuple(retry_ms)}))
+
+
+@functools.lru_cache(maxsize=64)
+def _shared(rules: StreamRules) -> StreamRules:
+    """Return the first object of all that are equal, for most streams of a hub have the same rules."""
+    return rules
 
 
 def _read_since(groups: Any, channels: list[str]) -> dict[str, str]:

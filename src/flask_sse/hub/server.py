@@ -100,7 +100,7 @@ class HubServer:
                 await work()
             except Exception as error:  # noqa: BLE001 - no failure may end all streams
                 self.failed(error)
-                await asyncio.sleep(TICK_SECONDS)
+            await asyncio.sleep(TICK_SECONDS)
 
     async def _listen(self) -> None:
         try:
@@ -267,13 +267,14 @@ class HubServer:
         return has_room(sock.fileno(), streams)
 
     def _watch(self, stream: Stream) -> None:
-        self._loop.add_reader(stream.sock, self._readable, stream)
+        # By number: asyncio looks a socket up in vain first, and writes a text about it each time.
+        self._loop.add_reader(stream.sock.fileno(), self._readable, stream)
         if stream.has_backlog:
-            self._loop.add_writer(stream.sock, self._writable, stream)
+            self._loop.add_writer(stream.sock.fileno(), self._writable, stream)
 
     def _unwatch(self, stream: Stream) -> None:
-        self._loop.remove_reader(stream.sock)
-        self._loop.remove_writer(stream.sock)
+        self._loop.remove_reader(stream.sock.fileno())
+        self._loop.remove_writer(stream.sock.fileno())
 
     def _readable(self, stream: Stream) -> None:
         if not stream.discard_input():
@@ -287,13 +288,13 @@ class HubServer:
                 self._ended_slow += 1
             self._drop(stream)
         elif stream.has_backlog and not had_backlog:
-            self._loop.add_writer(stream.sock, self._writable, stream)
+            self._loop.add_writer(stream.sock.fileno(), self._writable, stream)
 
     def _writable(self, stream: Stream) -> None:
         if not stream.send_backlog():
             self._drop(stream)
         elif not stream.has_backlog:
-            self._loop.remove_writer(stream.sock)
+            self._loop.remove_writer(stream.sock.fileno())
             self._core.go_on(stream, self._loop.time())
             self._carry_out()
 

@@ -5,8 +5,8 @@ is a control connection whose first packet is ``succeed``; all packets are those
 
     successor     succeed                            who it is, which version of this page it speaks
     predecessor   estate, with the listening socket  or ``refused``
+    successor     more                               for a portion, and so on
     predecessor   position, history, stream, app     with descriptors, in portions that end with ``turn``
-    successor     more                               for the next portion, and so on
     predecessor   end
     successor     ready                              all of it is understood
     predecessor   yours                              from here on it waits until the other is or is gone
@@ -19,13 +19,14 @@ between the last two is killed, because both would write otherwise.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import signal
 import socket
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,6 @@ SUCCESSION = 1
 STEP_SECONDS = 5.0
 PORTION_DESCRIPTORS = 100
 PORTION_BYTES = 1024 * 1024
-PORTION_PACKETS = 1000
 # Bodies are backlogs, and those are as long as the application allows.
 _MAX_BODY_BYTES = 0xFFFF_FFFF
 _RECEIVE_BYTES = 256 * 1024
@@ -129,9 +129,10 @@ def hand_over(sock: socket.socket, estate: Estate) -> bool:
         granted = [estate.listener, *([] if estate.lock is None else [estate.lock])]
         fields = {"has_lock": estate.lock is not None, "linger_seconds": estate.linger_seconds}
         peer.send([Packet("estate", fields)], granted)
-        for packets, descriptors in _portions(_pieces(estate)):
-            peer.send([*packets, Packet("turn", {})], descriptors)
+        for data, descriptors in _portions(_pieces(estate)):
             peer.expect("more")
+            peer.write(data, descriptors)
+        peer.expect("more")
         peer.send([Packet("end", {})])
         peer.expect("ready")
         peer.send([Packet("yours", {})])
@@ -158,6 +159,8 @@ def _has_taken(peer: _Peer, pid: int | None) -> bool:
 
 
 _Piece = tuple[Packet, Sequence[int]]
+_TURN = Packet("turn", {}).encode()
+_STANDING = [each.name for each in dataclasses.fields(Standing) if each.name != "since"]
 
 
 def _pieces(estate: Estate) -> Iterator[_Piece]:
@@ -167,31 +170,26 @@ def _pieces(estate: Estate) -> Iterator[_Piece]:
         yield Packet("history", fields, body), ()
     for stream in estate.streams:
         packet = stream.request.packet()
-        fields = {**packet.fields, "standing": asdict(stream.standing), "head_bytes": len(packet.body)}
-        del fields["standing"]["since"]
+        standing = {name: getattr(stream.standing, name) for name in _STANDING}
+        fields = {**packet.fields, "standing": standing, "head_bytes": len(packet.body)}
         yield Packet("stream", fields, packet.body + stream.backlog), [stream.descriptor]
     for app in estate.apps:
         fields = {"is_introduced": app.is_introduced, "descriptors": len(app.descriptors)}
         yield Packet("app", fields, app.received), [app.descriptor, *app.descriptors]
 
 
-def _portions(pieces: Iterator[_Piece]) -> Iterator[tuple[list[Packet], list[int]]]:
-    packets: list[Packet] = []
+def _portions(pieces: Iterator[_Piece]) -> Iterator[tuple[bytes, list[int]]]:
+    """Yield pieces together, so that each portion is made while the other end reads the one before."""
+    data = bytearray()
     descriptors: list[int] = []
-    size = 0
     for packet, more in pieces:
-        packets.append(packet)
+        data += packet.encode()
         descriptors += more
-        size += len(packet.body) + len(packet.fields)
-        if (
-            len(descriptors) >= PORTION_DESCRIPTORS
-            or size >= PORTION_BYTES
-            or len(packets) == PORTION_PACKETS
-        ):
-            yield packets, descriptors
-            packets, descriptors, size = [], [], 0
-    if packets:
-        yield packets, descriptors
+        if len(descriptors) >= PORTION_DESCRIPTORS or len(data) >= PORTION_BYTES:
+            yield bytes(data + _TURN), descriptors
+            data, descriptors = bytearray(), []
+    if data:
+        yield bytes(data + _TURN), descriptors
 
 
 # -- the successor's end -----------------------------------------------------------------------------
@@ -248,6 +246,7 @@ class Succession:
         peer, first = self._peer, self._peer.expect("estate")
         listener = peer.descriptors.popleft()
         lock = peer.descriptors.popleft() if first.fields["has_lock"] else None
+        peer.send([Packet("more", {})])
         positions: dict[str, str] = {}
         history: list[tuple[dict[str, Any], bytes]] = []
         estate = Estate(listener, lock, first.fields["linger_seconds"], positions, history)
@@ -300,7 +299,9 @@ class _Peer:
         self._packets: deque[Packet] = deque()
 
     def send(self, packets: Sequence[Packet], descriptors: Sequence[int] = ()) -> None:
-        data = b"".join(packet.encode() for packet in packets)
+        self.write(b"".join(packet.encode() for packet in packets), descriptors)
+
+    def write(self, data: bytes, descriptors: Sequence[int]) -> None:
         sent = socket.send_fds(self.sock, [data], [*descriptors])
         if sent < len(data):
             self.sock.sendall(memoryview(data)[sent:])

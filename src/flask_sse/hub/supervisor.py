@@ -87,9 +87,6 @@ class Supervisor:
             hub.close()
         return max([*failures.values(), *ends])
 
-    def _job_of(self, number: int) -> Job:
-        return replace(self._job, path=str(numbered(self._path, number)))
-
     def _found(self) -> list[_Hub]:
         """Return the hubs to start: with sockets of systemd, of the hubs that are there, or new ones."""
         hubs: list[_Hub] = []

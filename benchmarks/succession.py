@@ -1,0 +1,80 @@
+"""How long do streams stand still when another hub takes over? See README.md for the method."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import threading
+import time
+from itertools import pairwise
+from typing import Self
+
+from tests.support.hub_client import HubClient, socket_pair
+from tests.support.hubs import separate_hubs
+from tests.support.successors import succeed
+from tests.support.swarm import raise_descriptor_limit
+
+STREAMS = (0, 1000, 5000, 8000)
+CHANNELS = 100
+ROUNDS = 3
+PAUSE_SECONDS = 0.002
+AROUND_SECONDS = 0.3
+
+
+class Asker:
+    """Publishes again and again, and notes when it was answered."""
+
+    def __init__(self, url: str) -> None:
+        self.answered: list[float] = []
+        self._url = url
+        self._enough = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        time.sleep(AROUND_SECONDS)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        time.sleep(AROUND_SECONDS)
+        self._enough.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with HubClient(self._url) as client:
+            while not self._enough.wait(PAUSE_SECONDS):
+                client.publish("x", channel="nobody")
+                self.answered.append(time.monotonic())
+
+
+def longest_silence(streams: int) -> float:
+    """Return seconds, the longest of those in which nobody was answered."""
+    url = f"memory://succession-{streams}"
+    with separate_hubs(), HubClient(url) as client, contextlib.ExitStack() as stack:
+        for number in range(streams):
+            _, hubs = stack.enter_context(socket_pair())
+            client.hand_over(hubs, f"channel-{number % CHANNELS}")
+            hubs.close()
+        with Asker(url) as asker:
+            succeed(client.settings)
+        assert client.status()["streams"] == streams
+    return max(later - earlier for earlier, later in pairwise(asker.answered))
+
+
+def main() -> None:
+    """Measure with several numbers of streams and print medians."""
+    raise_descriptor_limit()
+    print(f"takeover of a hub, {CHANNELS} channels, {ROUNDS} rounds")
+    print(f"{'streams':>8} {'seconds without an answer':>26} {'spread':>14} {'µs a stream':>12}")
+    base = 0.0
+    for streams in STREAMS:
+        values = [longest_silence(streams) for _ in range(ROUNDS)]
+        middle = statistics.median(values)
+        spread = f"{min(values):.2f} - {max(values):.2f}"
+        base = base or middle
+        each = f"{(middle - base) / streams * 1e6:.0f}" if streams else ""
+        print(f"{streams:8} {middle:26.2f} {spread:>14} {each:>12}")
+
+
+if __name__ == "__main__":
+    main()
