@@ -75,8 +75,11 @@ def hub(
     from .hub.supervisor import supervise  # noqa: PLC0415 - not for Windows
     from .hub.systemd import activated_sockets  # noqa: PLC0415 - not for Windows
 
-    given = activated_sockets()
-    path = path or _default_path(given)
+    try:
+        given = activated_sockets()
+    except OSError as error:
+        raise click.UsageError(f"LISTEN_FDS counts descriptors that are no sockets: {error}") from error
+    path = _path(path, given)
     settings = _settings(variable)
     if processes > 1 and settings.broker_url.startswith("memory:"):
         raise click.UsageError("memory:// lives in one process; use Redis or Valkey for several")
@@ -91,11 +94,17 @@ def hub(
     context.exit(supervise(path.absolute(), job, replaces=replace, given=given))
 
 
-def _default_path(given: Sequence[socket.socket]) -> Path:
-    if any(each.family != socket.AF_UNIX for each in given):
-        raise click.UsageError("systemd gave a socket that is no Unix socket; ListenStream= needs a path")
+def _path(path: Path | None, given: Sequence[socket.socket]) -> Path:
+    # The name of an abstract socket is bytes, that of any other kind a pair.
+    names = [name for each in given if isinstance(name := each.getsockname(), str) and name]
+    if len(names) < len(given):
+        raise click.UsageError("systemd gave a socket that has no path; ListenStream= needs a path")
     if given:
-        return Path(given[0].getsockname())
+        if path is not None and path.absolute() != Path(names[0]):
+            raise click.UsageError(f"--socket {path} is not the socket that systemd gave, {names[0]}")
+        return Path(names[0])
+    if path is not None:
+        return path
     hub = os.environ.get("SSE_HUB", "")
     if hub.startswith("unix:"):
         return Path(hub.removeprefix("unix:"))

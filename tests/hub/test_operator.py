@@ -41,7 +41,8 @@ def application(path: Path) -> HubClient:
 
 
 def test_operators_hub_serves_until_it_is_told_to_stop(path: Path) -> None:
-    with start(path) as hub, application(path) as first, application(path) as second:
+    env = {"SSE_DRAIN_SECONDS": "0.5"}
+    with start(path, env) as hub, application(path) as first, application(path) as second:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         with first.stream("all") as stream:
             assert [first.pid] == [second.pid] == children(hub.pid)

@@ -20,6 +20,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -59,7 +60,7 @@ class HubConnection:
 
     def __init__(self, path: Path, linger_seconds: float) -> None:
         self._decoder = PacketDecoder(_ANSWER_BYTES)
-        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._sock = _socket_of(self)
         try:
             self._sock.settimeout(ANSWER_SECONDS)
             self._sock.connect(str(path))
@@ -103,11 +104,6 @@ class HubConnection:
         """Close this end; the hub goes on."""
         self._sock.close()
 
-    def __del__(self) -> None:
-        # A link is kept as long as its application; nobody is asked to close it.
-        if hasattr(self, "_sock"):  # not where there was no descriptor for one
-            self.close()
-
 
 class Presence:
     """Tells the automatic hub that is there, if any, that an application lives. Waits for nothing.
@@ -117,19 +113,23 @@ class Presence:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._sock.setblocking(False)
         self.is_known = False
         try:
-            self._sock.connect(str(hub_path(settings, make=False)))
-            if is_trusted(peer_uid(self._sock)):
-                self._sock.send(Hello(os.getpid(), settings.hub_linger_seconds).packet().encode())
+            sock = _socket_of(self)
+            sock.setblocking(False)
+            sock.connect(str(hub_path(settings, make=False)))
+            if is_trusted(peer_uid(sock)):
+                sock.send(Hello(os.getpid(), settings.hub_linger_seconds).packet().encode())
                 self.is_known = True
         except (OSError, HubError):
             pass  # none is there, or too many come at once
 
-    def __del__(self) -> None:
-        self._sock.close()
+
+def _socket_of(owner: object) -> socket.socket:
+    """Return a socket that is closed when nobody has its owner any more, for nobody is asked to close it."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    weakref.finalize(owner, sock.close)
+    return sock
 
 
 class OlderHubError(ProtocolError):
@@ -200,7 +200,10 @@ class Finder:
         if self._renewed_at is None:
             self._renewed_at = time.monotonic()
             logger.info("the hub at %s is of an older release; starting one that takes over", path)
-            _start(Job(str(path), hub_config(self._settings), succeeds=True, only_if_older=True))
+            try:
+                _start(Job(str(path), hub_config(self._settings), succeeds=True, only_if_older=True))
+            except OSError as error:
+                logger.warning("the older hub goes on: %s", error)
         return self._renewed_at
 
 

@@ -27,7 +27,7 @@ class _JSON(logging.Formatter):
         }
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        return json.dumps(fields, ensure_ascii=False)
+        return json.dumps(fields)
 
 
 def log_to_stderr(level: str, *, json_logs: bool) -> None:

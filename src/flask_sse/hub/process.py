@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,8 @@ def main() -> int:
 def _read_line(descriptor: int) -> bytes:
     line = b""
     while not line.endswith(b"\n"):
-        piece = os.read(descriptor, 65536)
+        # No byte more: what the parent tells may come right behind it.
+        piece = os.read(descriptor, 1)
         if not piece:
             break
         line += piece
@@ -172,6 +173,8 @@ async def _serve(job: Job) -> int:
     reason = await server.run()
     if reports is not None:
         reports.cancel()
+        if server.is_replaced:
+            _tell_parent({"heir": server.heir})
     logger.info("stopped: %s; %s", reason, server.status())
     return REPLACED if server.is_replaced else ENDED
 
@@ -215,11 +218,14 @@ def _obey(server: HubServer) -> None:
         server.drain("told to end")
 
 
+def _tell_parent(report: Mapping[str, object]) -> None:
+    with contextlib.suppress(OSError):
+        os.write(sys.stdout.fileno(), json.dumps(report).encode() + b"\n")
+
+
 async def _report(server: HubServer) -> None:
     """Tell the parent, from time to time, how the hub is: should it be killed, the last report remains."""
     os.set_blocking(sys.stdout.fileno(), False)
     while True:
-        line = json.dumps(server.status()) + "\n"
-        with contextlib.suppress(OSError):
-            os.write(sys.stdout.fileno(), line.encode())
+        _tell_parent(server.status())
         await asyncio.sleep(REPORT_SECONDS)

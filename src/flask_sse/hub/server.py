@@ -28,6 +28,7 @@ from .core import Core
 from .limits import has_room
 from .notices import goodbye, refused
 from .orders import Complain, End, GoOn, Order, Read, Subscribe, Unsubscribe, Write
+from .peer import peer_pid
 from .report import log_crash
 from .stream import Stream
 from .succession import Estate, hand_over
@@ -52,6 +53,7 @@ class HubServer:
         processes: As given.
         applications: Those that are connected.
         is_replaced: Whether another hub took over.
+        heir: The process that did; ``None`` if it cannot be known.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class HubServer:
         self._is_signalled = False
         self._doing: tuple[str, ...] = ("start",)
         self.is_replaced = False
+        self.heir: int | None = None
         self.applications = Applications(self, self.stop)
 
     async def run(self) -> str:
@@ -165,6 +168,7 @@ class HubServer:
                 return
             self._flush()
             now = self._loop.time()
+            self.heir = peer_pid(sock)
             taken = hand_over(
                 sock,
                 Estate(

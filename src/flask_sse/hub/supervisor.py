@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -54,6 +55,7 @@ class Supervisor:
         self._given = given
         self._hubs: list[_Hub] = []
         self._signals = 0
+        self._tried = path
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
@@ -64,8 +66,9 @@ class Supervisor:
             logger.error("%s", error)  # noqa: TRY400 - the text says it all
             return NOT_TAKEN_OVER
         except OSError as error:
-            logger.error("cannot begin at %s: %s", self._path, error)  # noqa: TRY400 - the text says it all
-            return IN_USE if self._path.is_socket() else BAD_USAGE
+            path = self._tried
+            logger.error("cannot begin at %s: %s", path, error)  # noqa: TRY400 - the text says it all
+            return IN_USE if error.errno == errno.EADDRINUSE and path.is_socket() else BAD_USAGE
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, number.name)
@@ -80,19 +83,20 @@ class Supervisor:
         else:
             # Those that were not taken over are in charge of their streams where they are.
             self._hubs = [hub for hub in self._hubs if hub not in failures]
-            logger.info("ready at %s", self._path)
-            notify("READY=1")
-        ends = await asyncio.gather(*(hub.run() for hub in self._hubs))
+            if not self._signals:
+                logger.info("ready at %s", self._path)
+                notify("READY=1")
+        await asyncio.gather(*(hub.run() for hub in self._hubs))
         for hub in (*self._hubs, *failures):
             hub.close()
-        return max([*failures.values(), *ends])
+        return max(failures.values(), default=ENDED)
 
     def _found(self) -> list[_Hub]:
         """Return the hubs to start: with sockets of systemd, of the hubs that are there, or new ones."""
         hubs: list[_Hub] = []
         try:
             for number in range(self._job.processes):
-                path = numbered(self._path, number)
+                path = self._tried = numbered(self._path, number)
                 job = replace(self._job, path=str(path))
                 if self._replaces and (sock := ask_for_listener(path, self._job.processes)):
                     is_given = number < len(self._given)
@@ -124,11 +128,14 @@ class Supervisor:
 
     async def _renew(self) -> None:
         """Replace all hubs by new processes, which take over their streams."""
+        if self._signals:
+            return
         logger.info("SIGHUP: starting new hubs")
         notify("RELOADING=1", monotonic=True)
         for hub in self._hubs:
             await hub.renew()
-        notify("READY=1")
+        if not self._signals:
+            notify("READY=1")
 
 
 class _Hub:
@@ -147,21 +154,32 @@ class _Hub:
         self._succeeds = succeeds
         self._is_given = is_given
         self._process: _Process | None = None
-        self._heirless = True
+        self._dead_heirs: set[int] = set()
         self._changing = asyncio.Lock()
         self._ending = asyncio.Event()
+        self._at_once = False
 
     async def first_start(self) -> int:
         """Start it; return 0, or the exit code of a process that did not begin."""
-        self._process = await self._start(succeeds=self._succeeds)
+        if self._ending.is_set():
+            return 0
+        try:
+            self._process = await self._start(succeeds=self._succeeds)
+        except OSError as error:
+            logger.error("cannot start a hub: %s", error)  # noqa: TRY400 - the text says it all
+            return FAILED
         if not await self._process.has_begun():
-            return await self._process.exit_code() or FAILED
+            code = await self._process.exit_code()
+            logger.error("hub process %d %s before it began", self._process.pid, _how(code))
+            return code if code > 0 else FAILED
         # From here on it is ours, and goes with us.
         self._listener.is_kept = self._is_given
+        if self._ending.is_set():
+            self._listener.close()
         return 0
 
-    async def run(self) -> int:
-        """Start it again whenever it fails; return 0, or the code of a hub that cannot begin any more."""
+    async def run(self) -> None:
+        """Start it again whenever it fails, until it is told to end or another hub takes over."""
         loop = asyncio.get_running_loop()
         failures = 0
         while (process := self._process) is not None:
@@ -170,42 +188,52 @@ class _Hub:
             async with self._changing:
                 if process is not self._process:
                     continue  # its successor is in charge
-                if self._ending.is_set() or (code == REPLACED and self._heirless):
-                    return ENDED
-                if code in (BAD_USAGE, NOT_TAKEN_OVER):
-                    return code
+                if self._ending.is_set() or (code == REPLACED and process.heir not in self._dead_heirs):
+                    return
                 failures = 1 if loop.time() - began > HEALTHY_SECONDS else failures + 1
                 await self._start_again(process, code, failures)
-        return ENDED
 
     async def _start_again(self, process: _Process, code: int, failures: int) -> None:
-        pause = min(RESTART_MAX_SECONDS, RESTART_FIRST_SECONDS * RESTART_FACTOR ** min(failures - 1, 10))
         logger.error("hub process %d %s; last report: %s", process.pid, _how(code), process.last_report)
-        logger.info("starting another one in %g s", pause)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ending.wait(), pause)
-        self._heirless = True
-        self._process = None if self._ending.is_set() else await self._start(succeeds=False)
+        self._process = None
+        while not self._ending.is_set():
+            pause = min(RESTART_MAX_SECONDS, RESTART_FIRST_SECONDS * RESTART_FACTOR ** min(failures - 1, 10))
+            logger.info("starting another one in %g s", pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), pause)
+                return
+            try:
+                self._process = await self._start(succeeds=False)
+            except OSError as error:
+                # Short of memory or descriptors: it passes, and nobody else would start it.
+                logger.error("cannot start a hub: %s", error)  # noqa: TRY400 - the text says it all
+                failures += 1
+            else:
+                return
 
     async def renew(self) -> None:
         """Let a new process take over; where it cannot, the old one goes on."""
         async with self._changing:
             if self._ending.is_set():
                 return
-            self._heirless = False
-            successor = await self._start(succeeds=True)
+            try:
+                successor = await self._start(succeeds=True)
+            except OSError as error:
+                logger.error("the hub of before goes on: %s", error)  # noqa: TRY400 - the text says it all
+                return
             if await successor.has_begun():
                 self._process = successor
-                self._heirless = True
                 if self._ending.is_set():
-                    successor.tell(DRAIN)
+                    successor.tell(STOP if self._at_once else DRAIN)
             else:
                 code = await successor.exit_code()
                 logger.error("the hub of before goes on: its successor %s", _how(code))
+                self._dead_heirs.add(successor.pid)
 
     def end(self, *, at_once: bool) -> None:
         """Let it end its streams, or at once."""
         self._ending.set()
+        self._at_once = at_once
         # Whoever comes now must not wait for what ends.
         self._listener.close()
         if self._process is not None:
@@ -221,7 +249,11 @@ class _Hub:
 
     async def _start(self, *, succeeds: bool) -> _Process:
         job = replace(self._job, listener=self._listener.sock.fileno(), succeeds=succeeds)
-        return await _Process.start(job)
+        process = await _Process.start(job)
+        if self._ending.is_set():
+            # Told to end meanwhile.
+            process.tell(STOP if self._at_once else DRAIN)
+        return process
 
 
 class _Process:
@@ -231,6 +263,7 @@ class _Process:
         self._process = process
         self.pid = process.pid
         self.last_report = "none"
+        self.heir: int | None = None
         self._begun = asyncio.Event()
         self._reader = asyncio.get_running_loop().create_task(self._read())
 
@@ -275,13 +308,19 @@ class _Process:
             return
         while line := await self._process.stdout.readline():
             with contextlib.suppress(ValueError):
-                self.last_report = json.dumps(json.loads(line))
+                report = json.loads(line)
+                if "heir" in report:
+                    self.heir = report["heir"]
+                else:
+                    self.last_report = json.dumps(report)
             self._begun.set()
 
 
 def _how(code: int) -> str:
     if code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
+        with contextlib.suppress(ValueError):
+            return f"was killed by {signal.Signals(-code).name}"
+        return f"was killed by signal {-code}"
     return f"ended with {code}"
 
 
