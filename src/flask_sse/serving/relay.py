@@ -10,6 +10,7 @@ import logging
 import socket
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 
 from ..errors import HubError
@@ -92,9 +93,16 @@ def open_stream(link: Link, request: Attach) -> socket.socket:
 
 def received(stream: socket.socket) -> Iterator[bytes]:
     """Yield what comes out of a stream until it ends, and close it."""
-    with stream:
-        while data := _receive(stream):
-            yield data
+
+    def pieces() -> Iterator[bytes]:
+        with stream:
+            while data := _receive(stream):
+                yield data
+
+    iterator = pieces()
+    # Also where nobody closes it and the garbage collector finds it.
+    weakref.finalize(iterator, stream.close)
+    return iterator
 
 
 def received_until(stream: socket.socket, ending: Callable[[], bool], last: bytes) -> Iterator[bytes]:
