@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,6 @@ from tests.support.processes import Process, children, free_port, running, wait_
 from tests.support.webservers import WEB_SERVERS
 from tests.tools import ROOT
 
-from flask_sse import Publisher
 from flask_sse.hub.lifecycle import hub_path
 from flask_sse.settings import Settings
 
@@ -131,39 +129,3 @@ class Site:
     def hub_files(self) -> Path:
         """Where its hub listens; lock and log are beside."""
         return hub_path(self.settings)
-
-
-class Numbers:
-    """Publishes numbers, steadily, beside what the ``with`` block does.
-
-    Args:
-        url: Of the broker.
-        channel: Where to.
-        per_second: How many.
-
-    Attributes:
-        sent: What was acknowledged.
-    """
-
-    def __init__(self, url: str, channel: str, per_second: float) -> None:
-        self.sent: list[str] = []
-        self._publisher = Publisher(url)
-        self._channel = channel
-        self._pause = 1 / per_second
-        self._enough = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._enough.set()
-        self._thread.join()
-        self._publisher.close()
-
-    def _run(self) -> None:
-        while not self._enough.wait(self._pause):
-            data = str(len(self.sent))
-            self._publisher.publish(data, channel=self._channel)
-            self.sent.append(data)

@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 import pytest
 from tests.support.brokers import Broker
+from tests.support.numbers import Numbers
 from tests.support.processes import wait_until
 from tests.support.successors import fail_to_succeed, steps_to_succeed, succeed
 from tests.support.swarm import Swarm
 
-from .site import Numbers, Site
+from .site import Site
 
 PER_SECOND = 50
 # What stands still for long has lost its events, and not only its time.

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from tests.support import forks, webservers
 from tests.support.brokers import Broker
 from tests.support.client import StreamClient
+from tests.support.numbers import Numbers
 from tests.support.processes import children, running, wait_until
 from tests.support.webservers import RunningServer
 
@@ -31,37 +31,8 @@ from flask_sse.wire.envelope import pack
 from flask_sse.wire.message import Message
 
 APPS = Path(__file__).parent.parent / "integration" / "apps"
-PUBLISH_SECONDS = 0.004
+PER_SECOND = 250
 MANY = 10_000
-
-
-class Numbers:
-    """Publishes numbers from 1 on beside what the ``with`` block does.
-
-    Attributes:
-        count: How many were published.
-    """
-
-    def __init__(self, url: str, channel: str) -> None:
-        self.count = 0
-        self._publisher = Publisher(url)
-        self._channel = channel
-        self._enough = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._enough.set()
-        self._thread.join()
-        self._publisher.close()
-
-    def _run(self) -> None:
-        while not self._enough.wait(PUBLISH_SECONDS):
-            self._publisher.publish(self.count + 1, channel=self._channel)
-            self.count += 1
 
 
 @pytest.fixture
@@ -82,7 +53,7 @@ def test_hub_killed_under_load_is_started_by_the_next_request_and_nothing_is_los
     path = f"/stream?channel={channel}"
     heard: dict[int, list[int]] = {number: [] for number in range(10)}
     last_ids = dict.fromkeys(heard, "")
-    with Numbers(valkey.url, channel) as numbers:
+    with Numbers(valkey.url, channel, PER_SECOND, first=1) as numbers:
         for _ in range(4):
             with contextlib.ExitStack() as stack:
                 streams = {
@@ -137,7 +108,7 @@ def test_22_killed_worker_takes_no_stream_with_it(
         for stream in streams:
             stream.wait_for_bytes(b"stream-open")
         workers = wait_until(lambda: workers_of(server), what="two workers")
-        with Numbers(valkey.url, channel) as numbers:
+        with Numbers(valkey.url, channel, PER_SECOND, first=1) as numbers:
             for worker in workers:
                 os.kill(worker, signal.SIGKILL)
             wait_until(lambda: not any(map(running, workers)), what="the end of the workers")

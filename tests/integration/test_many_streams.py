@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import pytest
 from tests.support import webservers
 from tests.support.client import StreamClient, get
 from tests.support.hub_client import HubClient
 from tests.support.nginx import Nginx
+from tests.support.numbers import Numbers
 from tests.support.processes import Process, children, descriptors, free_port, running, wait_until
 from tests.support.swarm import Swarm
 from tests.support.webservers import WEB_SERVERS, RunningServer
 from tests.tools import ROOT
-
-from flask_sse import Publisher
 
 APPS = Path(__file__).parent / "apps"
 URL = "memory://many"
@@ -78,7 +74,7 @@ def test_deploy_by_kill_drops_no_stream_and_no_event(hub: HubClient, channel: st
         swarm.open(30)
         swarm.wait_opened()
         wait_until(lambda: hub.status()["streams"] == 30, what="all streams in the hub")
-        with Outsider(channel) as publisher:
+        with Numbers(URL, channel, 200) as publisher:
             swarm.wait_events(10)
             workers = wait_until(lambda: two_workers(old), what="two workers")
             old.kill_tree()
@@ -106,36 +102,6 @@ def gunicorn(port: int) -> Process:
 def two_workers(master: Process) -> list[int] | None:
     workers = children(master.pid)
     return workers if len(workers) == 2 else None
-
-
-class Outsider:
-    """Publishes numbers without a web server, until the end of its ``with`` block.
-
-    Attributes:
-        sent: What it has published so far.
-    """
-
-    def __init__(self, channel: str) -> None:
-        self.sent: list[str] = []
-        self._channel = channel
-        self._enough = threading.Event()
-        self._pool = ThreadPoolExecutor(1)
-
-    def __enter__(self) -> Self:
-        self._done = self._pool.submit(self._run)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._enough.set()
-        self._pool.shutdown()
-        self._done.result()
-
-    def _run(self) -> None:
-        with contextlib.closing(Publisher(URL)) as publisher:
-            while not self._enough.wait(0.005):
-                number = str(len(self.sent))
-                publisher.publish(number, channel=self._channel)
-                self.sent.append(number)
 
 
 @pytest.mark.parametrize("http_version", ["1.0", "1.1"])

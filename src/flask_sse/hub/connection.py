@@ -34,7 +34,7 @@ from .control import (
     read_publish,
     refusal,
 )
-from .peer import is_trusted, peer_uid
+from .peer import is_trusted, peer_uid, send_all
 from .succession import AppLeft, refuse_succession
 
 logger = logging.getLogger(__name__)
@@ -223,8 +223,7 @@ class AppConnection:
         listener = self._hub.listener_descriptor()
         if listener is None:
             raise ProtocolError("this hub is ending")
-        data = answer(processes=self._hub.processes).encode()
-        socket.send_fds(self._sock, [data], [listener])
+        send_all(self._sock, answer(processes=self._hub.processes).encode(), [listener])
 
     def _give_up_for(self, packet: Packet) -> None:
         if reason := refuse_succession(packet):

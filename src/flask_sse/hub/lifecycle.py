@@ -33,7 +33,7 @@ from ..settings import Settings
 from ..version import is_older
 from .control import Hello, Packet, PacketDecoder
 from .listener import identity
-from .peer import is_trusted, peer_uid
+from .peer import connect, send_all
 from .process import JOB_FD, LOCK_FD, Job, hub_config
 
 logger = logging.getLogger(__name__)
@@ -63,9 +63,7 @@ class HubConnection:
         self._sock = _socket_of(self)
         try:
             self._sock.settimeout(ANSWER_SECONDS)
-            self._sock.connect(str(path))
-            if not is_trusted(uid := peer_uid(self._sock)):
-                raise HubUnavailableError(str(path), f"it belongs to another user ({uid})")
+            connect(self._sock, path)
             self.send([Hello(os.getpid(), linger_seconds).packet()])
             fields = self.receive()
             self.hub_version = fields.get("version")
@@ -77,9 +75,7 @@ class HubConnection:
     def send(self, packets: Sequence[Packet], descriptor: int | None = None) -> None:
         """Write packets, with a descriptor at the first byte."""
         data = b"".join(packet.encode() for packet in packets)
-        sent = 0 if descriptor is None else socket.send_fds(self._sock, [data], [descriptor])
-        if sent < len(data):
-            self._sock.sendall(memoryview(data)[sent:])
+        send_all(self._sock, data, [] if descriptor is None else [descriptor])
 
     def receive(self) -> dict[str, Any]:
         """Wait for the answer to a request.
@@ -117,10 +113,9 @@ class Presence:
         try:
             sock = _socket_of(self)
             sock.setblocking(False)
-            sock.connect(str(hub_path(settings, make=False)))
-            if is_trusted(peer_uid(sock)):
-                sock.send(Hello(os.getpid(), settings.hub_linger_seconds).packet().encode())
-                self.is_known = True
+            connect(sock, hub_path(settings, make=False))
+            sock.send(Hello(os.getpid(), settings.hub_linger_seconds).packet().encode())
+            self.is_known = True
         except (OSError, HubError):
             pass  # none is there, or too many come at once
 

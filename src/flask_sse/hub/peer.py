@@ -1,10 +1,14 @@
-"""Who is at the other end of a Unix socket."""
+"""Connections between processes of one user: who is at the other end of a Unix socket."""
 
 from __future__ import annotations
 
 import os
 import socket
 import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import ProtocolError
 
 _LINUX_CREDENTIALS = struct.Struct("iII")
 # <sys/ucred.h>: struct xucred begins with the version and the user id; LOCAL_PEERCRED is option 1
@@ -35,3 +39,22 @@ def peer_pid(sock: socket.socket) -> int | None:
 def is_trusted(uid: int | None) -> bool:
     """Tell whether ``uid`` is this process's own user or root; unknown ones rest on file modes."""
     return uid is None or uid in {0, os.geteuid()}
+
+
+def connect(sock: socket.socket, path: Path) -> None:
+    """Connect to the hub that listens at a path, if it is one of our own user.
+
+    Raises:
+        OSError: If nobody listens there.
+        ProtocolError: If it belongs to another user.
+    """
+    sock.connect(str(path))
+    if not is_trusted(uid := peer_uid(sock)):
+        raise ProtocolError(f"it belongs to another user ({uid})")
+
+
+def send_all(sock: socket.socket, data: bytes, descriptors: Sequence[int] = ()) -> None:
+    """Write bytes, with descriptors at the first of them; a plain ``sendmsg`` may stop half-way."""
+    sent = socket.send_fds(sock, [data], descriptors) if descriptors else 0
+    if sent < len(data):
+        sock.sendall(memoryview(data)[sent:])

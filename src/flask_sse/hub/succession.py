@@ -34,7 +34,7 @@ from ..errors import HubUnavailableError, ProtocolError
 from ..version import __version__, is_newer
 from .control import Attach, Packet, PacketDecoder
 from .group import Standing
-from .peer import is_trusted, peer_pid, peer_uid
+from .peer import connect, peer_pid, send_all
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ def hand_over(sock: socket.socket, estate: Estate) -> bool:
         peer.send([Packet("estate", fields)], granted)
         for data, descriptors in _portions(_pieces(estate)):
             peer.expect("more")
-            peer.write(data, descriptors)
+            send_all(sock, data, descriptors)
         peer.expect("more")
         peer.send([Packet("end", {})])
         peer.expect("ready")
@@ -214,9 +214,7 @@ class Succession:
         self._peer = _Peer(sock)
         self._path = path
         with self._failures():
-            sock.connect(str(path))
-            if not is_trusted(uid := peer_uid(sock)):
-                raise ProtocolError(f"it belongs to another user ({uid})")
+            connect(sock, path)
             fields = {"succession": SUCCESSION, "version": __version__, "only_if_older": only_if_older}
             self._peer.send([Packet("succeed", fields)])
             self.estate = self._receive()
@@ -299,12 +297,7 @@ class _Peer:
         self._packets: deque[Packet] = deque()
 
     def send(self, packets: Sequence[Packet], descriptors: Sequence[int] = ()) -> None:
-        self.write(b"".join(packet.encode() for packet in packets), descriptors)
-
-    def write(self, data: bytes, descriptors: Sequence[int]) -> None:
-        sent = socket.send_fds(self.sock, [data], [*descriptors])
-        if sent < len(data):
-            self.sock.sendall(memoryview(data)[sent:])
+        send_all(self.sock, b"".join(packet.encode() for packet in packets), descriptors)
 
     def receive(self) -> Packet:
         while not self._packets:

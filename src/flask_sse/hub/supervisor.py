@@ -24,7 +24,7 @@ from ..errors import HubUnavailableError, ProtocolError
 from .control import Packet, PacketDecoder
 from .lifecycle import ANSWER_SECONDS, numbered
 from .listener import Listener
-from .peer import is_trusted, peer_uid
+from .peer import connect
 from .process import BAD_USAGE, DRAIN, ENDED, FAILED, IN_USE, NOT_TAKEN_OVER, REPLACED, STOP, Job
 from .systemd import notify
 
@@ -333,9 +333,7 @@ def ask_for_listener(path: Path, processes: int) -> socket.socket | None:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(ANSWER_SECONDS)
-            sock.connect(str(path))
-            if not is_trusted(uid := peer_uid(sock)):
-                raise ProtocolError(f"it belongs to another user ({uid})")
+            connect(sock, path)
             sock.sendall(Packet("listener", {}).encode())
             data, descriptors, _, _ = socket.recv_fds(sock, _REPORT_BYTES, 1)
             packet = next(PacketDecoder(0).feed(data))
