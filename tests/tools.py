@@ -56,7 +56,7 @@ def find(name: str) -> Path | None:
 
 def main() -> int:
     """Install all that is missing and return the exit status."""
-    steps = (debian_packages, node_packages, flask_sse_1)
+    steps = (debian_packages, eventsource, flask_sse_1)
     failures = [failure for step in steps if (failure := step())]
     for failure in failures:
         say(failure)
@@ -66,42 +66,47 @@ def main() -> int:
 def debian_packages() -> str | None:
     """Install the missing programs; return why that failed, else ``None``."""
     missing = [name for name in DEBIAN_PACKAGES if find(name) is None]
-    if not missing:
-        return None
-    without = f"tests that need {', '.join(missing)} cannot run"
+    failure = apt_get_install([DEBIAN_PACKAGES[name] for name in missing]) if missing else None
+    return f"tests that need {', '.join(missing)} cannot run: {failure}" if failure else None
+
+
+def apt_get_install(packages: list[str]) -> str | None:
+    """Install packages of Debian; return why that failed, else ``None``."""
     if shutil.which("apt-get") is None:
-        return f"{without}: not installed, and there is no apt-get to do it"
+        return "not installed, and there is no apt-get to do it"
     if os.geteuid() and run("sudo", "-n", "true") is not None:
-        return f"{without}: not installed, and neither root nor password-less sudo to do it"
+        return "not installed, and neither root nor password-less sudo to do it"
     # RUNLEVEL=1 keeps Debian from starting the services that it installs.
     settings = ("env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1")
     apt_get = (*(("sudo", "-n") if os.geteuid() else ()), *settings, "apt-get", "-qq")
-    packages = [DEBIAN_PACKAGES[name] for name in missing]
     failure = run(*apt_get, "update") or run(
         *apt_get, "install", "--yes", "--no-install-recommends", *packages
     )
-    if failure:
-        return f"{without}: {failure}"
-    say(f"installed with apt-get: {', '.join(packages)}")
-    return None
+    if not failure:
+        say(f"installed with apt-get: {', '.join(packages)}")
+    return failure
 
 
-def node_packages() -> str | None:
+def eventsource() -> str | None:
     """Install the packages of tests/clients; return why that failed, else ``None``."""
-    wanted = CLIENTS / "package-lock.json"
-    installed = CLIENTS / "node_modules" / ".package-lock.json"
+    failure = node_packages(CLIENTS, "eventsource")
+    return f"tests with the npm package eventsource cannot run: {failure}" if failure else None
+
+
+def node_packages(folder: Path, what: str) -> str | None:
+    """Install the packages of a folder with a package-lock.json; return why that failed, else ``None``."""
+    wanted = folder / "package-lock.json"
+    installed = folder / "node_modules" / ".package-lock.json"
     if installed.is_file() and installed.stat().st_mtime >= wanted.stat().st_mtime:
         return None
     npm = find("npm")
-    without = "tests with the npm package eventsource cannot run"
     if npm is None:
-        return f"{without}: no npm"
-    failure = run(str(npm), "ci", "--no-audit", "--no-fund", "--fetch-retries=1", cwd=CLIENTS)
-    if failure:
-        return f"{without}: {failure}"
-    installed.touch()
-    say("installed with npm: eventsource")
-    return None
+        return "no npm"
+    failure = run(str(npm), "ci", "--no-audit", "--no-fund", "--fetch-retries=1", cwd=folder)
+    if not failure:
+        installed.touch()
+        say(f"installed with npm: {what}")
+    return failure
 
 
 def flask_sse_1() -> str | None:

@@ -6,14 +6,23 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 import redis
 from tests.support.brokers import Broker
 
 from flask_sse.brokers.base import Page
+from flask_sse.brokers.redis import tap
 from flask_sse.brokers.redis.feed import RedisFeed
 from flask_sse.wire.cursor import Cursor, Stamp
 
 SECONDS = 10
+
+
+@pytest.fixture(params=["hiredis", "redis-py alone"], autouse=True)
+def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the extra and without."""
+    if request.param != "hiredis":
+        monkeypatch.setattr(tap, "Reader", None)
 
 
 class Listener:
@@ -30,6 +39,11 @@ class Listener:
         self.delivered.append((channel, stamp, envelope))
         self._changed.set()
         return 1
+
+    def flush(self) -> None:
+        """It waits for nothing here."""
+
+    flush_soon = flush
 
     def subscribed(self, channel: str) -> None:
         self.confirmed.append(channel)

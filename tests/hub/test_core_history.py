@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.support.model_broker import ModelBroker, Published
 
 from flask_sse.brokers.base import Page
-from flask_sse.hub import core, resume, sequencer
+from flask_sse.hub import resume, sequencer
 from flask_sse.hub.control import ENVELOPES, FRAMES, Attach, BlockDecoder
 from flask_sse.hub.core import CHANNEL_LINGER_SECONDS, MAX_WAIT_SECONDS, Core
 from flask_sse.hub.group import Member
@@ -31,7 +31,6 @@ from flask_sse.wire import decode
 from flask_sse.wire.cursor import EARLIEST, NOWHERE, Cursor, positions, read_cursor
 from flask_sse.wire.decode import Decoder
 from flask_sse.wire.frame import Frame
-from flask_sse.wire.message import Message
 
 MAX_EVENT_BYTES = 256 * 1024
 START = 1000.0
@@ -787,13 +786,14 @@ def test_an_event_is_encoded_once_whatever_its_streams_listen_to(
     for channels in (("a",), ("a", "b"), ("c", "a"), ("a",)):
         settled(hub, *channels)
     start = top(hub, "a").decode()
-    made: list[Message] = []
+    made: list[bytes] = []
 
-    def make(message: Message) -> Frame:
-        made.append(message)
-        return Frame(message)
+    def make(envelope: bytes) -> Frame:
+        made.append(envelope)
+        return whole(envelope)
 
-    monkeypatch.setattr(core, "Frame", make)
+    whole = Frame.of_envelope
+    monkeypatch.setattr(Frame, "of_envelope", make)
     hub.publish("a")
     hub.receive()
     assert len(made) == 1

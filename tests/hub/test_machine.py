@@ -132,7 +132,8 @@ where = sys.argv[1]
 if where == "deliver":
     Core.deliver = fails_for_boom(Core.deliver, lambda core, name, *_: name == "boom")
 elif where == "flush":
-    Stream.send = fails_for_boom(Stream.send, lambda stream, data: b"boom" in data)
+    what = lambda streams, data: b"boom" in data
+    Stream.send_to_all = staticmethod(fails_for_boom(Stream.send_to_all, what))
 elif where == "tick":
     Core.tick = fails_for_boom(Core.tick, lambda *_: next(times) < 3)
 elif where == "listen":

@@ -14,14 +14,13 @@ from flask_sse.hub.resume import NEVER, UNKNOWN, Replay, Resume, Tail, joined
 from flask_sse.hub.sequencer import NEW_EPOCH, NOT_KEPT
 from flask_sse.wire.cursor import BEFORE_ALL, EARLIEST, NOWHERE, Cursor, read_cursor
 from flask_sse.wire.decode import Decoder, Event
-from flask_sse.wire.envelope import unpack
 from flask_sse.wire.frame import Frame
 from flask_sse.wire.message import Message
 
 A, B = "a", "b"
 EPOCH = "abcdefgh"
 START = Cursor(EPOCH, "1-0")
-FRAME = Frame(Message("x"))
+FRAME = Frame.of_message(Message("x"))
 
 
 def cursor(number: int) -> Cursor:
@@ -40,7 +39,7 @@ def replay(answer: Page, *, channel: str = A, since: str = str(START)) -> Replay
     frames: list[Frame | None] = []
     for entry in answer.entries:
         try:
-            frames.append(Frame(unpack(entry.envelope)))
+            frames.append(Frame.of_envelope(entry.envelope))
         except InvalidMessageError:
             frames.append(None)
     return Replay(channel, since, answer, frames)
@@ -290,9 +289,10 @@ def test_the_tail_is_written_with_the_positions_of_all_channels() -> None:
 def test_what_has_no_place_moves_nothing(since: list[str], behind: str) -> None:
     stream = Resume((A, B), since)
 
-    assert read(stream.write_now(Frame(Message("y", id="order-7")))) == [("y", behind)]
+    frame = Frame.of_message(Message("y", id="order-7"))
+    assert read(stream.write_now(frame)) == [("y", behind)]
     stream.floors = {A: cursor(4), B: cursor(6)}
-    assert read(stream.write_now(Frame(Message("y", id="order-7")))) == [("y", f"{EPOCH}.4-0,{EPOCH}.6-0")]
+    assert read(stream.write_now(frame)) == [("y", f"{EPOCH}.4-0,{EPOCH}.6-0")]
     assert stream.floors == {A: cursor(4), B: cursor(6)}
 
 

@@ -60,7 +60,7 @@ class Nginx:
         folder = Path(self._folder.name)
         keep = http_version == "1.1"
         configuration = CONFIGURATION.format(
-            user=_user(),
+            user=nginx_user(),
             upstream=f"127.0.0.1:{upstream}" if isinstance(upstream, int) else f"unix:{upstream}",
             pool="keepalive 8;" if keep else "",
             port=self.port,
@@ -83,7 +83,7 @@ class Nginx:
         self._folder.cleanup()
 
 
-def _user() -> str:
+def nginx_user() -> str:
     """Return the line that lets root's workers stay root; others' workers are theirs anyway."""
     if os.geteuid():
         return ""

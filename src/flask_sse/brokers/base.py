@@ -160,7 +160,15 @@ class Sink(Protocol):
     """What a feed tells the hub, on the hub's event loop."""
 
     def deliver(self, channel: str, stamp: Stamp | None, envelope: bytes) -> int:
-        """Take an envelope; the return value is the number of streams that get it."""
+        """Take an envelope, to be written at the next ``flush``; return the number of streams that get it."""
+        ...
+
+    def flush(self) -> None:
+        """Write what was delivered: nothing more is there for now."""
+        ...
+
+    def flush_soon(self) -> None:
+        """Do so at the end of this turn of the loop, together with what is delivered until then."""
         ...
 
     def subscribed(self, channel: str) -> None:

@@ -63,6 +63,7 @@ class MemoryFeed:
             return first
         stamp = self._history.append(publication, now)
         receivers = self._sink.deliver(publication.channel, stamp, publication.envelope)
+        self._sink.flush_soon()
         receipt = Receipt(receivers, stamp.cursor if stamp else None)
         self._history.remember(publication, receipt, now)
         return receipt

@@ -26,7 +26,6 @@ from ..brokers.base import Page
 from ..errors import InvalidMessageError
 from ..wire.cursor import Cursor, Stamp, order
 from ..wire.encode import HEARTBEAT
-from ..wire.envelope import unpack
 from ..wire.frame import Frame
 from .agenda import TICK_SECONDS, Agenda
 from .control import ENVELOPES, encode_block, max_body_bytes
@@ -34,7 +33,7 @@ from .group import Channel, Groups, M, Standing
 from .notices import BROKER_AWAY, dice, goodbye, reconnect_in, stream_open, stream_reset
 from .orders import Complain, End, GoOn, Order, Read, Subscribe, Unsubscribe, Write
 from .resume import Replay, Resume, Tail, joined
-from .sequencer import Dropped, Event, Gap, Sequencer, Step
+from .sequencer import Dropped, Gap, Sequencer, Step
 
 MAX_WAIT_SECONDS = 1.0
 CHANNEL_LINGER_SECONDS = 60.0
@@ -374,8 +373,12 @@ class Core(Generic[M]):
         refused_before = self.counters.foreign_refused
         if channel.loose:
             self._give_as_it_comes(channel, envelope)
-        if channel.sequencer is not None:
-            self._deliver(channel, channel.sequencer.live(stamp, envelope))
+        sequencer = channel.sequencer
+        if sequencer is not None:
+            if stamp is not None and sequencer.follow(stamp):
+                self._give(channel, sequencer.position, envelope)
+            else:
+                self._deliver(channel, sequencer.live(stamp, envelope))
         if self.counters.foreign_refused > refused_before:
             return 0
         return sum(len(group.members) for group in (*channel.groups, *channel.loose))
@@ -395,20 +398,23 @@ class Core(Generic[M]):
             elif isinstance(step, Dropped):
                 self.counters.foreign_refused += step.events
                 self.outbox.append(Complain(channel.name, step.reason))
-            elif channel.groups or channel.waiting:
-                self._give(channel, step, self._frame(channel.name, step.envelope))
+            else:
+                self._give(channel, step.cursor, step.envelope)
         if channel.sequencer is not None and channel.sequencer.must_read:
             self._read_channel(channel)
 
-    def _give(self, channel: Channel[M], event: Event, frame: Frame | None) -> None:
-        if event.cursor is not None:
-            channel.move(event.cursor, frame)
+    def _give(self, channel: Channel[M], cursor: Cursor | None, envelope: bytes) -> None:
+        if not (channel.groups or channel.waiting):
+            return
+        frame = self._frame(channel.name, envelope)
+        if cursor is not None:
+            channel.move(cursor, frame)
         if frame is None:
             return
         self.counters.events += 1
         for group in channel.groups:
-            self._groups.queue(group, group.bytes_of(event.envelope, frame))
-        if event.cursor is None:
+            self._groups.queue(group, group.bytes_of(envelope, frame))
+        if cursor is None:
             # No page will have it, so streams on their way get it now.
             for member, resume in channel.on_their_way():
                 self.outbox.append(Write(member, resume.write_now(frame)))
@@ -417,7 +423,7 @@ class Core(Generic[M]):
         try:
             if len(envelope) > self._max_envelope_bytes:
                 raise InvalidMessageError("envelope", envelope[:80], "it is too large")
-            return Frame(unpack(envelope))
+            return Frame.of_envelope(envelope)
         except InvalidMessageError as error:
             self.counters.foreign_refused += 1
             self.outbox.append(Complain(name, str(error)))

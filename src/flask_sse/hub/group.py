@@ -43,7 +43,7 @@ class Member(Item):
     Attributes:
         has_begun: Whether its first bytes were written.
         group: Where it gets its events from; ``None`` until it stands where its channels stand.
-        resume: How far it is on the way there; ``None`` where there is no history.
+        resume: How far it is on the way there; ``None`` where there is no history, and once it is there.
     """
 
     __slots__ = (
@@ -224,6 +224,9 @@ class Groups(Generic[M]):
             group.pending = []
         group.members.add(member)
         member.group = group
+        # From here on all streams of a group are alike, so they keep nothing of their own.
+        member.resume = None
+        member.form, member.channels, member.kept = group.key
 
     def leave(self, member: M) -> None:
         """Forget a stream; a group without streams ends."""

@@ -24,6 +24,8 @@ MAX_TAIL_BYTES = 1024 * 1024
 
 def joined(channels: Sequence[str], cursors: Mapping[str, Cursor]) -> str:
     """Return the last event id of a stream over several channels."""
+    if len(channels) == 1:
+        return str(cursors[channels[0]])
     return ",".join(str(cursors[name]) for name in channels)
 
 

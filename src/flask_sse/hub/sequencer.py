@@ -92,6 +92,13 @@ class Sequencer:
         self._answerable = len(self._held)
         return str(self.position or FROM_NOW)
 
+    def follow(self, stamp: Stamp) -> bool:
+        """Take what comes right behind the last event, as nearly all do; ``False`` if it is not so."""
+        if self._reading or not self._follows(stamp):
+            return False
+        self.position = stamp.cursor
+        return True
+
     def live(self, stamp: Stamp | None, envelope: bytes) -> Iterator[Step]:
         """Take what came over the broker's connection; look at ``must_read`` afterwards."""
         if self.is_current:
@@ -129,11 +136,11 @@ class Sequencer:
     def _take(self, stamp: Stamp | None, envelope: bytes) -> Iterator[Step]:
         if stamp is None:
             yield Event(None, envelope)
-        elif self._is_known(stamp):
-            return  # it came with a page (R2)
         elif self._follows(stamp):
             self.position = stamp.cursor
             yield Event(self.position, envelope)
+        elif self._is_known(stamp):
+            return  # it came with a page (R2)
         else:
             yield from self._hold(stamp, envelope)
 

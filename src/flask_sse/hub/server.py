@@ -166,7 +166,7 @@ class HubServer:
             listener = self.applications.listener
             if listener is None or self._stopped.done():
                 return
-            self._flush()
+            self.flush()
             now = self._loop.time()
             self.heir = peer_pid(sock)
             taken = hand_over(
@@ -318,9 +318,13 @@ class HubServer:
                 self._do(self._core.outbox.popleft())
         finally:
             self._carrying_out = False
+        self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """See ``brokers.base.Sink``."""
         if self._core.has_pending and not self._flush_scheduled:
             self._flush_scheduled = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
 
     def _do(self, order: Order) -> None:
         match order:
@@ -364,7 +368,8 @@ class HubServer:
         except Exception as error:  # noqa: BLE001 - see _give_up
             self._give_up(self._core.streams_of(channel), error)
             return 0
-        self._carry_out()
+        if self._core.outbox:
+            self._carry_out()
         return receivers
 
     def subscribed(self, channel: str) -> None:
@@ -399,13 +404,14 @@ class HubServer:
         self._core.lost(self._loop.time())
         self._carry_out()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """See ``brokers.base.Sink``."""
         self._flush_scheduled = False
         self._doing = ("flush",)
         for data, streams in self._core.flush(self._loop.time()):
             try:
-                for stream in tuple(streams):
-                    self._send(stream, data)
+                for stream, rest in Stream.send_to_all(streams, data):
+                    self._send(stream, rest)
             except Exception as error:  # noqa: BLE001 - see _give_up
                 self._give_up(streams, error)
 

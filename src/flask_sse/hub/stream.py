@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections import deque
+from collections.abc import Iterable
 
 from .control import Attach
 from .group import Member
@@ -20,15 +21,20 @@ class Stream(Member):
 
     Used on the hub's loop only. Every method answers whether the stream may go on; after ``False``
     the caller removes and closes it.
+
+    Attributes:
+        sock: The client's connection.
+        head: The response head, until it is written.
+        backlog: What waits for the client to read; ``None`` if nothing does.
     """
 
-    __slots__ = ("_backlog", "_backlog_bytes", "head", "sock")
+    __slots__ = ("_backlog_bytes", "backlog", "head", "sock")
 
     def __init__(self, sock: socket.socket, request: Attach) -> None:
         super().__init__(request)
         self.sock = sock
         self.head = request.head
-        self._backlog: deque[memoryview] | None = None
+        self.backlog: deque[memoryview] | None = None
         self._backlog_bytes = 0
         sock.setblocking(False)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -41,18 +47,18 @@ class Stream(Member):
         """Return what another hub must know to go on with this stream."""
         standing = self.standing(now)
         request = Attach(self.channels, self.form, self.rules, standing.since, self.head)
-        return StreamLeft(self.sock.fileno(), request, standing, b"".join(self._backlog or ()))
+        return StreamLeft(self.sock.fileno(), request, standing, b"".join(self.backlog or ()))
 
     def owe(self, backlog: bytes) -> None:
         """Begin with bytes that another hub could not write."""
         if backlog:
-            self._backlog = deque([memoryview(backlog)])
+            self.backlog = deque([memoryview(backlog)])
             self._backlog_bytes = len(backlog)
 
     @property
     def has_backlog(self) -> bool:
         """Whether bytes wait for the client to read."""
-        return self._backlog is not None
+        return self.backlog is not None
 
     def send(self, data: bytes) -> bool:
         """Write ``data`` behind whatever waits; ``False`` if the client is gone or too slow."""
@@ -64,7 +70,7 @@ class Stream(Member):
 
     def _send(self, data: bytes) -> bool:
         sent = 0
-        if self._backlog is None:
+        if self.backlog is None:
             try:
                 sent = self.sock.send(data)
             except BlockingIOError:
@@ -73,16 +79,38 @@ class Stream(Member):
                 return False
             if sent == len(data):
                 return True
-            self._backlog = deque()
+            self.backlog = deque()
         rest = memoryview(data)[sent:]
-        self._backlog.append(rest)
+        self.backlog.append(rest)
         self._backlog_bytes += len(rest)
         return self._backlog_bytes <= self.rules.max_backlog_bytes
 
+    @staticmethod
+    def send_to_all(streams: Iterable[Stream], data: bytes) -> list[tuple[Stream, bytes]]:
+        """Write the same bytes to streams that have begun: what the hub does all day.
+
+        Returns:
+            The streams that have not taken all of it, and what is to be written to them by ``send``: the
+            client is slow, or gone.
+        """
+        rest = []
+        size = len(data)
+        for stream in streams:
+            sent = 0
+            if stream.backlog is None:
+                try:
+                    sent = stream.sock.send(data)
+                except OSError:
+                    sent = 0  # the next try says it again
+                if sent == size:
+                    continue
+            rest.append((stream, data[sent:]))
+        return rest
+
     def send_backlog(self) -> bool:
         """Write what waits, as far as the socket takes it; ``False`` if the client is gone."""
-        while self._backlog:
-            piece = self._backlog[0]
+        while self.backlog:
+            piece = self.backlog[0]
             try:
                 sent = self.sock.send(piece)
             except BlockingIOError:
@@ -91,10 +119,10 @@ class Stream(Member):
                 return False
             self._backlog_bytes -= sent
             if sent < len(piece):
-                self._backlog[0] = piece[sent:]
+                self.backlog[0] = piece[sent:]
                 return True
-            self._backlog.popleft()
-        self._backlog = None
+            self.backlog.popleft()
+        self.backlog = None
         return True
 
     def discard_input(self) -> bool:

@@ -65,12 +65,10 @@ def unpack(envelope: bytes) -> Message:
         text = envelope.decode()
         data_first = _DATA_FIRST.match(text)
         if data_first:
-            data, end = _data_decoder.raw_decode(text, data_first.end())
-            written = text[data_first.end() : end]
-            tail, commas = _COMMA.subn("", text[end:])
-            rest = _fields_decoder.decode("{" + tail)
-            if bool(rest) != bool(commas):
-                raise ValueError("a comma is missing or too many")
+            start = data_first.end()
+            data, end = _data_decoder.raw_decode(text, start)
+            written = text[start:end]
+            rest = _rest(text[end:])
         else:
             rest = _fields_decoder.decode(text)
             data = rest.pop("data")
@@ -84,13 +82,24 @@ def unpack(envelope: bytes) -> Message:
     return _Written(written, data, rest)
 
 
+def _rest(text: str) -> dict[str, Any]:
+    """Read what follows the data of an envelope."""
+    if text == "}":
+        return {}
+    text, commas = _COMMA.subn("", text)
+    rest: dict[str, Any] = _fields_decoder.decode("{" + text)
+    if bool(rest) != bool(commas):
+        raise ValueError("a comma is missing or too many")
+    return rest
+
+
 def split_stamp(carried: bytes) -> tuple[Stamp | None, bytes]:
     """Part what a broker carried into stamp and envelope; ``None`` where there is no stamp."""
     match = _STAMP.match(carried)
     if match is None:
         return None, carried
-    epoch, event_id, previous = (group.decode() for group in match.groups())
-    return Stamp(epoch, event_id, previous), b"{" + carried[match.end() :]
+    epoch, event_id, previous = match.groups()
+    return Stamp(epoch.decode(), event_id.decode(), previous.decode()), b"{" + carried[match.end() :]
 
 
 def checked_json(text: str) -> str:

@@ -2,31 +2,59 @@
 
 from __future__ import annotations
 
+import re
+
 from .encode import encode_event
-from .message import Message
+from .envelope import unpack
+from .message import RESERVED_PREFIX, Message
+
+# A string in ASCII without escapes, and perhaps a type: what has no line breaks can be copied as it is.
+_PLAIN = re.compile(
+    rb'\{"data": "([!#-[\]-~][ !#-[\]-~]*)"(?:, "type": "(?!%s)([!#-[\]-~]+)")?\}' % RESERVED_PREFIX.encode()
+)
 
 
 class Frame:
     r"""The bytes of an event, with room for the cursor that a stream comes back with.
 
     Example:
-        >>> Frame(Message("x")).behind("abcdefgh.1-0")
+        >>> Frame.of_message(Message("x")).behind("abcdefgh.1-0")
         b'data:x\nid:abcdefgh.1-0\n\n'
-        >>> Frame(Message("x", id="order-7")).behind("abcdefgh.1-0")
+        >>> Frame.of_message(Message("x", id="order-7")).behind("abcdefgh.1-0")
         b'data:x\nid:order-7\n\nid:abcdefgh.1-0\n\n'
     """
 
     __slots__ = ("_head", "_rest", "_tail")
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, head: bytes, rest: bytes, tail: bytes) -> None:
+        self._head = head
+        self._rest = rest
+        self._tail = tail
+
+    @classmethod
+    def of_message(cls, message: Message) -> Frame:
+        """Encode a message."""
         if message.id is None:
-            self._head = encode_event(message.payload(), event=message.type)[:-1]
-            self._rest = encode_event(retry_ms=message.retry) or b"\n"
-            self._tail = b"\n" + self._rest
-        else:
-            # The page sees the application's id on its event. An id without data fires no event
-            # (WHATWG HTML 9.2.6), but the reader comes back with it.
-            self._head, self._rest, self._tail = message.frame(), b"", b"\n\n"
+            head = encode_event(message.payload(), event=message.type)[:-1]
+            rest = encode_event(retry_ms=message.retry) or b"\n"
+            return cls(head, rest, b"\n" + rest)
+        # The page sees the application's id on its event. An id without data fires no event
+        # (WHATWG HTML 9.2.6), but the reader comes back with it.
+        return cls(message.frame(), b"", b"\n\n")
+
+    @classmethod
+    def of_envelope(cls, envelope: bytes) -> Frame:
+        """Encode what is in an envelope, whoever wrote it.
+
+        Raises:
+            InvalidMessageError: As ``unpack``.
+        """
+        plain = _PLAIN.fullmatch(envelope)
+        if plain is None:
+            return cls.of_message(unpack(envelope))
+        data, event = plain.groups()
+        head = b"data:%b\n" % data if event is None else b"event:%b\ndata:%b\n" % (event, data)
+        return cls(head, b"\n", b"\n\n")
 
     def __len__(self) -> int:
         return len(self._head) + len(self._rest)
@@ -38,4 +66,4 @@ class Frame:
 
     def behind(self, cursor: str) -> bytes:
         """Return the event with the position of the stream behind it."""
-        return self._head + b"id:" + cursor.encode() + self._tail
+        return b"%bid:%b%b" % (self._head, cursor.encode(), self._tail)

@@ -22,6 +22,7 @@ from ..base import Sink
 from ..tasks import run_together
 from .client import open_by_url
 from .reader import RedisReader
+from .tap import tap
 
 CONNECT_SECONDS = 4.0
 PROBE_SECONDS = 5.0
@@ -101,6 +102,7 @@ class _Session:
         self._connection = connection
         self._sink = sink
         self._reader = reader
+        self._probe_channel = reader.probe_channel.encode()
         self._heard = True
         self._may_probe = True
         self._unanswered: deque[str] = deque()
@@ -139,21 +141,32 @@ class _Session:
         await self._connection.send_packed_command(packed, check_health=False)
 
     async def _read(self) -> None:
-        while True:
-            try:
-                response = await self._connection.read_response(disable_decoding=True)
-            except ResponseError as error:
-                self._refused(self._answered(), str(error))
-                continue
-            self._heard = True
-            kind, name = response[:2]
-            if kind == b"message":
-                if name != self._reader.probe_channel.encode():
-                    self._sink.deliver(name.decode(), *split_stamp(response[2]))
-                continue
-            confirmed = self._answered()
-            if kind == b"subscribe" and confirmed != self._reader.probe_channel:
-                self._sink.subscribed(confirmed)
+        tapped = tap(self._connection, self._take, self._sink.flush)
+        try:
+            while True:
+                # With a tap nothing comes here but the end of the connection.
+                try:
+                    response = await self._connection.read_response(disable_decoding=True)
+                except ResponseError as error:
+                    response = error
+                self._take(response)
+                self._sink.flush_soon()
+        except (RedisError, OSError) as error:
+            raise (tapped and tapped.error) or error from None
+
+    def _take(self, response: Any) -> None:
+        if isinstance(response, ResponseError):
+            self._refused(self._answered(), str(response))
+            return
+        self._heard = True
+        kind, name = response[:2]
+        if kind == b"message":
+            if name != self._probe_channel:
+                self._sink.deliver(name.decode(), *split_stamp(response[2]))
+            return
+        confirmed = self._answered()
+        if kind == b"subscribe" and confirmed != self._reader.probe_channel:
+            self._sink.subscribed(confirmed)
 
     def _refused(self, channel: str, reason: str) -> None:
         if channel == self._reader.probe_channel:

@@ -1,0 +1,82 @@
+"""What the server sends, taken in the moment when it comes.
+
+redis-py reads answers in coroutines that wait on a stream: for a message that comes alone, the loop turns
+three times until it is delivered. Where hiredis is installed, it parses the bytes right where asyncio has
+read them; redis-py goes on with all the rest, the end of the connection included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from redis.exceptions import InvalidResponse, RedisError, ResponseError
+
+try:
+    from hiredis import Reader
+except ImportError:
+    Reader = None  # type: ignore[assignment,misc] # an extra
+
+
+class Tap(asyncio.Protocol):
+    """Stands between a connection of redis-py and its transport.
+
+    Args:
+        transport: Where bytes come from.
+        take: Is given each answer; one that is an error is an instance of ``ResponseError``.
+        taken: Is called when nothing more is there for now.
+
+    Attributes:
+        error: What ended the connection, if it was found here.
+    """
+
+    def __init__(
+        self, transport: asyncio.Transport, take: Callable[[Any], None], taken: Callable[[], None]
+    ) -> None:
+        self.error: Exception | None = None
+        self._transport = transport
+        self._behind: Any = transport.get_protocol()
+        self._take = take
+        self._taken = taken
+        self._parser = Reader(protocolError=InvalidResponse, replyError=ResponseError)
+        transport.set_protocol(self)
+
+    def data_received(self, data: bytes) -> None:
+        """See ``asyncio.Protocol``."""
+        parser = self._parser
+        try:
+            parser.feed(data)
+            # False is no answer to anything that is asked here.
+            while (response := parser.gets()) is not False:
+                self._take(response)
+        except (RedisError, OSError) as error:
+            self.error = error
+            self._transport.abort()
+        finally:
+            self._taken()
+
+    def eof_received(self) -> bool | None:
+        """See ``asyncio.Protocol``."""
+        ended: bool | None = self._behind.eof_received()
+        return ended
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """See ``asyncio.Protocol``."""
+        self._behind.connection_lost(error)
+
+    def pause_writing(self) -> None:
+        """See ``asyncio.Protocol``."""
+        self._behind.pause_writing()
+
+    def resume_writing(self) -> None:
+        """See ``asyncio.Protocol``."""
+        self._behind.resume_writing()
+
+
+def tap(connection: Any, take: Callable[[Any], None], taken: Callable[[], None]) -> Tap | None:
+    """Let what comes over a connection of redis-py go to ``take``; ``None`` if that cannot be done."""
+    transport = getattr(getattr(connection, "_writer", None), "transport", None)
+    if Reader is None or transport is None:
+        return None
+    return Tap(transport, take, taken)
