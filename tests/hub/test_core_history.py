@@ -26,6 +26,7 @@ from flask_sse.hub.core import CHANNEL_LINGER_SECONDS, MAX_WAIT_SECONDS, Core
 from flask_sse.hub.group import Member
 from flask_sse.hub.notices import BROKER_AWAY, STREAM_OPEN, STREAM_RESET, dice
 from flask_sse.hub.orders import Complain, End, GoOn, Order, Read, Subscribe, Unsubscribe, Write
+from flask_sse.hub.readings import KEPT_PAGES, KEPT_SECONDS
 from flask_sse.settings import StreamRules
 from flask_sse.wire import decode
 from flask_sse.wire.cursor import EARLIEST, NOWHERE, Cursor, positions, read_cursor
@@ -475,7 +476,7 @@ class Hub:
 
 def bookkeeping(core: Core[Client]) -> dict[str, object]:
     """Return every collection of the core that is not empty."""
-    kept = {**vars(core), **vars(core._groups)}
+    kept = {**vars(core), **vars(core._groups), **vars(core._readings)}
     return {
         name: value for name, value in kept.items() if isinstance(value, dict | list | set | deque) and value
     }
@@ -758,7 +759,61 @@ def test_streams_that_miss_the_same_share_a_read(hub: Hub) -> None:
     assert [(read.channel, read.since) for read in hub.reads] == [("a", start) for start in starts]
     hub.calm_down()
     assert [client.numbers for client in clients] == [[0, 1], [1]] * 50
-    assert hub.core._shared_readings == {}
+
+
+def test_who_comes_a_moment_later_gets_the_page_that_is_still_here_and_what_came_since(hub: Hub) -> None:
+    settled(hub, "a")
+    start = top(hub, "a").decode()
+    hub.publish("a")
+    hub.calm_down()
+    first = come(hub, "a", text=start)
+    hub.calm_down()
+    reads = len(hub.all_reads)
+    second = come(hub, "a", text=start)
+    assert second.numbers == first.numbers == [0]
+    assert len(hub.all_reads) == reads
+    hub.publish("a")
+    hub.calm_down()
+
+    third, fourth = come(hub, "a", text=start), come(hub, "a", text=start)
+    hub.calm_down()
+    assert third.numbers == fourth.numbers == [0, 1]
+    assert len(hub.all_reads) == reads + 1  # of what came since, for both
+
+    hub.tick(KEPT_SECONDS)
+    assert len(hub.core._readings) == 0
+    come(hub, "a", text=start)
+    assert len(hub.all_reads) == reads + 2
+
+
+def test_of_many_pages_the_last_ones_stay_here(hub: Hub) -> None:
+    settled(hub, "a")
+    starts = []
+    for _ in range(KEPT_PAGES + 1):
+        starts.append(top(hub, "a").decode())
+        hub.publish("a")
+    hub.calm_down()
+    for start in starts:
+        come(hub, "a", text=start)
+        hub.calm_down()
+    reads = len(hub.all_reads)
+    come(hub, "a", text=starts[-1])
+    assert len(hub.all_reads) == reads
+    come(hub, "a", text=starts[0])
+    assert len(hub.all_reads) == reads + 1
+
+
+@pytest.mark.parametrize("text", ["order-7", EARLIEST, f"{'z' * 8}.1-0"], ids=["own id", "earliest", "gap"])
+def test_a_page_that_may_be_wrong_a_moment_later_does_not_stay_here(hub: Hub, text: str) -> None:
+    settled(hub, "a")
+    hub.publish("a", own_id="order-7")
+    hub.publish("a")
+    hub.calm_down()
+    for _ in range(2):
+        reads = len(hub.all_reads)
+        come(hub, "a", text=text)
+        hub.calm_down()
+        assert len(hub.all_reads) == reads + 1
 
 
 def test_a_page_is_the_same_bytes_for_all_streams_of_its_channel(hub: Hub) -> None:

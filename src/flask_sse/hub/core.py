@@ -31,7 +31,8 @@ from .agenda import TICK_SECONDS, Agenda
 from .control import ENVELOPES, encode_block, max_body_bytes
 from .group import Channel, Groups, M, Standing
 from .notices import BROKER_AWAY, dice, goodbye, reconnect_in, stream_open, stream_reset
-from .orders import Complain, End, GoOn, Order, Read, Subscribe, Unsubscribe, Write
+from .orders import Complain, End, GoOn, Order, Subscribe, Unsubscribe, Write
+from .readings import Reading, Readings
 from .resume import Replay, Resume, Tail, joined
 from .sequencer import Dropped, Gap, Sequencer, Step
 
@@ -48,15 +49,6 @@ class Counters:
     opened: int = 0
     resumed: int = 0
     resets: int = 0
-
-
-class _Reading(Generic[M]):
-    """A read that was asked for, and the streams that wait for it; none where the channel itself does."""
-
-    def __init__(self, channel: str, since: str) -> None:
-        self.channel = channel
-        self.since = since
-        self.members: set[M] = set()
 
 
 class Core(Generic[M]):
@@ -78,9 +70,7 @@ class Core(Generic[M]):
         self._groups: Groups[M] = Groups()
         self._members: set[M] = set()
         self._agenda: Agenda[M] = Agenda()
-        self._readings: dict[int, _Reading[M]] = {}
-        self._shared_readings: dict[tuple[str, str], int] = {}
-        self._last_number = 0
+        self._readings: Readings[M] = Readings()
 
     def __len__(self) -> int:
         return len(self._members)
@@ -306,13 +296,12 @@ class Core(Generic[M]):
 
     def channel_read(self, number: int) -> str:
         """Return which channel a ``Read`` was about."""
-        return self._readings[number].channel
+        return self._readings.channel_of(number)
 
     def page(self, number: int, page: Page, now: float) -> None:
         """Take the answer to a ``Read``."""
-        reading = self._readings.pop(number)
+        reading = self._readings.end(number)
         if reading.members:
-            del self._shared_readings[reading.channel, reading.since]
             self._page_for_members(reading, page, now)
             return
         channel = self._channels.get(reading.channel)
@@ -325,9 +314,10 @@ class Core(Generic[M]):
             self._deliver(channel, channel.sequencer.page(page))
         self._now_ready(channel, now)
 
-    def _page_for_members(self, reading: _Reading[M], page: Page, now: float) -> None:
+    def _page_for_members(self, reading: Reading[M], page: Page, now: float) -> None:
         frames = [self._frame(reading.channel, entry.envelope) for entry in page.entries]
         replay = Replay(reading.channel, reading.since, page, frames)
+        self._readings.keep(replay, now)
         for member in reading.members & self._members:
             if member.resume is not None:
                 member.resume.take(replay)
@@ -341,23 +331,23 @@ class Core(Generic[M]):
     def _read_channel(self, channel: Channel[M]) -> None:
         since = channel.sequencer.catch_up() if channel.sequencer is not None else None
         if since is not None:
-            channel.reading = self._read(_Reading(channel.name, since))
+            reading = self._readings.begin(channel.name, since)
+            channel.reading = reading.number
+            self.outbox.append(reading.order)
 
     def _read_for(self, member: M, resume: Resume, channel: Channel[M], since: str) -> None:
         if channel.tail is None:
             channel.tail = Tail(channel.position)
+        replay = self._readings.recent(channel.name, since)
+        if replay is not None:
+            resume.take(replay)
+            self.outbox.append(GoOn(member))
+            return
         resume.awaited.add(channel.name)
-        number = self._shared_readings.get((channel.name, since))
-        if number is None:
-            number = self._read(_Reading(channel.name, since))
-            self._shared_readings[channel.name, since] = number
-        self._readings[number].members.add(member)
-
-    def _read(self, reading: _Reading[M]) -> int:
-        self._last_number += 1
-        self._readings[self._last_number] = reading
-        self.outbox.append(Read(self._last_number, reading.channel, reading.since))
-        return self._last_number
+        reading, is_new = self._readings.share(channel.name, since)
+        reading.members.add(member)
+        if is_new:
+            self.outbox.append(reading.order)
 
     # -- events --------------------------------------------------------------------------------
 
@@ -460,6 +450,7 @@ class Core(Generic[M]):
 
         Call it every ``TICK_SECONDS``. Channels that stay without streams are given up here, too.
         """
+        self._readings.forget_old(now)
         for member in self._agenda.take(now):
             self._look(member, now)
         for name in list(takewhile(lambda n: self._is_over(n, now), self._idle_since)):
