@@ -207,15 +207,16 @@ def test_36_clock_stepped_back_and_the_stream_is_gone(start: Callable[..., Broke
 
 
 def test_37_history_that_is_shorter_than_the_absence(valkey: Broker, channel: str) -> None:
-    with Line(valkey.url, channel, SSE_HISTORY_SIZE=10) as line:
-        with line.listen() as page:
-            line.publish(1)
-            assert page.numbers(1) == [1]
-        line.publish(2, 11)
+    with Line(valkey.url, channel, SSE_HISTORY_SIZE=10) as line, line.listen() as page:
+        line.publish(1)
+        assert page.numbers(1) == [1]
+        first = page.last_event_id
+        line.publish(2)
+        assert page.numbers(1) == [2]
+        line.publish(3, 12)
         with line.listen(page.last_event_id) as back:
-            assert back.numbers(10) == list(range(2, 12))
-        line.publish(12)
-        with line.listen(page.last_event_id) as back:
+            assert back.numbers(10) == list(range(3, 13))
+        with line.listen(first) as back:
             assert back.reset()["reason"] == NOT_KEPT
 
 

@@ -803,6 +803,26 @@ def test_of_many_pages_the_last_ones_stay_here(hub: Hub) -> None:
     assert len(hub.all_reads) == reads + 1
 
 
+def test_a_page_with_what_the_history_has_lost_does_not_stay_here(hub: Hub) -> None:
+    settled(hub, "a")
+    start = top(hub, "a").decode()
+    hub.publish("a")
+    hub.publish("a")
+    hub.calm_down()
+    come(hub, "a", text=start)
+    hub.calm_down()
+    hub.broker.fall_back("a", 2)
+    hub.check_position("a")
+    hub.calm_down()
+    hub.publish("a")
+    hub.calm_down()
+    back = come(hub, "a", text=start)
+    hub.check_all()
+
+    assert back.numbers == [2]
+    assert back.resets == 0
+
+
 @pytest.mark.parametrize("text", ["order-7", EARLIEST, f"{'z' * 8}.1-0"], ids=["own id", "earliest", "gap"])
 def test_a_page_that_may_be_wrong_a_moment_later_does_not_stay_here(hub: Hub, text: str) -> None:
     settled(hub, "a")

@@ -301,6 +301,7 @@ class Core(Generic[M]):
     def page(self, number: int, page: Page, now: float) -> None:
         """Take the answer to a ``Read``."""
         reading = self._readings.end(number)
+        self._readings.forget_lost(reading.channel, Cursor(page.epoch, page.top))
         if reading.members:
             self._page_for_members(reading, page, now)
             return

@@ -3,7 +3,7 @@
 Many clients come back at once and name the same position. They share one read, and who comes a moment later
 gets the page that is still here. It may be older than the history is now: what it has is true nevertheless,
 and the stream reads on from its end. A page that tells of a gap, or was found by anything but a cursor, may
-be wrong a moment later and is not kept.
+be wrong a moment later and is not kept; one that has what the history has lost is not kept any longer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import OrderedDict
 from itertools import takewhile
 from typing import Generic
 
-from ..wire.cursor import read_cursor
+from ..wire.cursor import Cursor, order, read_cursor
 from .group import M
 from .orders import Read
 from .resume import Replay
@@ -76,6 +76,13 @@ class Readings(Generic[M]):
         if self._shared.get((reading.channel, reading.since)) is reading:
             del self._shared[reading.channel, reading.since]
         return reading
+
+    def forget_lost(self, channel: str, top: Cursor) -> None:
+        """Let go of pages that reach beyond the end of the history: it was set back or began anew."""
+        for key, (replay, _) in list(self._recent.items()):
+            end = replay.end
+            if key[0] == channel and (end.epoch != top.epoch or order(end.id) > order(top.id)):
+                del self._recent[key]
 
     def keep(self, replay: Replay, now: float) -> None:
         """Keep a page for streams that come a moment later."""
