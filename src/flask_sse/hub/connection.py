@@ -12,7 +12,6 @@ import asyncio
 import logging
 import os
 import socket
-import stat
 import sys
 from collections import deque
 from typing import Protocol
@@ -43,6 +42,11 @@ NOT_MEMORY = "this hub takes its events from a broker, not from applications"
 _RECEIVE_BYTES = 256 * 1024
 _MAX_DESCRIPTORS = 64
 _LAST_READS = 100
+# As plain numbers: Python's flags take longer to compare than the packet to read.
+_CLOSE_ON_EXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+_CUT = int(getattr(socket, "MSG_CTRUNC", 0))
+_STREAM = int(socket.SOCK_STREAM)
+_KIND_AND_LISTENS = (socket.SO_TYPE, socket.SO_ACCEPTCONN)
 # Windows has neither this function nor control connections.
 _ANCILLARY_BYTES = (
     socket.CMSG_SPACE(_MAX_DESCRIPTORS * array.array("i").itemsize) if sys.platform != "win32" else 0
@@ -164,7 +168,7 @@ class AppConnection:
         return False
 
     def _take_input(self) -> bool:
-        if not is_trusted(uid := peer_uid(self._sock)):
+        if not self._introduced and not is_trusted(uid := peer_uid(self._sock)):
             raise ProtocolError(f"a process of another user ({uid})")
         data, complete = self._receive()
         for packet in self._decoder.feed(data):
@@ -177,15 +181,13 @@ class AppConnection:
 
     def _receive(self) -> tuple[bytes, bool]:
         """Read bytes and the descriptors that came with them; ``False`` if some of those were lost."""
-        data, ancillary, flags, _ = self._sock.recvmsg(
-            _RECEIVE_BYTES, _ANCILLARY_BYTES, getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-        )
+        data, ancillary, flags, _ = self._sock.recvmsg(_RECEIVE_BYTES, _ANCILLARY_BYTES, _CLOSE_ON_EXEC)
         for level, kind, content in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 numbers = array.array("i")
                 numbers.frombytes(content[: len(content) - len(content) % numbers.itemsize])
                 self._descriptors.extend(numbers)
-        return data, not flags & socket.MSG_CTRUNC and len(self._descriptors) <= _MAX_DESCRIPTORS
+        return data, not flags & _CUT and len(self._descriptors) <= _MAX_DESCRIPTORS
 
     def _handle(self, packet: Packet) -> None:
         if not self._introduced:
@@ -237,11 +239,13 @@ class AppConnection:
         if not self._descriptors:
             raise ProtocolError("an attach without its descriptor")
         number = self._descriptors.popleft()
-        if not stat.S_ISSOCK(os.fstat(number).st_mode):
+        try:
+            sock = socket.socket(fileno=number)
+        except OSError:
             os.close(number)
-            raise ProtocolError("an attach with a descriptor that is no socket")
-        sock = socket.socket(fileno=number)
-        if sock.type != socket.SOCK_STREAM or sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise ProtocolError("an attach with a descriptor that is no socket") from None
+        kind, listens = (sock.getsockopt(socket.SOL_SOCKET, option) for option in _KIND_AND_LISTENS)
+        if kind != _STREAM or listens:
             sock.close()
             raise ProtocolError("an attach with a socket that is no connection")
         self._hub.attach(sock, request)

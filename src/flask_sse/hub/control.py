@@ -38,12 +38,17 @@ from ..wire.cursor import read_cursor
 PROTOCOLS = (3,)
 FRAMES = "frames"
 ENVELOPES = "envelopes"
+# One text for all streams, not one a packet.
+_FORMS = {FRAMES: FRAMES, ENVELOPES: ENVELOPES}
 
 # JSON may write one byte of data as six (\\u0000), and the keys around it take some more.
 ENVELOPE_GROWTH = 6
 ENVELOPE_OVERHEAD_BYTES = 4096
 MAX_HEAD_BYTES = 256 * 1024
 MAX_FIELDS_BYTES = 1024 * 1024
+
+_RULES = set(StreamRules.__slots__)
+_write_json = json.JSONEncoder(separators=(",", ":")).encode
 
 _LENGTHS = struct.Struct("!II")
 _BLOCK_LENGTH = struct.Struct("!I")
@@ -63,7 +68,7 @@ class Packet:
         Raises:
             ProtocolError: If the fields are too long, as those of hundreds of channels are.
         """
-        fields = json.dumps({"op": self.op, **self.fields}, separators=(",", ":")).encode()
+        fields = _write_json({"op": self.op, **self.fields}).encode()
         if len(fields) > MAX_FIELDS_BYTES:
             raise ProtocolError(f"fields of {len(fields)} bytes, the most is {MAX_FIELDS_BYTES}")
         return _LENGTHS.pack(len(fields), len(self.body)) + fields + self.body
@@ -149,7 +154,7 @@ class Attach:
         """
         fields = packet.fields
         channels, form = fields.get("channels"), fields.get("form")
-        if not isinstance(channels, list) or not channels or form not in (FRAMES, ENVELOPES):
+        if not isinstance(channels, list) or not channels or not isinstance(form, str) or form not in _FORMS:
             raise ProtocolError("an attach without channels or form")
         try:
             names = {check_channel(name) for name in channels}
@@ -158,7 +163,7 @@ class Attach:
         if len(names) != len(channels):
             raise ProtocolError("an attach that names a channel twice")
         since = _read_since(fields.get("since"), channels)
-        return cls(tuple(channels), form, _read_rules(fields.get("rules")), since, packet.body)
+        return cls(tuple(channels), _FORMS[form], _read_rules(fields.get("rules")), since, packet.body)
 
 
 @functools.lru_cache(maxsize=64)
@@ -168,9 +173,18 @@ def _rules_fields(rules: StreamRules) -> dict[str, Any]:
 
 def publish_packet(publication: Publication) -> Packet:
     """Return the packet that publishes through the broker that lives in the hub."""
-    fields = asdict(publication)
-    body = fields.pop("envelope")
-    return Packet("publish", fields, body)
+    fields = {
+        "channel": publication.channel,
+        "history": _history_fields(publication.history),
+        "own_id": publication.own_id,
+        "key": publication.key,
+    }
+    return Packet("publish", fields, publication.envelope)
+
+
+@functools.lru_cache(maxsize=64)
+def _history_fields(history: History) -> dict[str, Any]:
+    return asdict(history)
 
 
 def read_publish(packet: Packet) -> Publication:
@@ -324,28 +338,31 @@ def _read_fields(data: bytes) -> dict[str, Any]:
 
 
 def _read_rules(fields: Any) -> StreamRules:
-    if not isinstance(fields, dict) or fields.keys() != set(StreamRules.__slots__):
+    if not isinstance(fields, dict) or fields.keys() != _RULES:
         raise ProtocolError("an attach without the rules of its stream")
-    retry_ms, age = fields["retry_ms"], fields["max_stream_seconds"]
+    try:
+        low, high = fields["retry_ms"]
+        return _checked_rules(
+            fields["heartbeat_seconds"], low, high, fields["max_backlog_bytes"], fields["max_stream_seconds"]
+        )
+    except (TypeError, ValueError):
+        raise ProtocolError("an attach with rules that no application sends") from None
+
+
+@functools.lru_cache(maxsize=64, typed=True)
+def _checked_rules(heartbeat: Any, low: Any, high: Any, backlog: Any, age: Any) -> StreamRules:
+    """Return rules; the same object for all streams that have the same, as most of a hub do."""
     right = (
-        _is_time(fields["heartbeat_seconds"])
-        and fields["heartbeat_seconds"] > 0
-        and _is_whole(fields["max_backlog_bytes"], 1)
-        and isinstance(retry_ms, list)
-        and len(retry_ms) == 2  # noqa: PLR2004 - lower and upper end
-        and all(_is_whole(end, 0) for end in retry_ms)
-        and retry_ms[0] <= retry_ms[1]
+        _is_time(heartbeat)
+        and heartbeat > 0
+        and _is_whole(backlog, 1)
+        and _is_whole(low, 0)
+        and _is_whole(high, low)
         and (age is None or (_is_time(age) and age > 0))
     )
     if not right:
-        raise ProtocolError("an attach with rules that no application sends")
-    return _shared(StreamRules(**{**fields, "retry_ms": tuple(retry_ms)}))
-
-
-@functools.lru_cache(maxsize=64)
-def _shared(rules: StreamRules) -> StreamRules:
-    """Return the first object of all that are equal, for most streams of a hub have the same rules."""
-    return rules
+        raise ValueError
+    return StreamRules(heartbeat, (low, high), backlog, age)
 
 
 def _read_since(groups: Any, channels: list[str]) -> dict[str, str]:

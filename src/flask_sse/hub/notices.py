@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 from collections.abc import Sequence
@@ -55,8 +56,12 @@ def stream_open(channels: Sequence[str], last_event_id: str) -> bytes:
         channels: Those that have a history.
         last_event_id: The position, as the client will name it when it comes back.
     """
-    data = json.dumps({"channels": list(channels)}, ensure_ascii=False)
-    return encode_event(data, event=STREAM_OPEN, id=last_event_id)
+    return encode_event(_channels_json(tuple(channels)), event=STREAM_OPEN, id=last_event_id)
+
+
+@functools.lru_cache(maxsize=64)
+def _channels_json(channels: tuple[str, ...]) -> str:
+    return json.dumps({"channels": channels}, ensure_ascii=False)
 
 
 def stream_reset(channel: str, reason: str, since: str, to: Cursor, last_event_id: str) -> bytes:

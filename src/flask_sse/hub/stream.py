@@ -14,6 +14,10 @@ from .succession import StreamLeft
 # A client that vanished without a word is given up when it left this much time unacknowledged.
 UNACKNOWLEDGED_MS = 20_000
 _DISCARD_BYTES = 64 * 1024
+_TCP = int(socket.IPPROTO_TCP)
+_TCP_OPTIONS = {socket.TCP_NODELAY: 1}
+if hasattr(socket, "TCP_USER_TIMEOUT"):
+    _TCP_OPTIONS[socket.TCP_USER_TIMEOUT] = UNACKNOWLEDGED_MS
 
 
 class Stream(Member):
@@ -37,11 +41,9 @@ class Stream(Member):
         self.backlog: deque[memoryview] | None = None
         self._backlog_bytes = 0
         sock.setblocking(False)
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if hasattr(socket, "TCP_USER_TIMEOUT"):
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
+        with contextlib.suppress(OSError):  # it is no TCP connection
+            for option, value in _TCP_OPTIONS.items():
+                sock.setsockopt(_TCP, option, value)
 
     def left(self, now: float) -> StreamLeft:
         """Return what another hub must know to go on with this stream."""
