@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 import uuid
 from collections.abc import Iterator
@@ -45,6 +46,21 @@ def test_the_test_client_reads_a_stream_and_leaves_it(server: LocalServer, chann
         assert next(pieces) == b'event:t\ndata:{"a": 1}\nid:%s\n\n' % str(published.id).encode()
         response.close()
     wait_until(lambda: server.publish("anyone?", channel=channel) == 0, what="the hub to see it leave")
+
+
+def test_messages_that_started_the_hub_leave_it_when_they_are_closed(channel: str) -> None:
+    """Nothing of the start may keep them alive until the garbage collector comes."""
+    gc.disable()
+    try:
+        with serve(SSE_BROKER_URL=memory_url()) as server:
+            with server.app.app_context():
+                messages = sse.messages(channel)
+            assert server.publish("first", channel=channel) == 1
+            assert next(messages).data == "first"
+            messages.close()  # type: ignore[attr-defined] # it is a generator, as in 1.0
+            wait_until(lambda: server.publish("anyone?", channel=channel) == 0, what="it to leave")
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("broker", ["memory", "valkey"])

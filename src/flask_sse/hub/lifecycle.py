@@ -169,7 +169,9 @@ class Finder:
             try:
                 return self._connect(path)
             except (FileNotFoundError, ConnectionError, BlockingIOError) as error:
-                failure = error  # none there, or more applications than it can accept at once
+                # None there, or more applications than it can accept at once. Its text alone, for the error
+                # holds this call and, in a circle, all that called it.
+                failure = str(error)
             except (OSError, ProtocolError) as error:
                 raise HubUnavailableError(str(path), error) from error
             if time.monotonic() > deadline:
