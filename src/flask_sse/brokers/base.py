@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from ..settings import History
@@ -24,8 +23,7 @@ LISTENING_SECONDS = 24 * 3600.0
 _LETTERS = bytes(ord("a") + number % 26 for number in range(256))
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(NamedTuple):
     """One event on its way to the broker.
 
     Attributes:

@@ -49,9 +49,10 @@ def pack(message: Message) -> bytes:
         InvalidMessageError: If the data cannot become JSON.
     """
     payload = message.payload()
-    text = json.dumps(payload, ensure_ascii=False) if isinstance(message.data, str) else payload
-    rest = {name: value for name, value in message.to_dict().items() if name != "data"}
-    tail = f", {json.dumps(rest, ensure_ascii=False)[1:]}" if rest else "}"
+    text = _write_json(payload) if isinstance(message.data, str) else payload
+    rest = message.to_dict()
+    del rest["data"]
+    tail = f", {_write_json(rest)[1:]}" if rest else "}"
     return f'{{"data": {text}{tail}'.encode()
 
 
@@ -124,5 +125,6 @@ def _with_each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _OPTIONAL = {"type", "id", "retry"}
+_write_json = json.JSONEncoder(ensure_ascii=False).encode
 _data_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 _fields_decoder = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_with_each_key_once)

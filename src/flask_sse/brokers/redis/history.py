@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from redis.exceptions import ResponseError
@@ -49,9 +49,10 @@ def script(name: str) -> str:
     return "".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("begin", name))
 
 
-def keys_of(channel: str) -> list[str]:
+@lru_cache(maxsize=1024)
+def keys_of(channel: str) -> tuple[str, ...]:
     """Return the names of stream, meta and own ids of a channel; the braces keep them in one slot."""
-    return [f"{PREFIX}:{{{channel}}}:{kind}" for kind in "smi"]
+    return tuple(f"{PREFIX}:{{{channel}}}:{kind}" for kind in "smi")
 
 
 def publish_words(publications: Sequence[Publication]) -> tuple[list[str], Words]:
@@ -59,16 +60,28 @@ def publish_words(publications: Sequence[Publication]) -> tuple[list[str], Words
     keys: list[str] = []
     words: Words = []
     for publication in publications:
-        channel, history = publication.channel, publication.history
-        keys += [*keys_of(channel), _key_of_result(channel, publication.key or "")]
+        channel, history, own_id = publication.channel, publication.history, publication.own_id
+        keys += keys_of(channel)
+        keys.append(_key_of_result(channel, publication.key))
         kept_ms = max(1, int(history.seconds * 1000))
-        words += [channel, publication.envelope, history.size, kept_ms, kept_ms * REMEMBERED_LIVES]
-        words += [publication.own_id or "", new_epoch(), KEY_SECONDS if publication.key is not None else 0]
-        words += ["1" if publication.own_id is not None else ""]
+        words += (
+            channel,
+            publication.envelope,
+            history.size,
+            kept_ms,
+            kept_ms * REMEMBERED_LIVES,
+            own_id or "",
+            new_epoch(),
+            0 if publication.key is None else KEY_SECONDS,
+            "" if own_id is None else "1",
+        )
     return keys, words
 
 
-def _key_of_result(channel: str, key: str) -> str:
+def _key_of_result(channel: str, key: str | None) -> str:
+    if key is None:
+        # It is not used, but each event has as many keys.
+        return keys_of(channel)[0]
     # A digest has one length, so that no channel with a strange name has the same key.
     return f"{PREFIX}:{{{channel}}}:k:{hashlib.sha256(key.encode()).hexdigest()}"
 
@@ -80,7 +93,7 @@ def receipt(answer: bytes) -> Receipt:
         ResponseError: If the server refused that publication.
     """
     receivers, _, cursor = _taken(answer).partition(" ")
-    return Receipt(int(receivers), read_cursor(cursor))
+    return Receipt(int(receivers), Cursor.of(cursor) if cursor else None)
 
 
 def read_words(channel: str, since: str) -> tuple[list[str], Words]:
@@ -93,7 +106,7 @@ def read_words(channel: str, since: str) -> tuple[list[str], Words]:
         start = [since or "now", "", ""]
     else:
         start = ["own id", since, ""]
-    return keys_of(channel), [new_epoch(), _LISTENING_MS, *start, PAGE_EVENTS, PAGE_BYTES]
+    return [*keys_of(channel)], [new_epoch(), _LISTENING_MS, *start, PAGE_EVENTS, PAGE_BYTES]
 
 
 def page(answer: list[bytes]) -> Page:
