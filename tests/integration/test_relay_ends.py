@@ -8,17 +8,19 @@ import os
 import re
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from tests.support import webservers
+from tests.support import forks, webservers
 from tests.support.client import StreamClient
 from tests.support.hub_client import HubClient
 from tests.support.processes import children, running, wait_until
 from tests.support.webservers import RunningServer
 
+from flask_sse.serving.lookout import lookout
 from flask_sse.serving.relay import received_until
 from flask_sse.serving.servers import worker_is_ending
 
@@ -231,3 +233,45 @@ def test_a_stream_whose_client_leaves_is_closed() -> None:
 
 def test_no_worker_is_found_where_there_is_none() -> None:
     assert worker_is_ending({"wsgi.input": io.BytesIO()}) is None
+
+
+def test_a_worker_that_cannot_be_asked_does_not_keep_other_streams_from_ending() -> None:
+    def broken() -> bool:
+        raise RuntimeError("not as it was")
+
+    (one, ones), (other, others) = socket.socketpair(), socket.socketpair()
+    with ones, others, lookout.watch(one, broken):
+        assert list(received_until(other, lambda: True, RETRY)) == [RETRY]
+        one.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            one.recv(1)
+    one.close()
+
+
+def test_the_thread_that_asks_runs_while_there_are_streams() -> None:
+    def threads() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if "lookout" in thread.name]
+
+    for _ in range(2):
+        ours, hubs = socket.socketpair()
+        with hubs:
+            pieces = received_until(ours, lambda: False, RETRY)
+            hubs.sendall(b"x")
+            next(pieces)
+            assert len(threads()) == 1
+            pieces.close()  # type: ignore[attr-defined] # it is a generator
+    wait_until(lambda: not threads(), what="the end of the thread")
+
+
+def test_streams_of_a_forked_worker_end_with_it() -> None:
+    ours, hubs = socket.socketpair()
+    with hubs, lookout.watch(ours, lambda: False):
+
+        def in_child() -> None:
+            signal.alarm(10)
+            mine, hubs = socket.socketpair()
+            with hubs:
+                assert list(received_until(mine, lambda: True, RETRY)) == [RETRY]
+
+        assert forks.by_os(in_child)() == 0
+    ours.close()

@@ -6,10 +6,10 @@ The web server is one such reader, where the client's socket cannot be taken; ``
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import socket
 import sys
-import time
 import weakref
 from collections.abc import Callable, Iterator
 
@@ -17,14 +17,15 @@ from ..errors import HubError
 from ..hub.control import Attach
 from ..hub.link import Link
 from ..hub.notices import UNREACHED_RETRY_MS, goodbye, refused
+from .lookout import lookout
 
 logger = logging.getLogger(__name__)
 
 _RECEIVE_BYTES = 64 * 1024
-# How often a stream asks whether its worker is ending, and how long it then waits for the hub's last bytes:
-# together they are well below the 2 seconds that a deploy may wait for streams.
-ASK_SECONDS = 0.5
-LAST_SECONDS = 1.0
+# gunicorn has the kernel begin a call anew that SIGTERM interrupts, so the worker would not learn of it while
+# its main thread waits; a call with a time limit is not begun anew.
+_WAIT_SECONDS = 60.0
+_READ = 1  # as gevent's event loop says it
 _EVENT_END = b"\n\n"
 
 
@@ -96,8 +97,7 @@ def received(stream: socket.socket) -> Iterator[bytes]:
 
     def pieces() -> Iterator[bytes]:
         with stream:
-            while data := _receive(stream):
-                yield data
+            yield from _pieces(stream)
 
     iterator = pieces()
     # Also where nobody closes it and the garbage collector finds it.
@@ -109,43 +109,48 @@ def received_until(stream: socket.socket, ending: Callable[[], bool], last: byte
     """Yield what comes out of a stream until it ends or its worker does, and close it.
 
     Args:
-        stream: Our end; the hub lets go of the stream when this end is half closed.
-        ending: Asked every ``ASK_SECONDS`` and before every piece whether the worker is ending.
+        stream: Our end.
+        ending: Tells whether the worker is ending; asked from another thread.
         last: What is said last in a worker that is ending. Left out in the midst of an event: it would
             complete it, and what the client has of it must be dropped.
     """
     tail = _EVENT_END
-    deadline = None
-    with stream:
-        stream.settimeout(ASK_SECONDS)
-        while deadline is None or time.monotonic() < deadline:
-            if deadline is None and ending():
-                deadline = time.monotonic() + LAST_SECONDS
-                with contextlib.suppress(OSError):
-                    stream.shutdown(socket.SHUT_WR)
-            try:
-                data = _receive(stream)
-            except TimeoutError:
-                continue
-            if not data:
-                break
+    with stream, lookout.watch(stream, ending) as watched:
+        for data in _pieces(stream):
             tail = (tail + data)[-len(_EVENT_END) :]
             yield data
-    if deadline is not None and tail == _EVENT_END:
+    if tail == _EVENT_END and watched.is_ending:
         yield last
 
 
-def _receive(stream: socket.socket) -> bytes:
-    """Return the next bytes; ``TimeoutError`` if none came within the socket's own timeout."""
+def _pieces(stream: socket.socket) -> Iterator[bytes]:
+    """Yield what comes out of a stream until it ends."""
     gevent = sys.modules.get("gevent")
     if gevent is not None and isinstance(gevent.getcurrent(), gevent.Greenlet):
-        # gevent's servers run without monkey patching, too; a plain recv would stop all greenlets.
-        from gevent.socket import wait_read  # noqa: PLC0415 - an extra, there if it is loaded
+        return _pieces_in_greenlet(stream)
+    stream.settimeout(_WAIT_SECONDS)
+    return iter(functools.partial(_receive, stream), b"")
 
-        wait_read(stream.fileno(), stream.gettimeout(), TimeoutError())
+
+def _pieces_in_greenlet(stream: socket.socket) -> Iterator[bytes]:
+    # gevent's servers run without monkey patching, too; a plain recv would stop all greenlets.
+    import gevent.socket  # noqa: PLC0415 - an extra, there if it is loaded
+
+    readable = gevent.get_hub().loop.io(stream.fileno(), _READ)
     try:
-        return stream.recv(_RECEIVE_BYTES)
-    except TimeoutError:
-        raise
-    except OSError:
-        return b""
+        gevent.socket.wait(readable)
+        while data := _receive(stream):
+            yield data
+            gevent.socket.wait(readable)
+    finally:
+        readable.close()
+
+
+def _receive(stream: socket.socket) -> bytes:
+    while True:
+        try:
+            return stream.recv(_RECEIVE_BYTES)
+        except TimeoutError:
+            continue
+        except OSError:
+            return b""
