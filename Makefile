@@ -45,11 +45,13 @@ format: $(VENV)/.lint ## mend what the linter can mend by itself
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/.test ## measure, with peers beside us
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.bench ## measure, with peers beside us (ARGS="fanout burst" for some)
+	$(BIN)/python tests/tools.py
+	$(BIN)/python -m benchmarks.tools
+	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/.docs ## build the documentation into docs/_build
 	$(BIN)/sphinx-build --fail-on-warning --quiet docs docs/_build
 
 clean: ## remove all that make made
-	rm -rf $(VENV) build dist docs/_build tests/clients/node_modules
+	rm -rf $(VENV) build dist docs/_build tests/clients/node_modules benchmarks/servers/better-sse/node_modules

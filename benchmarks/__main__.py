@@ -1,8 +1,43 @@
-"""Run every benchmark: ``python -m benchmarks``."""
+"""Run every benchmark and draw the plot, or run those that are named: ``python -m benchmarks [NAME ...]``."""
 
 from __future__ import annotations
 
-from . import fanout, succession
+import importlib
+import sys
+import time
 
-fanout.main()
-succession.main()
+from .harness import Report
+
+NAMES = [
+    "fanout",
+    "burst",
+    "channels",
+    "memory",
+    "opening",
+    "publishing",
+    "latency",
+    "replay",
+    "relay",
+    "interop",
+    "growth",
+    "succession",
+    "plot",
+]
+
+
+def main(names: list[str]) -> None:
+    """Measure, and print what was to be reached and what was."""
+    began = time.monotonic()
+    for name in names:
+        importlib.import_module(f"benchmarks.{name}").main()
+    report = Report("What was to be reached", f"{(time.monotonic() - began) / 60:.0f} minutes in all")
+    report.table(
+        ["question", "target", "median (spread)", "reached"],
+        [
+            (target.question, target.text, target.reached, "yes" if target.holds else "NO")
+            for target in Report.targets
+        ],
+    )
+
+
+main(sys.argv[1:] or NAMES)

@@ -1,122 +1,81 @@
-"""What does one delivered event cost in CPU time? See README.md for the method."""
+"""What does one delivered event cost in CPU time?"""
 
 from __future__ import annotations
 
-import os
-import signal
-import statistics
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 
-import psutil
-from tests.support import webservers
-from tests.support.brokers import Broker, start_valkey
-from tests.support.hubs import separate_hubs
-from tests.support.processes import Process, children, free_port
-from tests.support.swarm import Swarm
-from tests.support.tools import require
+from . import systems
+from .harness import ROUNDS, Client, Measured, Report, cpu_seconds, in_turns, use_client_core
+from .systems import System
 
-from flask_sse import Publisher
-from flask_sse.hub.link import open_link
-from flask_sse.settings import Settings
-
-CLIENTS = 1000
-EVENTS = 30
+EVENTS = 20
+WARM_UP_EVENTS = 3
 PER_SECOND = 10.0
-ROUNDS = 3
-DATA = "x" * 93
-APPS = Path(__file__).parent / "apps"
 
-Cost = Callable[[Broker], float]
+Starter = Callable[[], AbstractContextManager[System]]
 
 
-def cpu_seconds(pids: list[int]) -> float:
-    """Return the CPU time that processes used so far, the kernel's part included."""
-    return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
+def cost(system: System, client: Client, events: int, per_second: float) -> float:
+    """Return microseconds of CPU for each event that reached a client, while other systems stand still."""
+    system.go_on()
+    system.send(WARM_UP_EVENTS, per_second)
+    client.wait_events(WARM_UP_EVENTS * client.count)
+    client.reset()
+    before = cpu_seconds(system.pids)
+    system.send(events, per_second)
+    client.wait_events(events * client.count)
+    used = cpu_seconds(system.pids) - before
+    system.pause()
+    return used / (events * client.count) * 1e6
 
 
-def open_all(swarm: Swarm) -> None:
-    swarm.open(CLIENTS)
-    swarm.wait_opened()
-
-
-def publish_all(url: str) -> None:
-    publisher = Publisher(url)
-    for _ in range(EVENTS):
-        publisher.publish(DATA)
-        time.sleep(1 / PER_SECOND)
-    publisher.close()
-
-
-def cost(swarm: Swarm, pids: list[int], send: Callable[[], None]) -> float:
-    """Return microseconds of CPU for each event that reached a client."""
-    before = cpu_seconds(pids)
-    send()
-    swarm.wait_events(EVENTS, 60)
-    return (cpu_seconds(pids) - before) / (EVENTS * CLIENTS) * 1e6
-
-
-def version_2(broker: Broker) -> float:
-    env = {"REDIS_URL": broker.url}
-    # A hub that stays would listen beside the next system.
-    with separate_hubs(), webservers.start("gunicorn-sync", "quickstart:app", APPS, env) as server:
-        link = open_link(Settings(broker.url))
-        hub = int(str(link.status()["pid"]))
-        with Swarm([server.port], "/stream") as swarm:
-            open_all(swarm)
-            pids = [server.process.pid, *children(server.process.pid), hub]
-            result = cost(swarm, pids, lambda: publish_all(broker.url))
-        link.close()
-    return result
-
-
-def version_1(broker: Broker) -> float:
-    old = {"REDIS_URL": broker.url, "PYTHONPATH": os.pathsep.join([str(require("flask-sse-1.0")), str(APPS)])}
-    port = free_port()
-    options = ("-k", "gevent", "--worker-connections", "4000", "--no-control-socket")
-    argv = [webservers.SCRIPTS / "gunicorn", *options, "--bind", f"127.0.0.1:{port}", "quickstart:app"]
-    # 1.0 sends nothing before the first event, so its clients are open when they are subscribed.
-    with Process(argv, old, ready=port) as server, Swarm([port], "/stream") as swarm:
-        swarm.open(CLIENTS)
-        admin = Publisher(broker.url)
-        deadline = time.monotonic() + 60
-        while admin.publish("ready?", channel="sse") < CLIENTS and time.monotonic() < deadline:
-            time.sleep(0.2)
-        swarm.wait_events(1, 60)
-        return cost(swarm, [server.pid, *children(server.pid)], lambda: publish_all(broker.url))
-
-
-def floor(_: Broker) -> float:
-    port = free_port()
-    argv = [sys.executable, APPS / "floor.py", port, EVENTS, PER_SECOND]
-    with Process(argv, ready="ready") as process, Swarm([port], "/") as swarm:
-        open_all(swarm)
-        return cost(swarm, [process.pid], lambda: os.kill(process.pid, signal.SIGUSR1))
-
-
-SYSTEMS: dict[str, Cost] = {
-    "send() loop (floor)": floor,
-    "Flask-SSE 2": version_2,
-    "Flask-SSE 1.0": version_1,
-}
+def costs(
+    starters: Sequence[tuple[Starter, int]],
+    events: Callable[[int], int] = lambda _: EVENTS,
+    rounds: int = ROUNDS,
+    per_second: float = PER_SECOND,
+) -> dict[tuple[str, int], Measured]:
+    """Return the cost by system and number of clients, measured in turns; all keep their clients."""
+    with ExitStack() as stack:
+        measures: dict[tuple[str, int], Callable[[], float]] = {}
+        for start, clients in starters:
+            system = stack.enter_context(start())
+            stack.callback(system.go_on)
+            client = stack.enter_context(system.clients(clients))
+            system.pause()
+            measures[system.name, clients] = partial(cost, system, client, events(clients), per_second)
+        return in_turns(measures, rounds)
 
 
 def main() -> None:
-    """Measure all systems in turn and print medians and ratios."""
-    results: dict[str, list[float]] = {name: [] for name in SYSTEMS}
-    with start_valkey() as broker:
-        for _ in range(ROUNDS):
-            for name, measure in SYSTEMS.items():
-                results[name].append(measure(broker))
-    base = statistics.median(results["send() loop (floor)"])
-    print(f"{CLIENTS} clients, {EVENTS} events of 100 bytes, {PER_SECOND:g} a second, {ROUNDS} rounds")
-    print(f"{'system':22} {'CPU µs per delivered event':>28} {'spread':>14} {'x floor':>8}")
-    for name, values in results.items():
-        middle = statistics.median(values)
-        spread = f"{min(values):.1f} - {max(values):.1f}"
-        print(f"{name:22} {middle:28.1f} {spread:>14} {middle / base:8.2f}")
+    """Measure with 1000 clients beside all peers, and with 10 000 beside those that can hold them."""
+    use_client_core()
+    all_systems: list[Starter] = [
+        systems.floor,
+        systems.flask_sse_2,
+        systems.nchan,
+        systems.better_sse,
+        systems.sse_starlette,
+        systems.flask_sse_1,
+    ]
+    for clients, starters in ((1000, all_systems), (10_000, all_systems[:3])):
+        report = Report(
+            f"Fan-out to {clients} clients",
+            f"{EVENTS} events of 100 bytes, {PER_SECOND:g} a second, {ROUNDS} rounds; CPU of all processes",
+        )
+        measured = costs([(start, clients) for start in starters])
+        results = {name: values for (name, _), values in measured.items()}
+        floor, ours = results["C send() loop (floor)"], results["Flask-SSE 2"]
+        report.table(
+            ["system", "CPU µs per delivered event", "x floor"],
+            [(name, values, values.over(floor)) for name, values in results.items()],
+        )
+        report.at_most("of the C floor", ours.over(floor), 1.25, " x")
+        report.at_most("of nchan", ours.over(results["nchan"]), 0.7, " x")
+        if old := results.get("Flask-SSE 1.0 (gevent)"):
+            report.at_most("of Flask-SSE 1.0", ours.over(old), 1 / 8, " x")
 
 
 if __name__ == "__main__":

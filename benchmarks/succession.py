@@ -1,11 +1,15 @@
-"""How long do streams stand still when another hub takes over? See README.md for the method."""
+"""How long do streams stand still when another hub takes over?
+
+Somebody publishes every two milliseconds while a new hub takes the place of the old one. The longest time
+without an answer is the time in which neither of the two hubs works.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import statistics
 import threading
 import time
+from functools import partial
 from itertools import pairwise
 from typing import Self
 
@@ -13,6 +17,8 @@ from tests.support.hub_client import HubClient, socket_pair
 from tests.support.hubs import separate_hubs
 from tests.support.successors import succeed
 from tests.support.swarm import raise_descriptor_limit
+
+from .harness import Report, in_turns
 
 STREAMS = (0, 1000, 5000, 8000)
 CHANNELS = 100
@@ -62,18 +68,18 @@ def longest_silence(streams: int) -> float:
 
 
 def main() -> None:
-    """Measure with several numbers of streams and print medians."""
+    """Measure with several numbers of streams."""
     raise_descriptor_limit()
-    print(f"takeover of a hub, {CHANNELS} channels, {ROUNDS} rounds")
-    print(f"{'streams':>8} {'seconds without an answer':>26} {'spread':>14} {'µs a stream':>12}")
-    base = 0.0
-    for streams in STREAMS:
-        values = [longest_silence(streams) for _ in range(ROUNDS)]
-        middle = statistics.median(values)
-        spread = f"{min(values):.2f} - {max(values):.2f}"
-        base = base or middle
-        each = f"{(middle - base) / streams * 1e6:.0f}" if streams else ""
-        print(f"{streams:8} {middle:26.2f} {spread:>14} {each:>12}")
+    report = Report("Succession: another hub takes over", f"streams of {CHANNELS} channels, {ROUNDS} rounds")
+    silences = in_turns({streams: partial(longest_silence, streams) for streams in STREAMS}, ROUNDS)
+    base = silences[0].median
+    report.table(
+        ["streams", "seconds without an answer", "µs a stream"],
+        [
+            (str(streams), silence, f"{(silence.median - base) / streams * 1e6:.0f}" if streams else "")
+            for streams, silence in silences.items()
+        ],
+    )
 
 
 if __name__ == "__main__":
