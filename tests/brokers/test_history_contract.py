@@ -419,7 +419,7 @@ def test_what_is_kept_no_more_is_told(line: Line, channel: str) -> None:
     position = line.position(small)
     for number in range(5):
         line.publish(str(number), small)
-    with line.listen(small, back_with=position) as stream:
+    with line.listen(small, back_with="earliest") as stream:
         assert data_of(stream, 5) == ["0", "1", "2", "3", "4"]
     last = line.publish("one too many", small)
     with line.listen(small, back_with=position) as stream:

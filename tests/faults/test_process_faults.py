@@ -26,8 +26,8 @@ from flask_sse.hub.group import Member
 from flask_sse.hub.orders import Read, Subscribe
 from flask_sse.settings import StreamRules
 from flask_sse.wire.cursor import FROM_NOW, Stamp
-from flask_sse.wire.encode import encode_event
 from flask_sse.wire.envelope import pack
+from flask_sse.wire.frame import Frame
 from flask_sse.wire.message import Message
 
 APPS = Path(__file__).parent.parent / "integration" / "apps"
@@ -162,15 +162,14 @@ def test_25_forked_process_publishes_on_connections_of_its_own(
 
 
 def test_34_one_event_for_many_streams_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoded: list[str] = []
-    original = encode_event
+    encoded: list[bytes] = []
+    original = Frame.of_envelope
 
-    def count(data: str | None = None, **fields: object) -> bytes:
-        if data is not None:
-            encoded.append(data)
-        return original(data, **fields)  # type: ignore[arg-type] # as given
+    def count(envelope: bytes) -> Frame:
+        encoded.append(envelope)
+        return original(envelope)
 
-    monkeypatch.setattr("flask_sse.wire.frame.encode_event", count)
+    monkeypatch.setattr(Frame, "of_envelope", count)
     core: Core[Member] = Core(1000)
     for _ in range(MANY):
         core.add(Member(Attach(("a",), FRAMES, StreamRules(), {"a": FROM_NOW})), 0)
@@ -184,4 +183,4 @@ def test_34_one_event_for_many_streams_is_encoded_once(monkeypatch: pytest.Monke
     [(data, members)] = core.flush(0)
     assert data == b"data:once\nid:abcdefgh.1-0\n\n"
     assert len(members) == MANY
-    assert encoded == ["once"]
+    assert encoded == [pack(Message("once"))]
