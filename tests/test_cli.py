@@ -173,12 +173,14 @@ def test_options_are_passed_on(supervised: Supervised) -> None:
 
 
 def test_settings_of_the_hub_come_from_the_environment(supervised: Supervised) -> None:
-    env = {"SSE_MAX_EVENT_BYTES": "2000", "SSE_MAX_STREAMS": "7", "SSE_DRAIN_SECONDS": "1.5"}
+    limits = {"SSE_MAX_EVENT_BYTES": "2000", "SSE_MAX_STREAMS": "7", "SSE_MAX_CHANNELS": "9"}
+    env = {**limits, "SSE_DRAIN_SECONDS": "1.5"}
     assert run("hub", "--socket", "x", **MEMORY, **env).exit_code == 0
     expected = {
         "broker_url": "memory://cli",
         "max_event_bytes": 2000,
         "stream_limit": 7,
+        "channel_limit": 9,
         "drain_seconds": 1.5,
     }
     assert supervised.job.config == expected

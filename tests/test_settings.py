@@ -113,7 +113,10 @@ def test_the_defaults_are_the_documented_ones() -> None:
         hub_linger_seconds=60,
         max_event_bytes=256 * 1024,
         max_streams=None,
+        max_channels=100_000,
         max_channels_per_stream=None,
+        require_ticket=False,
+        cors_origins=frozenset(),
         history=History(size=1000, seconds=3600),
         history_rules=(),
         rules=StreamRules(
@@ -121,6 +124,8 @@ def test_the_defaults_are_the_documented_ones() -> None:
             retry_ms=(2000, 5000),
             max_backlog_bytes=1024 * 1024,
             max_stream_seconds=None,
+            max_streams_per_subject=None,
+            max_streams_per_address=None,
         ),
     )
 
@@ -163,6 +168,23 @@ GOOD: list[tuple[str, str, object, object]] = [
     ("SSE_MAX_STREAMS", "max_streams", 10_000, 10_000),
     ("SSE_MAX_STREAMS", "max_streams", "10000", 10_000),
     ("SSE_MAX_STREAMS", "max_streams", None, None),
+    ("SSE_MAX_STREAMS_PER_SUBJECT", "max_streams_per_subject", 10, 10),
+    ("SSE_MAX_STREAMS_PER_SUBJECT", "max_streams_per_subject", None, None),
+    ("SSE_MAX_STREAMS_PER_ADDRESS", "max_streams_per_address", "50", 50),
+    ("SSE_MAX_CHANNELS", "max_channels", "2000", 2000),
+    ("SSE_REQUIRE_TICKET", "require_ticket", True, True),
+    ("SSE_REQUIRE_TICKET", "require_ticket", "true", True),
+    ("SSE_REQUIRE_TICKET", "require_ticket", "0", False),
+    ("SSE_CORS_ORIGINS", "cors_origins", "*", frozenset("*")),
+    ("SSE_CORS_ORIGINS", "cors_origins", [], frozenset()),
+    ("SSE_CORS_ORIGINS", "cors_origins", "", frozenset()),
+    ("SSE_CORS_ORIGINS", "cors_origins", ["https://a.example"], frozenset({"https://a.example"})),
+    (
+        "SSE_CORS_ORIGINS",
+        "cors_origins",
+        "https://a.example, http://[::1]:5000",
+        frozenset({"https://a.example", "http://[::1]:5000"}),
+    ),
     ("SSE_MAX_CHANNELS_PER_STREAM", "max_channels_per_stream", 1, 1),
     ("SSE_MAX_CHANNELS_PER_STREAM", "max_channels_per_stream", "3", 3),
     ("SSE_MAX_CHANNELS_PER_STREAM", "max_channels_per_stream", None, None),
@@ -195,10 +217,23 @@ def test_a_whole_number_stays_one(key: str) -> None:
     assert type(value_of(read(**{key: "7"}), field)) is int
 
 
-NUMBERS = sorted({key for key, _, value, _ in GOOD if isinstance(value, int)})
+NUMBERS = sorted({key for key, _, value, _ in GOOD if type(value) is int})
 NO_NUMBERS: list[object] = ["", "x", "nan", "inf", -1, True, b"5", {}, float("nan"), 10**5000]
 BAD: list[tuple[str, object]] = [
     *itertools.product(NUMBERS, NO_NUMBERS),
+    *itertools.product(["SSE_REQUIRE_TICKET"], ["", "yes", 2, -1, 1.0, [], 10**5000]),
+    *itertools.product(
+        ["SSE_CORS_ORIGINS"],
+        [
+            "example.com",
+            "https://a.example/",
+            ["*", "https://a.example"],
+            [5],
+            5,
+            "https://a.example,",
+            {"a": 1},
+        ],
+    ),
     ("SSE_HEARTBEAT_SECONDS", 0),
     ("SSE_HEARTBEAT_SECONDS", 1e300),
     ("SSE_HUB_LINGER_SECONDS", "1e300"),
@@ -446,6 +481,11 @@ def test_the_environment_itself_will_do() -> None:
         "SSE_MAX_STREAM_SECONDS": "5",
         "SSE_MAX_STREAMS": "6",
         "SSE_MAX_CHANNELS_PER_STREAM": "7",
+        "SSE_MAX_CHANNELS": "12",
+        "SSE_MAX_STREAMS_PER_SUBJECT": "13",
+        "SSE_MAX_STREAMS_PER_ADDRESS": "14",
+        "SSE_REQUIRE_TICKET": "1",
+        "SSE_CORS_ORIGINS": "https://a.example",
         "SSE_TAKEOVER": "off",
         "SSE_HISTORY_SIZE": "8",
         "SSE_HISTORY_SECONDS": "9",
@@ -455,5 +495,18 @@ def test_the_environment_itself_will_do() -> None:
     history, rules = History(8, 9), (("a", History(10, 9)),)
 
     assert Settings.from_mapping(environment) == Settings(
-        URL, "unix:/run/hub.sock", "off", 5, 11, 4, 6, 7, history, rules, StreamRules(7.5, (1, 2), 3, 5)
+        broker_url=URL,
+        hub="unix:/run/hub.sock",
+        takeover="off",
+        hub_linger_seconds=5,
+        drain_seconds=11,
+        max_event_bytes=4,
+        max_streams=6,
+        max_channels=12,
+        max_channels_per_stream=7,
+        require_ticket=True,
+        cors_origins=frozenset({"https://a.example"}),
+        history=history,
+        history_rules=rules,
+        rules=StreamRules(7.5, (1, 2), 3, 5, 13, 14),
     )

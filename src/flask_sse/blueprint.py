@@ -1,31 +1,45 @@
-"""The face to Flask: 1.0's blueprint on top of the rest, and the only module that knows Flask."""
+"""The face to Flask: 1.0's blueprint on top of the rest; with ``access``, all that knows Flask."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import threading
+import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from http import HTTPStatus
+from typing import Any, TypeVar
 
 import redis
-from flask import Blueprint, current_app, has_app_context, json, request
+from flask import Blueprint, current_app, has_app_context, has_request_context, json, request, url_for
 from flask.json.provider import DefaultJSONProvider
 from flask.sansio.app import App
 from werkzeug.wrappers import Response
 
+from .access import (
+    TICKET,
+    Access,
+    RefusedError,
+    checked_subject,
+    cors_headers,
+    keep_tickets_out_of_logs,
+    preflight_headers,
+    signing_keys,
+)
 from .brokers.redis.client import redis_py_url
 from .channels import DEFAULT_CHANNEL, asked_channels, check_channel
 from .errors import HubUnavailableError, InvalidChannelError, SSEError
 from .hub.control import ENVELOPES, FRAMES, Attach, BlockDecoder
+from .hub.dismissal import REMEMBERED_SECONDS
 from .hub.link import Link, announce, open_link
 from .hub.notices import refused
 from .publisher import LinkedPublisher, Published
 from .serving.relay import open_stream, received
 from .serving.response import HEADERS, event_stream
 from .settings import Settings, redis_url
+from .tickets import Ticket, sign
 from .wire import message as wire_message
 from .wire.cursor import FROM_NOW, positions
 from .wire.envelope import checked_json, unpack
@@ -34,6 +48,8 @@ DEFAULT_MAX_CHANNELS = 10
 
 _EXTENSION = "sse"
 _creating = threading.Lock()
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Message(wire_message.Message):
@@ -76,11 +92,115 @@ class ServerSentEventsBlueprint(Blueprint):
     Guards added with ``before_request`` before it is registered run for every stream.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._access = Access()
+        self.before_request(self._answer_preflight)
+        self.app_context_processor(lambda: {self.name: self})
+
     def register(self, app: App, options: dict[str, Any]) -> None:
         """See Flask. Pages that were opened through an earlier process of the application go on."""
         super().register(app, options)
+        keep_tickets_out_of_logs()
         _applications.add(app)
         _announce(app)
+
+    # -- who may listen ------------------------------------------------------------------------
+
+    def authorize(self, may_listen: F) -> F:
+        """Decorate the function that says who may listen to a channel.
+
+        It is called in the request of each stream, for every channel that is asked for, and again
+        whenever the client comes back. If it refuses one, the request is answered with 403.
+
+        Example::
+
+            @sse.authorize
+            def may_listen(channel):
+                return channel == f"user-{session['user_id']}"
+        """
+        self._access.may_listen = may_listen
+        return may_listen
+
+    def identify(self, subject: F) -> F:
+        """Decorate the function that says who the visitor of a request is.
+
+        What it returns, as text, is the stream's *subject*: ``disconnect`` ends the streams of one, and
+        ``SSE_MAX_STREAMS_PER_SUBJECT`` counts them. ``None`` is nobody in particular. Without such a
+        function it is the user id of Flask-Login, where the application uses that.
+        """
+        self._access.subject_of_request = subject
+        return subject
+
+    def url(
+        self,
+        *channels: str,
+        subject: str | None = None,
+        expires_in: float = 3600,
+        cursor: bool = False,
+        external: bool = False,
+    ) -> str:
+        """Return the address of a stream, with a *ticket* that allows it to whoever has the address.
+
+        For pages that have no session of this application: those of other origins, and cached ones. The
+        rules of ``authorize`` are not asked. The ticket is signed with ``SECRET_KEY``; keys of
+        ``SECRET_KEY_FALLBACKS`` are still known. In templates: ``{{ sse.url("news") }}``.
+
+        Args:
+            channels: All that the stream may listen to; none means the channel ``sse``.
+            subject: Whose it is; ``None`` for the visitor of this request, if there is one.
+            expires_in: When the right ends, in seconds from now, at most a day. The stream ends then.
+            cursor: Whether the stream is to begin with what is published from now on, so that nothing falls
+                between the state that the page shows and its first event.
+            external: Whether to return the whole address, with scheme and host.
+
+        Raises:
+            InvalidSettingError: If there is no ``SECRET_KEY``.
+            InvalidChannelError: If a channel's name cannot be used.
+            ValueError: If the time or the subject cannot be used.
+            BrokerUnavailableError: If the broker did not tell the cursor within 2 seconds.
+        """
+        names = asked_channels(channels)
+        if not 0 < expires_in <= REMEMBERED_SECONDS:
+            raise ValueError(f"expires_in must be above 0 and at most {REMEMBERED_SECONDS:g} seconds")
+        if subject is None and has_request_context():
+            subject = self._access.subject()
+        now = time.time()
+        ticket = Ticket(tuple(sorted(names)), checked_subject(subject), now, now + expires_in)
+        values: dict[str, Any] = {"channel": list(names), TICKET: sign(ticket, signing_keys())}
+        if cursor:
+            values["last_event_id"] = self.cursor(*names)
+        return url_for(f"{self.name}.stream", _external=external, **values)
+
+    def disconnect(
+        self, *, subject: str | None = None, channel: str | None = None, reason: str = "disconnected"
+    ) -> None:
+        """End streams on every hub, within a second. Their pages get ``stream-end`` and do not come back.
+
+        Rights that were found out before are worth nothing from then on, tickets too. A page that asks anew
+        is asked for its right again, so take that away first.
+
+        Args:
+            subject: Those of this subject; ``None`` for those of everybody.
+            channel: Those that listen to this channel, also where they listen to others, too.
+            reason: What the pages are told.
+
+        Raises:
+            KeyError: If the application has no URL of a broker.
+            UsageError: If neither subject nor channel is given.
+            InvalidChannelError: If the channel's name cannot be used.
+            BrokerUnavailableError: If the broker did not take it within 2 seconds.
+        """
+        _extension().publisher.disconnect(subject=subject, channel=channel, reason=reason)
+
+    def _answer_preflight(self) -> Response | None:
+        is_stream = current_app.view_functions.get(request.endpoint or "") == self.stream
+        if request.method != "OPTIONS" or not is_stream:
+            return None
+        headers = preflight_headers(_extension().settings)
+        return None if headers is None else Response(status=HTTPStatus.NO_CONTENT, headers=headers)
+
+    # -- events --------------------------------------------------------------------------------
 
     def publish(
         self,
@@ -201,25 +321,35 @@ class ServerSentEventsBlueprint(Blueprint):
         Returns:
             A response that holds no worker where the web server lets its socket be taken over. The
             request and application contexts end when it begins. A channel that cannot be used is
-            answered with 400 and a text that says why.
+            answered with 400 and a text that says why, a visitor who may not listen with 403, and one who is
+            not to come back with 204.
 
         Raises:
             KeyError: If the application has no URL of a broker.
         """
         extension = _extension()
+        response = self._answer(extension)
+        response.headers.extend(cors_headers(extension.settings))
+        return response
+
+    def _answer(self, extension: _Extension) -> Response:
         settings = extension.settings
         try:
             channels = asked_channels(request.args.getlist("channel"))
         except InvalidChannelError as error:
-            return current_app.response_class(f"{error}\n", 400, mimetype="text/plain")
+            return _no_stream(f"{error}\n", HTTPStatus.BAD_REQUEST)
         limit = settings.max_channels_per_stream or self._default_limit()
         if len(channels) > limit:
             body = refused(FRAMES, f"at most {limit} channels on one stream (SSE_MAX_CHANNELS_PER_STREAM)")
-            return current_app.response_class(body, headers=HEADERS, mimetype="text/event-stream")
+            return _no_stream(body, HTTPStatus.OK, "text/event-stream")
+        try:
+            claim = self._access.admit(channels, settings, is_guarded=self._is_guarded())
+        except RefusedError as error:
+            return _no_stream("" if error.status == HTTPStatus.NO_CONTENT else f"{error}\n", error.status)
         return event_stream(
             current_app.response_class,
             extension.link,
-            Attach(channels, FRAMES, settings.rules, _since(settings.kept(channels))),
+            Attach(channels, FRAMES, settings.rules, _since(settings.kept(channels)), claim=claim),
             may_take_over=settings.takeover == "auto",
         )
 
@@ -227,10 +357,16 @@ class ServerSentEventsBlueprint(Blueprint):
         """Return how many channels a stream may ask for where no setting says it.
 
         A guard written for 1.0 looks at ``request.args.get("channel")``, which is the first one; more
-        than that one must not get past it.
+        than that one must not get past it. Rules of ``authorize`` are asked for each.
         """
-        guarded = any(current_app.before_request_funcs.get(name) for name in request.blueprints)
-        return 1 if guarded else DEFAULT_MAX_CHANNELS
+        return 1 if self._is_guarded() and self._access.may_listen is None else DEFAULT_MAX_CHANNELS
+
+    def _is_guarded(self) -> bool:
+        """Return whether a guard of the blueprint, or of one around it, was asked."""
+        guards = [
+            guard for name in request.blueprints for guard in current_app.before_request_funcs.get(name, ())
+        ]
+        return any(guard != self._answer_preflight for guard in guards)
 
     def status(self) -> dict[str, Any]:
         """Ask the hub how it is.
@@ -259,6 +395,11 @@ class ServerSentEventsBlueprint(Blueprint):
             clients[url] = redis.Redis.from_url(redis_py_url(url))
         client: redis.Redis = clients[url]
         return client
+
+
+def _no_stream(body: str | bytes, status: HTTPStatus, mimetype: str = "text/plain") -> Response:
+    """Return an answer in place of a stream; it is not to be cached either."""
+    return current_app.response_class(body, status, headers=HEADERS, mimetype=mimetype)
 
 
 def _announce(app: App) -> None:

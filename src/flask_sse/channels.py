@@ -10,6 +10,8 @@ from .errors import InvalidChannelError
 
 DEFAULT_CHANNEL = "sse"
 MAX_CHANNEL_BYTES = 200
+# Carries what applications order the hubs to do; no page can ask for it and nobody can publish there.
+CONTROL_CHANNEL = "flask-sse:control"
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
@@ -24,6 +26,8 @@ def check_channel(name: Any) -> str:
         raise InvalidChannelError(name, "it must be a string")
     if not name:
         raise InvalidChannelError(name, "it is empty")
+    if name == CONTROL_CHANNEL:
+        raise InvalidChannelError(name, "it is reserved")
     if _CONTROL.search(name):
         raise InvalidChannelError(name, "it must not hold control characters")
     try:

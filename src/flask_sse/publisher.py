@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import builtins
+import time
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from .brokers.base import Publication, Receipt
 from .brokers.registry import open_publisher
-from .channels import DEFAULT_CHANNEL, asked_channels, check_channel
-from .errors import BrokerUnavailableError, InvalidMessageError, MessageTooLargeError
+from .channels import CONTROL_CHANNEL, DEFAULT_CHANNEL, asked_channels, check_channel
+from .errors import BrokerUnavailableError, InvalidMessageError, MessageTooLargeError, UsageError
+from .hub import dismissal
 from .hub.link import Link, open_link
 from .settings import Settings
 from .wire.envelope import pack
@@ -114,6 +116,30 @@ class LinkedPublisher:
         """
         kept = self._settings.kept(asked_channels(channels))
         return ",".join(map(str, self._broker.cursors(kept))) if kept else ""
+
+    def disconnect(
+        self, *, subject: str | None = None, channel: str | None = None, reason: str = "disconnected"
+    ) -> None:
+        """End streams on every hub, within a second. Their pages get ``stream-end`` and do not come back.
+
+        Tickets that were made before are worth nothing from then on.
+
+        Args:
+            subject: Those of this subject; ``None`` for those of everybody.
+            channel: Those that listen to this channel, also where they listen to others, too.
+            reason: What the pages are told.
+
+        Raises:
+            UsageError: If neither subject nor channel is given.
+            InvalidChannelError: If the channel's name cannot be used.
+            BrokerUnavailableError: If the broker did not take it within 2 seconds.
+        """
+        if subject is None and channel is None:
+            raise UsageError("disconnect() needs a subject, a channel or both")
+        if channel is not None:
+            check_channel(channel)
+        order = dismissal.Dismissal(subject, channel, reason, time.time())
+        self._broker.publish([Publication(CONTROL_CHANNEL, order.envelope(), dismissal.HISTORY)])
 
     def _checked(
         self, data: Any, *, channel: str = DEFAULT_CHANNEL, key: str | None = None, **fields: Any

@@ -7,6 +7,7 @@ import difflib
 import fnmatch
 import json
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -46,12 +47,16 @@ class StreamRules:
         retry_ms: Lower and upper end of the reconnection time told to the client, drawn per stream.
         max_backlog_bytes: Unsent bytes at which the stream of a slow client is ended.
         max_stream_seconds: Age at which the stream is ended, spread 80-100 %; ``None`` for never.
+        max_streams_per_subject: Most streams of one subject on a hub; ``None`` for any number.
+        max_streams_per_address: Most streams of one address on a hub; ``None`` for any number.
     """
 
     heartbeat_seconds: float = 15.0
     retry_ms: tuple[int, int] = (2000, 5000)
     max_backlog_bytes: int = 1024 * 1024
     max_stream_seconds: float | None = None
+    max_streams_per_subject: int | None = None
+    max_streams_per_address: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +71,12 @@ class Settings:
         drain_seconds: How long a hub that is told to end takes to end its streams.
         max_event_bytes: Largest event in bytes on the wire.
         max_streams: Most streams of one hub; ``None`` for 90 % of its descriptor limit.
+        max_channels: Most channels of one hub.
         max_channels_per_stream: Most channels that one stream may ask for; ``None`` for 10, or for 1
             where a guard of the blueprint may know only of the first, as in 1.0.
+        require_ticket: Whether a stream needs a ticket.
+        cors_origins: Whose pages may listen besides those of the application's own origin; ``*`` for all,
+            without their cookies.
         history: How much of a channel is kept.
         history_rules: What holds instead for channels whose name matches a pattern; the first counts.
         rules: What holds for each stream.
@@ -80,7 +89,10 @@ class Settings:
     drain_seconds: float = 8.0
     max_event_bytes: int = 256 * 1024
     max_streams: int | None = None
+    max_channels: int = 100_000
     max_channels_per_stream: int | None = None
+    require_ticket: bool = False
+    cors_origins: frozenset[str] = frozenset()
     history: History = History()
     history_rules: tuple[tuple[str, History], ...] = ()
     rules: StreamRules = StreamRules()
@@ -227,6 +239,28 @@ def _hub(key: str, value: Any) -> str:
     raise InvalidSettingError(key, value, mend)
 
 
+def _flag(key: str, value: Any) -> bool:
+    known = {"true": True, "1": True, "false": False, "0": False}
+    if isinstance(value, str) and value.lower() in known:
+        return known[value.lower()]
+    if type(value) in (bool, int) and value in (0, 1):
+        return bool(value)
+    raise InvalidSettingError(key, value, "it must be true or false")
+
+
+def _origins(key: str, value: Any) -> frozenset[str]:
+    origins = value.split(",") if isinstance(value, str) and value else (value or [])
+    mend = 'it must be origins as browsers send them, as in ["https://example.com"], or "*" alone'
+    if not isinstance(origins, list | tuple | set | frozenset):
+        raise InvalidSettingError(key, value, mend)
+    read = frozenset(origin.strip() for origin in origins if isinstance(origin, str))
+    right = all(origin == "*" or _ORIGIN.fullmatch(origin) for origin in read)
+    if len(read) != len(origins) or not right or ("*" in read and len(read) > 1):
+        raise InvalidSettingError(key, value, mend)
+    return read
+
+
+_ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")
 _RULE: dict[str, Callable[[str, Any], Any]] = {"size": _whole(0), "seconds": _seconds(zero=False)}
 
 _KEYS: dict[str, tuple[str, str, Callable[[str, Any], Any]]] = {
@@ -243,5 +277,10 @@ _KEYS: dict[str, tuple[str, str, Callable[[str, Any], Any]]] = {
     "SSE_MAX_EVENT_BYTES": ("", "max_event_bytes", _whole(1)),
     "SSE_MAX_STREAM_SECONDS": ("rules", "max_stream_seconds", _seconds(zero=False)),
     "SSE_MAX_STREAMS": ("", "max_streams", _whole(1)),
+    "SSE_MAX_STREAMS_PER_SUBJECT": ("rules", "max_streams_per_subject", _whole(1)),
+    "SSE_MAX_STREAMS_PER_ADDRESS": ("rules", "max_streams_per_address", _whole(1)),
+    "SSE_REQUIRE_TICKET": ("", "require_ticket", _flag),
+    "SSE_CORS_ORIGINS": ("", "cors_origins", _origins),
+    "SSE_MAX_CHANNELS": ("", "max_channels", _whole(1)),
     "SSE_MAX_CHANNELS_PER_STREAM": ("", "max_channels_per_stream", _whole(1)),
 }

@@ -27,6 +27,8 @@ DEFAULTS = {
     "262144 (256 KiB)": 256 * 1024,
     "10, or 1 where the blueprint has a guard": None,
     "90 % of the hub's limit of file descriptors": None,
+    "100000": 100_000,
+    "false": None,
     "none": None,
 }
 

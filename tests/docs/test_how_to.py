@@ -57,11 +57,35 @@ def status(query, user=None):
             session["user"] = user
     return client.get("/stream" + query).status_code
 
-assert status("") == 403
+assert status("?channel=user-ann") == 403
 for allowed in ("", "?channel=", "?channel=sse", "?channel=user-ann", "?channel=sse&channel=user-ann"):
     assert status(allowed, "ann") == 200, allowed
 for foreign in ("?channel=user-bob", "?channel=user-ann&channel=user-bob", "?channel=&channel=user-bob"):
     assert status(foreign, "ann") == 403, foreign
+
+client = app.test_client()
+with client.session_transaction() as session:
+    session["user"] = "ann"
+stream = client.get("/stream?channel=user-ann").iter_encoded()
+assert b"stream-open" in next(stream)
+assert client.post("/logout").data == b"bye"
+assert b"signed out" in next(stream)
+assert client.get("/stream?channel=user-ann").status_code == 403
+"""
+
+TICKETS = """
+import re
+from app import app
+
+app.config["SSE_HUB"] = "thread"
+client = app.test_client()
+page = client.get("/order").text
+address = re.search(r'EventSource\\("(.*?)"\\)', page)[1].replace("\\\\u0026", "&")
+assert client.get("/stream?channel=order-7").status_code == 403
+assert client.get(address).status_code == 200
+cross_site = {"Sec-Fetch-Site": "cross-site", "Origin": "https://shop.example"}
+answer = client.get(address, headers=cross_site)
+assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, "https://shop.example")
 """
 
 
@@ -269,6 +293,19 @@ def test_of_many_events_those_that_failed_can_be_tried_again(
 def test_the_guard_looks_at_every_channel(tmp_path: Path) -> None:
     lay(tmp_path, {"app.py": "guard/app.py"})
     subprocess.run([sys.executable, "-W", "error", "-c", GUARD], cwd=tmp_path, check=True)
+
+
+def test_the_page_of_ann_is_told_why_it_ended() -> None:
+    page, app = read("guard/page.html"), read("guard/app.py")
+    assert 'EventSource("/stream?channel=user-ann")' in page
+    assert 'f"user-{session' in app
+    assert 'addEventListener("stream-end"' in page
+    assert 'reason="signed out"' in app
+
+
+def test_a_page_with_a_ticket_gets_its_stream(tmp_path: Path) -> None:
+    lay(tmp_path, {"app.py": "guard/tickets.py"})
+    subprocess.run([sys.executable, "-W", "error", "-c", TICKETS], cwd=tmp_path, check=True)
 
 
 def test_the_page_of_two_games_asks_for_channels_that_the_application_uses() -> None:

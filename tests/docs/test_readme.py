@@ -7,17 +7,20 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from flask import session
 from playwright.sync_api import Page, expect
 from tests.docs.snippets import FlaskRun, post
 from tests.support.client import StreamClient, get
+from tests.support.local import local_app
 from tests.support.processes import wait_until
 from tests.tools import ROOT
 
+from flask_sse import ServerSentEventsBlueprint
 from flask_sse.hub.link import open_link
 from flask_sse.settings import Settings
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PYTHON, HTML, SHELL = BLOCK.findall((ROOT / "README.md").read_text())
+PYTHON, HTML, SHELL, RULE = BLOCK.findall((ROOT / "README.md").read_text())
 MAX_LINES_OF_CODE = 15
 
 
@@ -31,8 +34,21 @@ def example(tmp_path: Path) -> Path:
 
 
 def test_it_has_one_application_one_page_and_one_command_line() -> None:
-    assert [PYTHON[0], HTML[0], SHELL[0]] == ["python", "html", "sh"]
+    assert [PYTHON[0], HTML[0], SHELL[0], RULE[0]] == ["python", "html", "sh", "python"]
     assert len(PYTHON[1].splitlines()) < MAX_LINES_OF_CODE
+
+
+def test_its_rule_lets_everybody_listen_to_their_own_channel() -> None:
+    blueprint = ServerSentEventsBlueprint("sse", __name__)
+    blueprint.add_url_rule(rule="", endpoint="stream", view_func=blueprint.stream)
+    exec(RULE[1], {"sse": blueprint, "session": session})
+    with local_app(blueprint, SSE_BROKER_URL="memory://readme", SSE_HUB="thread", SECRET_KEY="x") as app:
+        client = app.test_client()
+        with client.session_transaction() as visitor:
+            visitor["user_id"] = 7
+        for user, status in ((7, 200), (8, 403)):
+            with client.get(f"/stream?channel=user-{user}", buffered=False) as response:
+                assert response.status_code == status
 
 
 def test_what_is_said_reaches_a_stream(example: Path, runtime_directory: str) -> None:

@@ -170,7 +170,7 @@ def test_34_one_event_for_many_streams_is_encoded_once(monkeypatch: pytest.Monke
         return original(envelope)
 
     monkeypatch.setattr(Frame, "of_envelope", count)
-    core: Core[Member] = Core(1000)
+    core: Core[Member] = Core(1000, 10)
     for _ in range(MANY):
         core.add(Member(Attach(("a",), FRAMES, StreamRules(), {"a": FROM_NOW})), 0)
         while core.outbox:

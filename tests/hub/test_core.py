@@ -27,6 +27,7 @@ from flask_sse.wire.envelope import pack
 from flask_sse.wire.message import Message
 
 MAX_EVENT_BYTES = 256 * 1024
+MAX_CHANNELS = 1000
 START = 1000.0
 # A tick falls anywhere between the ticks of another hub.
 PHASES = [0.0, 0.01, 0.12, 0.24]
@@ -73,7 +74,7 @@ class Hub:
         self.given_up: list[str] = []
         self.complaints: list[str] = []
         self.confirms_at_once = confirms_at_once
-        self.core: Core[Reader] = Core(MAX_EVENT_BYTES)
+        self.core: Core[Reader] = Core(MAX_EVENT_BYTES, MAX_CHANNELS)
         self.core_ticks()
 
     def add(self, *readers: Reader) -> None:
@@ -776,7 +777,7 @@ class CoreBesideAList(RuleBasedStateMachine):
         self.expected: dict[Reader, bytes] = defaultdict(bytes)
         self.count = 0
         self.complaints = 0
-        self.core: Core[Reader] = Core(MAX_EVENT_BYTES)
+        self.core: Core[Reader] = Core(MAX_EVENT_BYTES, MAX_CHANNELS)
 
     def _carry_out(self) -> list[tuple[Reader, bytes, bool]]:
         """Do what the core has ordered; return what it writes to whom, and whether that is the end."""

@@ -34,6 +34,7 @@ from flask_sse.wire.decode import Decoder
 from flask_sse.wire.frame import Frame
 
 MAX_EVENT_BYTES = 256 * 1024
+MAX_CHANNELS = 1000
 START = 1000.0
 NEVER_EPOCH = resume.NEVER.epoch
 # More turns than anything takes that does not go on without end.
@@ -266,7 +267,7 @@ class Hub:
         self.at_once = at_once
         self.now = START
         self.newcomers = itertools.count()
-        self.core: Core[Client] = Core(MAX_EVENT_BYTES)
+        self.core: Core[Client] = Core(MAX_EVENT_BYTES, MAX_CHANNELS)
         self.wanted: set[str] = set()
         self.asked_for: list[str] = []
         self.listened: set[str] = set()
@@ -415,7 +416,7 @@ class Hub:
     def change_hands(self) -> None:
         """Another hub takes over; what was on its way to this one is lost."""
         self.flush()
-        old, clients, self.core = self.core, self.clients, Core(MAX_EVENT_BYTES)
+        old, clients, self.core = self.core, self.clients, Core(MAX_EVENT_BYTES, MAX_CHANNELS)
         for on_its_way in (self.on_the_way, self.asked_for, self.reads, self.pages):
             on_its_way.clear()
         self.wanted.clear()

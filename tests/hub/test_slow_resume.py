@@ -52,7 +52,7 @@ def test_a_slow_client_gets_one_page_at_a_time() -> None:
     for _ in range(5):
         broker.publish("a")
         broker.publish("b")
-    core: Core[SlowClient] = Core(1_000_000)
+    core: Core[SlowClient] = Core(1_000_000, 10)
     client = SlowClient(since)
     core.add(client, NOW)
     pages = carry_out(core, broker)

@@ -17,4 +17,9 @@ app.config.from_mapping(
     SSE_MAX_STREAM_SECONDS=None,
     SSE_MAX_STREAMS=None,
     SSE_MAX_CHANNELS_PER_STREAM=None,  # 10, or 1 where the blueprint has a guard
+    SSE_MAX_STREAMS_PER_SUBJECT=None,
+    SSE_MAX_STREAMS_PER_ADDRESS=None,
+    SSE_MAX_CHANNELS=100_000,
+    SSE_REQUIRE_TICKET=False,
+    SSE_CORS_ORIGINS=[],
 )

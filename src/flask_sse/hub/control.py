@@ -33,6 +33,7 @@ from ..errors import InvalidChannelError, ProtocolError
 from ..settings import MAX_SECONDS, History, StreamRules
 from ..version import __version__
 from ..wire.cursor import read_cursor
+from .claim import NOBODY, Claim
 
 # What this release speaks; the highest that both ends speak counts.
 PROTOCOLS = (3,)
@@ -48,6 +49,7 @@ MAX_HEAD_BYTES = 256 * 1024
 MAX_FIELDS_BYTES = 1024 * 1024
 
 _RULES = set(StreamRules.__slots__)
+_CLAIM = set(Claim.__slots__)
 _write_json = json.JSONEncoder(separators=(",", ":")).encode
 
 _LENGTHS = struct.Struct("!II")
@@ -122,6 +124,7 @@ class Attach:
         rules: What holds for the stream.
         since: For each of its channels that has a history, what to go on from, as ``wire.cursor`` has it.
         head: The HTTP response head to write first; empty where somebody else wrote it.
+        claim: Whose stream it is.
     """
 
     channels: tuple[str, ...]
@@ -129,6 +132,7 @@ class Attach:
     rules: StreamRules
     since: Mapping[str, str] = field(default_factory=dict)
     head: bytes = b""
+    claim: Claim = NOBODY
 
     def packet(self) -> Packet:
         """Return the packet that says this."""
@@ -143,6 +147,8 @@ class Attach:
             "rules": _rules_fields(self.rules),
             "since": [*since.items()],
         }
+        if self.claim != NOBODY:
+            fields["claim"] = asdict(self.claim)
         return Packet("attach", fields, self.head)
 
     @classmethod
@@ -163,7 +169,8 @@ class Attach:
         if len(names) != len(channels):
             raise ProtocolError("an attach that names a channel twice")
         since = _read_since(fields.get("since"), channels)
-        return cls(tuple(channels), _FORMS[form], _read_rules(fields.get("rules")), since, packet.body)
+        rules, claim = _read_rules(fields.get("rules")), _read_claim(fields.get("claim"))
+        return cls(tuple(channels), _FORMS[form], rules, since, packet.body, claim)
 
 
 @functools.lru_cache(maxsize=64)
@@ -342,27 +349,48 @@ def _read_rules(fields: Any) -> StreamRules:
         raise ProtocolError("an attach without the rules of its stream")
     try:
         low, high = fields["retry_ms"]
-        return _checked_rules(
-            fields["heartbeat_seconds"], low, high, fields["max_backlog_bytes"], fields["max_stream_seconds"]
-        )
+        return _checked_rules(**{**fields, "retry_ms": (low, high)})
     except (TypeError, ValueError):
         raise ProtocolError("an attach with rules that no application sends") from None
 
 
 @functools.lru_cache(maxsize=64, typed=True)
-def _checked_rules(heartbeat: Any, low: Any, high: Any, backlog: Any, age: Any) -> StreamRules:
+def _checked_rules(**fields: Any) -> StreamRules:
     """Return rules; the same object for all streams that have the same, as most of a hub do."""
+    rules = StreamRules(**fields)
+    low, high = rules.retry_ms
+    age = rules.max_stream_seconds
     right = (
-        _is_time(heartbeat)
-        and heartbeat > 0
-        and _is_whole(backlog, 1)
+        _is_time(rules.heartbeat_seconds)
+        and rules.heartbeat_seconds > 0
+        and _is_whole(rules.max_backlog_bytes, 1)
         and _is_whole(low, 0)
         and _is_whole(high, low)
         and (age is None or (_is_time(age) and age > 0))
+        and all(
+            most is None or _is_whole(most, 1)
+            for most in (rules.max_streams_per_subject, rules.max_streams_per_address)
+        )
     )
     if not right:
         raise ValueError
-    return StreamRules(heartbeat, (low, high), backlog, age)
+    return rules
+
+
+def _read_claim(fields: Any) -> Claim:
+    if fields is None:
+        return NOBODY
+    error = ProtocolError("an attach with a claim that no application makes")
+    if not isinstance(fields, dict) or fields.keys() != _CLAIM:
+        raise error
+    texts, times = (fields["subject"], fields["address"]), (fields["ends_in"], fields["issued_at"])
+    if (
+        not all(text is None or isinstance(text, str) for text in texts)
+        or not all(time is None or type(time) in (int, float) for time in times)
+        or not isinstance(fields["by_ticket"], bool)
+    ):
+        raise error
+    return Claim(**fields)
 
 
 def _read_since(groups: Any, channels: list[str]) -> dict[str, str]:

@@ -23,20 +23,33 @@ from itertools import takewhile
 from typing import Generic
 
 from ..brokers.base import Page
+from ..channels import CONTROL_CHANNEL
 from ..errors import InvalidMessageError
-from ..wire.cursor import Cursor, Stamp, order
+from ..wire.cursor import EARLIEST, Cursor, Stamp, order
 from ..wire.encode import HEARTBEAT
 from ..wire.frame import Frame
+from .admission import Admission
 from .agenda import TICK_SECONDS, Agenda
 from .control import ENVELOPES, encode_block, max_body_bytes
+from .dismissal import Dismissal
 from .group import Channel, Groups, M, Standing
-from .notices import BROKER_AWAY, dice, goodbye, reconnect_in, stream_open, stream_reset
+from .notices import (
+    BROKER_AWAY,
+    dice,
+    goodbye,
+    reconnect_in,
+    refused,
+    stream_end,
+    stream_open,
+    stream_reset,
+)
 from .orders import Complain, End, GoOn, Order, Subscribe, Unsubscribe, Write
 from .readings import Reading, Readings
 from .resume import Replay, Resume, Tail, joined
 from .sequencer import Dropped, Gap, Sequencer, Step
 
 MAX_WAIT_SECONDS = 1.0
+EXPIRED = "expired"
 CHANNEL_LINGER_SECONDS = 60.0
 
 
@@ -49,6 +62,7 @@ class Counters:
     opened: int = 0
     resumed: int = 0
     resets: int = 0
+    dismissed: int = 0
 
 
 class Core(Generic[M]):
@@ -58,12 +72,15 @@ class Core(Generic[M]):
         outbox: What the server is to do now.
         counters: What happened so far.
         broker_away: Whether the broker cannot be reached.
+        admission: Which streams come in.
     """
 
-    def __init__(self, max_event_bytes: int) -> None:
+    def __init__(self, max_event_bytes: int, max_channels: int) -> None:
         self.outbox: deque[Order] = deque()
         self.counters = Counters()
         self.broker_away = False
+        self.admission = Admission()
+        self._max_channels = max_channels
         self._max_envelope_bytes = max_body_bytes(max_event_bytes)
         self._channels: dict[str, Channel[M]] = {}
         self._idle_since: dict[str, float] = {}
@@ -83,7 +100,7 @@ class Core(Generic[M]):
     @property
     def channels(self) -> list[str]:
         """Channels that have streams."""
-        return sorted(self._channels.keys() - self._idle_since.keys())
+        return sorted(self._channels.keys() - self._idle_since.keys() - {CONTROL_CHANNEL})
 
     def streams_of(self, name: str) -> list[M]:
         """Return all streams that listen to a channel."""
@@ -91,10 +108,21 @@ class Core(Generic[M]):
 
     # -- streams come and go -------------------------------------------------------------------
 
+    def refusal(self, member: M) -> bytes | None:
+        """Return the whole body of a stream that may not come in; ``None`` if it may."""
+        dismissal = self.admission.dismissal_of(member)
+        if dismissal is not None:
+            return stream_end(member.form, dismissal.reason)
+        new = sum(name not in self._channels for name in member.channels)
+        if new and len(self._channels) + new > self._max_channels:
+            self.admission.refused["channels"] += 1
+            return refused(member.form, "too many channels")
+        what = self.admission.refuses(member)
+        return refused(member.form, f"too many streams of this {what}") if what else None
+
     def add(self, member: M, now: float) -> None:
         """Take a stream in."""
-        member.quiet_since = now
-        self._enter(member)
+        self._enter(member, now)
         self._advance(member, now)
         if not member.has_begun:
             if self.broker_away:
@@ -102,8 +130,10 @@ class Core(Generic[M]):
             else:
                 self._agenda.put(member, now + MAX_WAIT_SECONDS)
 
-    def _enter(self, member: M) -> list[Channel[M]]:
+    def _enter(self, member: M, now: float) -> list[Channel[M]]:
         self._members.add(member)
+        self.admission.enter(member)
+        member.come_in(now)
         channels = [self._channel(name) for name in member.channels]
         for channel in channels:
             self._idle_since.pop(channel.name, None)
@@ -126,6 +156,7 @@ class Core(Generic[M]):
         if member not in self._members:
             return
         self._members.discard(member)
+        self.admission.leave(member)
         self._agenda.drop(member)
         self._groups.leave(member)
         for name in member.channels:
@@ -216,11 +247,33 @@ class Core(Generic[M]):
 
     def adopt(self, member: M, standing: Standing, now: float) -> None:
         """Take a stream of another hub in; ``member`` was made of what remains to be done."""
-        channels = self._enter(member)
+        channels = self._enter(member, now)
         member.go_on_from(standing, now)
         if standing.is_current:
             self._join(member, channels)
         self._agenda.put(member, self._next_look(member) if member.has_begun else now + MAX_WAIT_SECONDS)
+
+    # -- orders of applications ----------------------------------------------------------------
+
+    def obey(self) -> None:
+        """Listen to what applications order; before any stream is taken in."""
+        channel = self._channel(CONTROL_CHANNEL)
+        if channel.sequencer is None:
+            # Also what was ordered before this hub began, for tickets live longer than hubs.
+            channel.sequencer = Sequencer(begin=EARLIEST)
+
+    def _dismiss(self, envelope: bytes) -> None:
+        try:
+            dismissal = Dismissal.read(envelope)
+        except InvalidMessageError as error:
+            self.counters.foreign_refused += 1
+            self.outbox.append(Complain(CONTROL_CHANNEL, str(error)))
+            return
+        self.admission.remember(dismissal)
+        for member in self._members:
+            if dismissal.concerns(member.claim, member.channels):
+                self.counters.dismissed += 1
+                self.outbox.append(End(member, stream_end(member.form, dismissal.reason)))
 
     # -- a stream begins and joins -------------------------------------------------------------
 
@@ -395,6 +448,9 @@ class Core(Generic[M]):
             self._read_channel(channel)
 
     def _give(self, channel: Channel[M], cursor: Cursor | None, envelope: bytes) -> None:
+        if channel.name == CONTROL_CHANNEL:
+            self._dismiss(envelope)
+            return
         if not (channel.groups or channel.waiting):
             return
         frame = self._frame(channel.name, envelope)
@@ -421,6 +477,8 @@ class Core(Generic[M]):
             return None
 
     def _tell_gap(self, channel: Channel[M], gap: Gap) -> None:
+        if channel.name == CONTROL_CHANNEL:
+            self.outbox.append(Complain(CONTROL_CHANNEL, f"orders may be lost: {gap.reason}"))
         if channel.tail is not None:
             channel.tail.restart(gap.to)
         for group in channel.groups:
@@ -474,7 +532,7 @@ class Core(Generic[M]):
             self._begin_late(member, now)
             return
         if member.ends_at is not None and member.ends_at <= soon:
-            self.outbox.append(End(member, goodbye(member.form, member.rules.retry_ms)))
+            self.outbox.append(End(member, self._last_words(member, soon)))
             return
         is_quiet = member.written_at + member.pace <= soon
         if is_quiet:
@@ -482,6 +540,13 @@ class Core(Generic[M]):
         self._agenda.put(member, self._next_look(member))
         if is_quiet:
             self.outbox.append(Write(member, encode_block(b"") if member.form == ENVELOPES else HEARTBEAT))
+
+    def _last_words(self, member: M, now: float) -> bytes:
+        has_expired = member.expires_at is not None and member.expires_at <= now
+        if has_expired and member.claim.by_ticket:
+            return stream_end(member.form, EXPIRED)
+        # A session may have been prolonged meanwhile; the request of who comes back tells.
+        return goodbye(member.form, member.rules.retry_ms)
 
     def _next_look(self, member: M) -> float:
         due = member.written_at + member.pace

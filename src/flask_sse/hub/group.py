@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from ..settings import StreamRules
 from ..wire.cursor import FROM_NOW, Cursor
 from ..wire.frame import Frame
 from .agenda import Item
+from .claim import Claim
 from .control import ENVELOPES, Attach, encode_block
 from .resume import Resume, Tail, joined
 from .sequencer import Sequencer
@@ -42,13 +43,17 @@ class Member(Item):
 
     Attributes:
         has_begun: Whether its first bytes were written.
+        claim: Whose it is.
+        expires_at: When the right to listen ends; ``None`` for never.
         group: Where it gets its events from; ``None`` until it stands where its channels stand.
         resume: How far it is on the way there; ``None`` where there is no history, and once it is there.
     """
 
     __slots__ = (
         "channels",
+        "claim",
         "ends_at",
+        "expires_at",
         "form",
         "group",
         "has_begun",
@@ -64,6 +69,7 @@ class Member(Item):
         self.channels = request.channels
         self.form = request.form
         self.rules: StreamRules = request.rules
+        self.claim: Claim = request.claim
         self.kept = tuple(sorted(request.since))
         since = [request.since[name] for name in self.kept]
         writes_ids = self.kept and self.form != ENVELOPES
@@ -73,6 +79,17 @@ class Member(Item):
         self.quiet_since = 0.0
         self.pace = 0.0
         self.ends_at: float | None = None
+        self.expires_at: float | None = None
+
+    def come_in(self, now: float) -> None:
+        """Begin to count the time."""
+        self.quiet_since = now
+        if self.claim.ends_in is not None:
+            self.ends_at = self.expires_at = now + self.claim.ends_in
+
+    def claim_now(self, now: float) -> Claim:
+        """Return its claim as it is now, for another hub."""
+        return self.claim if self.expires_at is None else replace(self.claim, ends_in=self.expires_at - now)
 
     def standing(self, now: float) -> Standing:
         """Return what another hub must know to go on."""

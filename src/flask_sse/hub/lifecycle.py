@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 2.0
 START_SECONDS = 10.0
+# Settings of which no hub knows.
+_NOT_THE_HUBS = {"cors_origins", "require_ticket"}
 _RETRY_SECONDS = 0.02
 _MAX_STARTS = 2
 # A Unix socket's path has at most 103 bytes on macOS, of which the name of ours takes 22.
@@ -251,7 +253,11 @@ def hub_path(settings: Settings, *, make: bool = True) -> Path:
     if not settings.broker_url.startswith(f"{MEMORY_SCHEME}://"):
         # Only what somebody has set, so that a release with one more setting finds the hub of the one before.
         defaults = asdict(Settings(settings.broker_url))
-        own = {name: value for name, value in asdict(settings).items() if value != defaults[name]}
+        own = {
+            name: value
+            for name, value in asdict(settings).items()
+            if value != defaults[name] and name not in _NOT_THE_HUBS
+        }
         config = [settings.broker_url, own]
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
     return private_directory(make=make) / f"{digest}.sock"

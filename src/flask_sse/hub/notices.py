@@ -16,6 +16,9 @@ REFUSED_RETRY_MS = (30_000, 90_000)
 UNREACHED_RETRY_MS = (5_000, 15_000)
 STREAM_OPEN = "stream-open"
 STREAM_RESET = "stream-reset"
+STREAM_END = "stream-end"
+# The last event id of a stream that is over for good: who comes back with it is not to come back.
+END_ID = "stream-end"
 
 BROKER_AWAY = encode_comment("the broker cannot be reached; events come as soon as it is back")
 
@@ -62,6 +65,13 @@ def stream_open(channels: Sequence[str], last_event_id: str) -> bytes:
 @functools.lru_cache(maxsize=64)
 def _channels_json(channels: tuple[str, ...]) -> str:
     return json.dumps({"channels": channels}, ensure_ascii=False)
+
+
+def stream_end(form: str, reason: str) -> bytes:
+    """Return the last event of a stream that its client is not to open again."""
+    if form == ENVELOPES:
+        return b""
+    return encode_event(json.dumps({"reason": reason}, ensure_ascii=False), event=STREAM_END, id=END_ID)
 
 
 def stream_reset(channel: str, reason: str, since: str, to: Cursor, last_event_id: str) -> bytes:

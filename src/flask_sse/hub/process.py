@@ -87,6 +87,7 @@ def hub_config(settings: Settings) -> dict[str, Any]:
         "broker_url": settings.broker_url,
         "max_event_bytes": settings.max_event_bytes,
         "stream_limit": settings.max_streams,
+        "channel_limit": settings.max_channels,
         "drain_seconds": settings.drain_seconds,
     }
 

@@ -55,14 +55,16 @@ class Sequencer:
     """Puts the events of one channel in order.
 
     Args:
-        position: What is known to be delivered; ``None`` to begin with what comes from now on.
+        position: What is known to be delivered; ``None`` if nothing is.
+        begin: What to begin with then: what comes from now on, or the earliest that is kept.
 
     Attributes:
         position: Behind the last event that was taken; ``None`` until it is known.
     """
 
-    def __init__(self, position: Cursor | None = None) -> None:
+    def __init__(self, position: Cursor | None = None, begin: str = FROM_NOW) -> None:
         self.position = position
+        self._begin = begin
         self._held: list[tuple[Stamp | None, bytes]] = []
         self._held_bytes = 0
         self._reading = False
@@ -90,7 +92,7 @@ class Sequencer:
         self._reading = True
         self._again = False
         self._answerable = len(self._held)
-        return str(self.position or FROM_NOW)
+        return str(self.position or self._begin)
 
     def follow(self, stamp: Stamp) -> bool:
         """Take what comes right behind the last event, as nearly all do; ``False`` if it is not so."""
@@ -110,8 +112,8 @@ class Sequencer:
         """Take the answer to a read; look at ``must_read`` afterwards."""
         self._reading = False
         if self.position is None:
-            self.position = page.end
-        elif page.epoch == self.position.epoch and page.is_proven:
+            self.position = Cursor(page.epoch, page.top if page.since is None else page.since)
+        if page.epoch == self.position.epoch and page.is_proven:
             for entry in page.entries:
                 self.position = Cursor(page.epoch, entry.id)
                 yield Event(self.position, entry.envelope)

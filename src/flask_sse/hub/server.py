@@ -19,6 +19,7 @@ from ..brokers.base import Page, Publication, Receipt
 from ..brokers.memory import MemoryFeed
 from ..brokers.registry import open_feed
 from ..brokers.tasks import end_all
+from ..channels import CONTROL_CHANNEL
 from ..wire.cursor import Cursor, Stamp
 from .agenda import TICK_SECONDS
 from .applications import Applications
@@ -45,6 +46,7 @@ class HubServer:
         broker_url: Where events come from.
         max_event_bytes: Largest event that a publisher may send.
         stream_limit: Most streams; ``None`` for 90 % of the descriptor limit.
+        channel_limit: Most channels.
         drain_seconds: How long to take to end all streams.
         processes: How many hubs share the streams of these applications; told to them.
 
@@ -62,6 +64,7 @@ class HubServer:
         *,
         max_event_bytes: int,
         stream_limit: int | None,
+        channel_limit: int,
         drain_seconds: float,
         processes: int = 1,
     ) -> None:
@@ -76,10 +79,11 @@ class HubServer:
         self._logged_at: dict[str, float] = {}
         self._loop = asyncio.get_running_loop()
         self._feed = open_feed(broker_url, self)
-        self._core: Core[Stream] = Core(max_event_bytes)
+        self._core: Core[Stream] = Core(max_event_bytes, channel_limit)
         self._stopped: asyncio.Future[str] = self._loop.create_future()
         self._drained = ""
         self._is_signalled = False
+        self._is_deaf = False
         self._doing: tuple[str, ...] = ("start",)
         self.is_replaced = False
         self.heir: int | None = None
@@ -89,6 +93,7 @@ class HubServer:
         """Serve until ``stop``; return the reason."""
         self._loop.set_exception_handler(self._failed_on_loop)
         work = [self._loop.create_task(self._go_on(each)) for each in (self._listen, self._tick)]
+        self._core.obey()
         self._carry_out()
         try:
             return await self._stopped
@@ -237,7 +242,9 @@ class HubServer:
             "resets": counters.resets,
             "events": counters.events,
             "foreign_refused": counters.foreign_refused,
-            "refused": self._refused,
+            "refused": self._refused + sum(self._core.admission.refused.values()),
+            **{f"refused_{what}": count for what, count in self._core.admission.refused.items()},
+            "dismissed": counters.dismissed,
             "ended_slow": self._ended_slow,
         }
 
@@ -251,10 +258,9 @@ class HubServer:
             sock.close()
             return
         self._doing = ("attach", *request.channels)
-        if not self._has_room(sock):
-            self._refused += 1
-            self.log("limit", "refused a stream: %d are open", len(self._core))
-            stream.send(request.head + refused(request.form, "too many streams"))
+        body = self._refusal(stream)
+        if body is not None:
+            stream.send(request.head + body)
             stream.close()
             return
         self._watch(stream)
@@ -263,6 +269,16 @@ class HubServer:
         except Exception as error:  # noqa: BLE001 - see _give_up
             self._give_up([stream], error)
         self._carry_out()
+
+    def _refusal(self, stream: Stream) -> bytes | None:
+        if not self._has_room(stream.sock):
+            self._refused += 1
+            self.log("limit", "refused a stream: %d are open", len(self._core))
+            return refused(stream.form, "too many streams")
+        body = self._core.refusal(stream)
+        if body is not None:
+            self.log("admission", "refused a stream: %s", ascii(body[:100]))
+        return body
 
     def _has_room(self, sock: socket.socket) -> bool:
         streams = len(self._core)
@@ -396,6 +412,11 @@ class HubServer:
 
     def refused(self, channel: str, reason: str) -> None:
         """See ``brokers.base.Sink``; its streams open late and say that no events come."""
+        if channel == CONTROL_CHANNEL:
+            if not self._is_deaf:
+                logger.warning("sse.disconnect() does not reach this hub, the broker refuses it: %s", reason)
+            self._is_deaf = True
+            return
         self.log("refused", "the broker refuses channel %s: %s", ascii(channel), reason)
 
     def broker_lost(self, reason: str) -> None:

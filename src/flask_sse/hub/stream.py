@@ -48,7 +48,8 @@ class Stream(Member):
     def left(self, now: float) -> StreamLeft:
         """Return what another hub must know to go on with this stream."""
         standing = self.standing(now)
-        request = Attach(self.channels, self.form, self.rules, standing.since, self.head)
+        claim = self.claim_now(now)
+        request = Attach(self.channels, self.form, self.rules, standing.since, self.head, claim)
         return StreamLeft(self.sock.fileno(), request, standing, b"".join(self.backlog or ()))
 
     def owe(self, backlog: bytes) -> None:

@@ -165,6 +165,7 @@ class _HubThread:
             self._settings.broker_url,
             max_event_bytes=self._settings.max_event_bytes,
             stream_limit=self._settings.max_streams,
+            channel_limit=self._settings.max_channels,
             drain_seconds=self._settings.drain_seconds,
         )
         self._started.set_result((asyncio.get_running_loop(), server))

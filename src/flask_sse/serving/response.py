@@ -32,6 +32,8 @@ HEADERS = {
     "Cache-Control": "no-store, no-cache, private, no-transform",
     "X-Accel-Buffering": "no",
 }
+# Extensions that compress responses leave alone what is encoded already.
+_NOT_TO_BE_COMPRESSED = {"Content-Encoding": "identity"}
 
 
 class EventStreamResponse(Response):
@@ -44,6 +46,9 @@ class EventStreamResponse(Response):
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer as a WSGI application."""
+        # Nothing may stand between the hub and the client: a compressor would keep events back.
+        self.headers.pop("Content-Encoding", None)
+        self.response = self.relay
         if joins_the_body(start_response):
             logger.error("%s", NOT_SUPPORTED)
             return Response(f"{NOT_SUPPORTED}\n", 500)(environ, start_response)
@@ -103,7 +108,7 @@ def event_stream(
         may_take_over: Whether the hub may get the client's own connection.
     """
     relay = Relay(link, asked)
-    response = _subclass(response_class)(relay, headers=HEADERS)  # type: ignore[arg-type] # it has a hash
+    response = _subclass(response_class)(relay, headers=HEADERS | _NOT_TO_BE_COMPRESSED)  # type: ignore[arg-type] # it has a hash
     response.link = link
     response.relay = relay
     response.may_take_over = may_take_over

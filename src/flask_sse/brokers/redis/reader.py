@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import redis.asyncio
 from redis.asyncio.retry import Retry
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import NoPermissionError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from ..base import Sink
 from ..tasks import run_together
@@ -134,7 +134,10 @@ class RedisReader:
             if not any(isinstance(answer, NoScriptError) for answer in answers):
                 return list(answers)
             # Nothing was changed by those that ran, so all may run again.
-            self._sha = await self._client.script_load(history.script("read"))
+            try:
+                self._sha = await self._client.script_load(history.script("read"))
+            except NoPermissionError as error:
+                return [error] * len(batch)
 
     async def _check(self) -> None:
         """Look for last events that were lost on their way, which nothing else would ever tell."""

@@ -1,0 +1,203 @@
+"""Access: who may open a stream, asked in the request; the rules of one blueprint."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from flask import current_app, request, session
+from flask.sessions import NullSession
+
+from .errors import InvalidSettingError, InvalidTicketError
+from .hub.claim import Claim
+from .hub.notices import END_ID
+from .settings import Settings
+from .tickets import Ticket, read
+
+logger = logging.getLogger(__name__)
+
+MAX_SUBJECT_CHARACTERS = 256
+TICKET = "ticket"
+_TICKET_IN_URL = re.compile(rf"([?&]{TICKET}=)[^\s&\"']+")
+_ACCESS_LOGS = ("werkzeug", "gunicorn.access", "uvicorn.access", "hypercorn.access", "granian.access")
+
+
+class RefusedError(Exception):
+    """The request gets no stream.
+
+    Attributes:
+        status: What it is answered with. A browser's ``EventSource`` does not try again after any of these.
+        reason: For the visitor.
+    """
+
+    def __init__(self, status: HTTPStatus, reason: str) -> None:
+        self.status = status
+        self.reason = reason
+        super().__init__(reason)
+
+
+class Access:
+    """The rules of one blueprint.
+
+    Attributes:
+        may_listen: Says whether the visitor may listen to a channel; ``None`` for everybody to everything.
+        subject_of_request: Says who the visitor is; ``None`` for Flask-Login's user, where there is one.
+    """
+
+    def __init__(self) -> None:
+        self.may_listen: Callable[[str], Any] | None = None
+        self.subject_of_request: Callable[[], Any] | None = None
+
+    def admit(self, channels: Sequence[str], settings: Settings, *, is_guarded: bool) -> Claim:
+        """Let the visitor of this request in.
+
+        Args:
+            channels: What the stream is to listen to.
+            settings: Of the application.
+            is_guarded: Whether a guard of the blueprint has been asked.
+
+        Raises:
+            RefusedError: If the visitor may not listen to all of them.
+        """
+        if request.headers.get("Last-Event-ID") == END_ID:
+            raise RefusedError(HTTPStatus.NO_CONTENT, "this stream has ended for good")
+        if request.headers.get("Sec-Fetch-Site") == "cross-site" and not _is_allowed_origin(settings):
+            raise RefusedError(HTTPStatus.FORBIDDEN, "pages of other sites may not listen (SSE_CORS_ORIGINS)")
+        address = request.remote_addr if settings.rules.max_streams_per_address is not None else None
+        if TICKET in request.args:
+            return _of_ticket(request.args[TICKET], channels, address)
+        if settings.require_ticket:
+            raise RefusedError(HTTPStatus.FORBIDDEN, "a ticket is needed (SSE_REQUIRE_TICKET)")
+        if self.may_listen is None and not is_guarded:
+            _say_that_streams_are_public()
+        issued_at = time.time()
+        if not all(self.may_listen is None or self.may_listen(channel) for channel in channels):
+            raise RefusedError(HTTPStatus.FORBIDDEN, "you may not listen to all of these channels")
+        return Claim(self.subject(), address, _session_ends_in(), issued_at)
+
+    def subject(self) -> str | None:
+        """Return who the visitor of this request is."""
+        if self.subject_of_request is not None:
+            return checked_subject(self.subject_of_request())
+        if hasattr(current_app, "login_manager"):
+            from flask_login import current_user  # noqa: PLC0415 - there, if the application uses it
+
+            return checked_subject(current_user.get_id())
+        return None
+
+
+def checked_subject(subject: Any) -> str | None:
+    """Return a subject as text.
+
+    Raises:
+        ValueError: If it is too long.
+    """
+    if subject is None:
+        return None
+    text = str(subject)
+    if len(text) > MAX_SUBJECT_CHARACTERS:
+        raise ValueError(f"a subject of {len(text)} characters, the most is {MAX_SUBJECT_CHARACTERS}")
+    return text
+
+
+def signing_keys() -> list[bytes]:
+    """Return the application's secrets, the newest one last.
+
+    Raises:
+        InvalidSettingError: If there is none.
+    """
+    if not current_app.secret_key:
+        raise InvalidSettingError("SECRET_KEY", None, "tickets are signed with it")
+    keys = [*(current_app.config.get("SECRET_KEY_FALLBACKS") or ()), current_app.secret_key]
+    return [key.encode() if isinstance(key, str) else key for key in keys]
+
+
+def _of_ticket(text: str, channels: Sequence[str], address: str | None) -> Claim:
+    try:
+        ticket: Ticket = read(text, signing_keys())
+    except (InvalidTicketError, InvalidSettingError):
+        # Where there is no key, nobody has a ticket.
+        raise RefusedError(HTTPStatus.FORBIDDEN, str(InvalidTicketError())) from None
+    if not set(channels) <= set(ticket.channels):
+        raise RefusedError(HTTPStatus.FORBIDDEN, "the ticket is for other channels")
+    left = ticket.expires_at - time.time()
+    if left <= 0:
+        raise RefusedError(HTTPStatus.NO_CONTENT, "the ticket has expired")
+    return Claim(ticket.subject, address, left, ticket.issued_at, by_ticket=True)
+
+
+def _session_ends_in() -> float | None:
+    """Return when the visitor's session ends, in seconds; ``None`` where it has no time of its own."""
+    if isinstance(session, NullSession) or not session.permanent:
+        return None
+    return current_app.permanent_session_lifetime.total_seconds()
+
+
+def _say_that_streams_are_public() -> None:
+    said = current_app.extensions.setdefault("sse.said", set())
+    if "public" not in said and not current_app.debug:
+        said.add("public")
+        logger.warning(
+            "streams are public: whoever reaches %s can listen to every channel; "
+            "say who may with @sse.authorize",
+            request.path,
+        )
+
+
+# -- other origins -----------------------------------------------------------------------------------
+
+
+def _is_allowed_origin(settings: Settings) -> bool:
+    return "*" in settings.cors_origins or request.headers.get("Origin") in settings.cors_origins
+
+
+def cors_headers(settings: Settings) -> dict[str, str]:
+    """Return what allows the page of this request to read the answer."""
+    if not settings.cors_origins:
+        return {}
+    if "*" in settings.cors_origins:
+        return {"Access-Control-Allow-Origin": "*"}
+    if not _is_allowed_origin(settings):
+        return {"Vary": "Origin"}
+    return {
+        "Vary": "Origin",
+        "Access-Control-Allow-Origin": request.headers["Origin"],
+        "Access-Control-Allow-Credentials": "true",
+    }
+
+
+def preflight_headers(settings: Settings) -> dict[str, str] | None:
+    """Return the answer to a browser that asks before it sends a long ``Last-Event-ID``.
+
+    It asks without cookies, so no guard can answer. ``None`` where this is no such request.
+    """
+    if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
+        return None
+    if not settings.cors_origins or not _is_allowed_origin(settings):
+        return None
+    allowed = {"Methods": "GET", "Headers": "Last-Event-ID, Cache-Control", "Max-Age": "600"}
+    return cors_headers(settings) | {f"Access-Control-Allow-{name}": value for name, value in allowed.items()}
+
+
+# -- tickets stay out of logs ------------------------------------------------------------------------
+
+
+class _WithoutTickets(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if f"{TICKET}=" in text:
+            record.msg, record.args = _TICKET_IN_URL.sub(r"\1...", text), ()
+        return True
+
+
+_without_tickets = _WithoutTickets()
+
+
+def keep_tickets_out_of_logs() -> None:
+    """Have the access logs of web servers that log with Python leave tickets out."""
+    for name in _ACCESS_LOGS:
+        logging.getLogger(name).addFilter(_without_tickets)

@@ -1,0 +1,63 @@
+"""Admission: which streams the hub takes in, by whose they are and how many there are. No I/O, no clock."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+
+from .dismissal import HISTORY, REMEMBERED_SECONDS, Dismissal
+from .group import Member
+
+
+class Admission:
+    """Counts the streams of subjects and addresses, and remembers who was sent away.
+
+    Attributes:
+        refused: How many were refused, by what they were too many of.
+    """
+
+    def __init__(self) -> None:
+        self.refused = {"subject": 0, "address": 0, "channels": 0}
+        self._subjects: Counter[str] = Counter()
+        self._addresses: Counter[str] = Counter()
+        self._dismissals: deque[Dismissal] = deque(maxlen=HISTORY.size)
+
+    def refuses(self, member: Member) -> str:
+        """Return what a new stream would be one too many of; empty if it may come in."""
+        rules = member.rules
+        for what, counts, name, most in (
+            ("subject", self._subjects, member.claim.subject, rules.max_streams_per_subject),
+            ("address", self._addresses, member.claim.address, rules.max_streams_per_address),
+        ):
+            if name is not None and most is not None and counts[name] >= most:
+                self.refused[what] += 1
+                return what
+        return ""
+
+    def dismissal_of(self, member: Member) -> Dismissal | None:
+        """Return the order that makes the right of a new stream worthless; ``None`` if there is none."""
+        issued_at = member.claim.issued_at
+        if issued_at is None or not self._dismissals or self._dismissals[-1].at < issued_at:
+            return None
+        return next((each for each in self._dismissals if each.concerns(member.claim, member.channels)), None)
+
+    def enter(self, member: Member) -> None:
+        """Count a stream in."""
+        for counts, name in self._counts(member):
+            counts[name] += 1
+
+    def leave(self, member: Member) -> None:
+        """Count a stream out."""
+        for counts, name in self._counts(member):
+            counts[name] -= 1
+            if not counts[name]:
+                del counts[name]
+
+    def _counts(self, member: Member) -> list[tuple[Counter[str], str]]:
+        named = ((self._subjects, member.claim.subject), (self._addresses, member.claim.address))
+        return [(counts, name) for counts, name in named if name is not None]
+
+    def remember(self, dismissal: Dismissal) -> None:
+        """Note that rights found out before are worth nothing."""
+        while self._dismissals and self._dismissals[0].at < dismissal.at - REMEMBERED_SECONDS:
+            self._dismissals.popleft()
+        self._dismissals.append(dismissal)
