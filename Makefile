@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test faults lint format bench docs clean
+.PHONY: help demo test faults fuzz lint format bench docs clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -34,6 +34,9 @@ test: $(VENV)/.test ## install what the tests need and run all of them (ARGS="-k
 faults: $(VENV)/.test ## the faults that take longer, and a minute of chaos (LONG=1: ten minutes)
 	$(BIN)/python tests/tools.py
 	$(BIN)/python -m pytest -m long $(ARGS)
+
+fuzz: $(VENV)/.test ## hostile bytes at every door, ten minutes each
+	FUZZ_SECONDS=600 $(BIN)/python -m pytest --numprocesses 2 --dist load tests/fuzz $(ARGS)
 
 lint: $(VENV)/.test $(VENV)/.lint ## style, types and the direction of imports
 	$(BIN)/ruff check

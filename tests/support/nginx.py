@@ -33,7 +33,7 @@ http {{
     upstream application {{ server {upstream}; {pool} }}
     server {{
         listen 127.0.0.1:{port};
-        location / {{ proxy_pass http://application; {protocol} }}
+        location / {{ proxy_pass http://application; {protocol} {location} }}
     }}
 }}
 """
@@ -45,6 +45,7 @@ class Nginx:
     Args:
         upstream: The port of 127.0.0.1 or the Unix socket that it asks.
         http_version: Of its requests: ``1.0`` closes after each, ``1.1`` keeps connections.
+        location: More settings of what it passes on.
 
     Attributes:
         port: Its port of 127.0.0.1.
@@ -52,7 +53,9 @@ class Nginx:
         url: Its address, without a slash at the end.
     """
 
-    def __init__(self, upstream: Address, http_version: Literal["1.0", "1.1"] = "1.0") -> None:
+    def __init__(
+        self, upstream: Address, http_version: Literal["1.0", "1.1"] = "1.0", location: str = ""
+    ) -> None:
         program = require("nginx")
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -64,6 +67,7 @@ class Nginx:
             upstream=f"127.0.0.1:{upstream}" if isinstance(upstream, int) else f"unix:{upstream}",
             pool="keepalive 8;" if keep else "",
             port=self.port,
+            location=location,
             protocol=KEEP_ALIVE if keep else "",
         )
         (folder / "nginx.conf").write_text(configuration)
