@@ -100,6 +100,8 @@ class Client(Member):
         self.seen = [Seen(seen.text, dict(self.at))]
         self.resets = 0
         self.opens = 0
+        # Where the id is known that it came with; elsewhere it may be given later, when it is too late.
+        self.known = {name for name in self.kept if self.broker.owners(name, self.asked)}
         self.numbers: list[int] = []
         self._decoder = Decoder()
         self._blocks = BlockDecoder()
@@ -162,7 +164,8 @@ class Client(Member):
         assert channel in self.at
         assert reason
         at = self.at[channel]
-        if since is not None and not self._is_doubtful(since):
+        is_known = since is not None and (read_cursor(since) is not None or channel in self.known)
+        if since is not None and is_known and not self._is_doubtful(since):
             assert not self.broker.can_prove(channel, since), "a reset that nobody needs"
         named = read_cursor(since or "")
         if isinstance(at, Cursor) and since != str(at) and named not in {None, resume.NEVER}:
