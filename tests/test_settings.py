@@ -119,6 +119,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         cors_origins=frozenset(),
         history=History(size=1000, seconds=3600),
         history_rules=(),
+        slow_rules=(),
         rules=StreamRules(
             heartbeat_seconds=15,
             retry_ms=(2000, 5000),
@@ -126,6 +127,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
             max_stream_seconds=None,
             max_streams_per_subject=None,
             max_streams_per_address=None,
+            may_skip=False,
         ),
     )
 
@@ -148,6 +150,9 @@ GOOD: list[tuple[str, str, object, object]] = [
     ("SSE_HISTORY_RULES", "history_rules", {}, ()),
     ("SSE_HISTORY_RULES", "history_rules", {"a:*": {"size": 5}}, (("a:*", History(5)),)),
     ("SSE_HISTORY_RULES", "history_rules", None, ()),
+    ("SSE_SLOW_RULES", "slow_rules", {"a:*": "skip", "*": "end"}, (("a:*", "skip"), ("*", "end"))),
+    ("SSE_SLOW_RULES", "slow_rules", '{"a:*": "skip"}', (("a:*", "skip"),)),
+    ("SSE_SLOW_RULES", "slow_rules", {}, ()),
     ("SSE_HEARTBEAT_SECONDS", "heartbeat_seconds", 5, 5),
     ("SSE_HEARTBEAT_SECONDS", "heartbeat_seconds", 0.5, 0.5),
     ("SSE_HEARTBEAT_SECONDS", "heartbeat_seconds", "20", 20),
@@ -221,6 +226,7 @@ NUMBERS = sorted({key for key, _, value, _ in GOOD if type(value) is int})
 NO_NUMBERS: list[object] = ["", "x", "nan", "inf", -1, True, b"5", {}, float("nan"), 10**5000]
 BAD: list[tuple[str, object]] = [
     *itertools.product(NUMBERS, NO_NUMBERS),
+    *itertools.product(["SSE_SLOW_RULES"], ["skip", "{", [], {"a": "drop"}, {"a": None}, {5: "skip"}, 5]),
     *itertools.product(["SSE_REQUIRE_TICKET"], ["", "yes", 2, -1, 1.0, [], 10**5000]),
     *itertools.product(
         ["SSE_CORS_ORIGINS"],
@@ -490,6 +496,7 @@ def test_the_environment_itself_will_do() -> None:
         "SSE_HISTORY_SIZE": "8",
         "SSE_HISTORY_SECONDS": "9",
         "SSE_HISTORY_RULES": '{"a": {"size": 10}}',
+        "SSE_SLOW_RULES": '{"a": "skip"}',
         "SSE_DRAIN_SECONDS": "11",
     }
     history, rules = History(8, 9), (("a", History(10, 9)),)
@@ -508,5 +515,14 @@ def test_the_environment_itself_will_do() -> None:
         cors_origins=frozenset({"https://a.example"}),
         history=history,
         history_rules=rules,
+        slow_rules=(("a", "skip"),),
         rules=StreamRules(7.5, (1, 2), 3, 5, 13, 14),
     )
+
+
+def test_a_stream_may_skip_where_all_its_channels_may() -> None:
+    settings = read(SSE_SLOW_RULES={"a:slow": "end", "a:*": "skip"})
+
+    assert settings.rules_of(["a:1", "a:2"]).may_skip
+    assert not settings.rules_of(["a:1", "b"]).may_skip
+    assert not settings.rules_of(["a:slow"]).may_skip

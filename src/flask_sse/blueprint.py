@@ -211,6 +211,7 @@ class ServerSentEventsBlueprint(Blueprint):
         channel: str = DEFAULT_CHANNEL,
         *,
         key: str | None = None,
+        collapse: str | None = None,
     ) -> Published:
         """Publish one event to every page that listens to ``channel``.
 
@@ -223,6 +224,9 @@ class ServerSentEventsBlueprint(Blueprint):
             key: What makes it happen once: a second publication with the same key on the same channel
                 within 5 minutes sends nothing and returns what the first one returned. So a publication
                 that failed may be tried again.
+            collapse: What it replaces, as ``"AAPL"``: a page that is behind does not get earlier events of
+                this channel with the same one that it has not got yet. Others get all of them, and so do
+                those that come back.
 
         Returns:
             The number of receivers, which also has the event's ``id``. For ``memory://`` these are
@@ -235,7 +239,8 @@ class ServerSentEventsBlueprint(Blueprint):
             MessageTooLargeError: If the event is over ``SSE_MAX_EVENT_BYTES`` on the wire.
             BrokerUnavailableError: If the broker did not take it within 2 seconds.
         """
-        return _extension().publisher.publish(data, type, id, retry, channel, key=key)
+        publisher = _extension().publisher
+        return publisher.publish(data, type, id, retry, channel, key=key, collapse=collapse)
 
     def publish_many(self, events: Iterable[Mapping[str, Any]]) -> list[Published]:
         """Publish several events, to one channel or to several, in one round trip for each hundred.
@@ -349,7 +354,9 @@ class ServerSentEventsBlueprint(Blueprint):
         return event_stream(
             current_app.response_class,
             extension.link,
-            Attach(channels, FRAMES, settings.rules, _since(settings.kept(channels)), claim=claim),
+            Attach(
+                channels, FRAMES, settings.rules_of(channels), _since(settings.kept(channels)), claim=claim
+            ),
             may_take_over=settings.takeover == "auto",
         )
 

@@ -61,6 +61,7 @@ class LinkedPublisher:
         channel: str = DEFAULT_CHANNEL,
         *,
         key: str | None = None,
+        collapse: str | None = None,
     ) -> Published:
         """Publish one event.
 
@@ -73,6 +74,8 @@ class LinkedPublisher:
             key: What makes it happen once: a second publication with the same key on the same channel
                 within 5 minutes sends nothing and returns what the first one returned. So a publication
                 that failed may be tried again.
+            collapse: What it replaces: a page that is behind does not get earlier events of this channel with
+                the same one that it has not got yet.
 
         Returns:
             The number of receivers, which also has the event's ``id``.
@@ -83,7 +86,8 @@ class LinkedPublisher:
             MessageTooLargeError: If the event is over ``SSE_MAX_EVENT_BYTES`` on the wire.
             BrokerUnavailableError: If the broker did not take it within 2 seconds.
         """
-        event = self._checked(data, channel=channel, key=key, type=type, id=id, retry=retry)
+        fields = {"type": type, "id": id, "retry": retry}
+        event = self._checked(data, channel=channel, key=key, collapse=collapse, **fields)
         return self._send([event])[0]
 
     def publish_many(self, events: Iterable[Mapping[str, Any]]) -> list[Published]:
@@ -142,20 +146,31 @@ class LinkedPublisher:
         self._broker.publish([Publication(CONTROL_CHANNEL, order.envelope(), dismissal.HISTORY)])
 
     def _checked(
-        self, data: Any, *, channel: str = DEFAULT_CHANNEL, key: str | None = None, **fields: Any
+        self,
+        data: Any,
+        *,
+        channel: str = DEFAULT_CHANNEL,
+        key: str | None = None,
+        collapse: str | None = None,
+        **fields: Any,
     ) -> Publication:
         check_channel(channel)
         message = self.message_class(data, **fields)
         if message.type == "error":
             warnings.warn("events of type 'error' reach a page's onerror; use another type", stacklevel=4)
-        envelope = pack(message)
+        # Of its channel: the same word may mean something else in another one.
+        envelope = pack(
+            message, None if collapse is None else f"{channel} {_checked_key('collapse', collapse)}"
+        )
         # Most are so small that they need not be encoded to know that they fit.
         if _FRAME_GROWTH * len(envelope) > self._settings.max_event_bytes:
             size = len(message.frame())
             if size > self._settings.max_event_bytes:
                 raise MessageTooLargeError(size, self._settings.max_event_bytes)
         own_id = None if message.id is None else str(message.id)
-        return Publication(channel, envelope, self._settings.history_of(channel), own_id, _checked_key(key))
+        return Publication(
+            channel, envelope, self._settings.history_of(channel), own_id, _checked_key("key", key)
+        )
 
     def _send(self, publications: list[Publication]) -> list[Published]:
         try:
@@ -176,17 +191,17 @@ def _published(publication: Publication, receipt: Receipt) -> Published:
     return Published(receipt.receivers, cursor if publication.own_id is None else publication.own_id)
 
 
-def _checked_key(key: Any) -> str | None:
+def _checked_key(field: str, key: Any) -> str | None:
     if key is None:
         return None
     if not isinstance(key, str) or not key:
-        raise InvalidMessageError("key", key, "it must be a string that is not empty")
+        raise InvalidMessageError(field, key, "it must be a string that is not empty")
     try:
         size = len(key.encode())
     except UnicodeEncodeError:
-        raise InvalidMessageError("key", key, "it holds a lone surrogate, not a character") from None
+        raise InvalidMessageError(field, key, "it holds a lone surrogate, not a character") from None
     if size > MAX_KEY_BYTES:
-        raise InvalidMessageError("key", key, f"it must not be longer than {MAX_KEY_BYTES} bytes")
+        raise InvalidMessageError(field, key, f"it must not be longer than {MAX_KEY_BYTES} bytes")
     return key
 
 

@@ -49,6 +49,8 @@ class StreamRules:
         max_stream_seconds: Age at which the stream is ended, spread 80-100 %; ``None`` for never.
         max_streams_per_subject: Most streams of one subject on a hub; ``None`` for any number.
         max_streams_per_address: Most streams of one address on a hub; ``None`` for any number.
+        may_skip: Whether a client that is too slow goes on with what comes from now on, instead of being
+            ended.
     """
 
     heartbeat_seconds: float = 15.0
@@ -57,6 +59,7 @@ class StreamRules:
     max_stream_seconds: float | None = None
     max_streams_per_subject: int | None = None
     max_streams_per_address: int | None = None
+    may_skip: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,8 @@ class Settings:
             without their cookies.
         history: How much of a channel is kept.
         history_rules: What holds instead for channels whose name matches a pattern; the first counts.
+        slow_rules: What becomes of slow clients of channels whose name matches a pattern, ``end`` or
+            ``skip``; the first one counts.
         rules: What holds for each stream.
     """
 
@@ -95,6 +100,7 @@ class Settings:
     cors_origins: frozenset[str] = frozenset()
     history: History = History()
     history_rules: tuple[tuple[str, History], ...] = ()
+    slow_rules: tuple[tuple[str, str], ...] = ()
     rules: StreamRules = StreamRules()
 
     @classmethod
@@ -128,6 +134,16 @@ class Settings:
             if fnmatch.fnmatchcase(channel, pattern):
                 return history
         return self.history
+
+    def rules_of(self, channels: Iterable[str]) -> StreamRules:
+        """Return what holds for a stream over these channels."""
+        if all(self._slow_rule(name) == "skip" for name in channels):
+            return replace(self.rules, may_skip=True)
+        return self.rules
+
+    def _slow_rule(self, channel: str) -> str:
+        rules = (rule for pattern, rule in self.slow_rules if fnmatch.fnmatchcase(channel, pattern))
+        return next(rules, "end")
 
     def kept(self, channels: Iterable[str]) -> tuple[str, ...]:
         """Return those of the channels that have a history, sorted."""
@@ -211,6 +227,18 @@ def _history_rules(key: str, value: Any) -> dict[str, dict[str, Any]]:
     return read
 
 
+def _slow_rules(key: str, value: Any) -> tuple[tuple[str, str], ...]:
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    right = isinstance(value, Mapping) and all(
+        isinstance(pattern, str) and rule in ("end", "skip") for pattern, rule in value.items()
+    )
+    if not right:
+        raise InvalidSettingError(key, value, 'it must be as {"prices:*": "skip"}: a pattern, end or skip')
+    return tuple(value.items())
+
+
 def _retry_range(key: str, value: Any) -> tuple[int, int]:
     parts = value.split("-") if isinstance(value, str) else value
     ends = [_number(end) for end in (parts if isinstance(parts, list | tuple) else [parts])]
@@ -271,6 +299,7 @@ _KEYS: dict[str, tuple[str, str, Callable[[str, Any], Any]]] = {
     "SSE_HISTORY_SIZE": ("history", "size", _RULE["size"]),
     "SSE_HISTORY_SECONDS": ("history", "seconds", _RULE["seconds"]),
     "SSE_HISTORY_RULES": ("", "history_rules", _history_rules),
+    "SSE_SLOW_RULES": ("", "slow_rules", _slow_rules),
     "SSE_HEARTBEAT_SECONDS": ("rules", "heartbeat_seconds", _seconds(zero=False)),
     "SSE_RETRY_MS": ("rules", "retry_ms", _retry_range),
     "SSE_MAX_BACKLOG_BYTES": ("rules", "max_backlog_bytes", _whole(1)),

@@ -316,6 +316,20 @@ def test_the_page_of_two_games_asks_for_channels_that_the_application_uses() -> 
     assert 'type="goal"' in app
 
 
+def test_prices_are_published_with_what_they_replace() -> None:
+    names = run("publish/prices.py")
+    app: Flask = names["app"]
+    app.config["SSE_HUB"] = "thread"
+    response = app.test_client().get("/stream?channel=prices", buffered=False)
+    pieces = response.iter_encoded()
+    assert b"stream-open" in next(pieces)
+    with app.app_context():
+        names["tell_price"]("AAPL", 182.5)
+    assert b'"price": 182.5' in next(pieces)
+    response.close()
+    close(app)
+
+
 def test_a_blueprint_of_ones_own_streams() -> None:
     app = run("upgrade/custom.py")["app"]
     app.config["SSE_HUB"] = "thread"

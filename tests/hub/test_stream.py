@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 import struct
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_sse.hub.control import FRAMES, Attach
+from flask_sse.hub.parts import Parts, join, pieces_of, rest_of
 from flask_sse.hub.stream import Stream
 from flask_sse.settings import StreamRules
 
@@ -337,3 +339,99 @@ def test_a_connection_that_was_reset_is_gone() -> None:
         assert not stream.discard_input()
         assert not stream.send(b"x")
         stream.close()
+
+
+# -- what a client that is behind need not get -----------------------------------------------------
+
+
+def keyed(key: str | None, number: int, size: int = 100) -> tuple[bytes, str | None]:
+    """Return an event that can be told from others."""
+    return b"data:%b %d %b\n\n" % ((key or "-").encode(), number, b"x" * size), key
+
+
+def test_of_each_key_the_last_one_waits_behind_what_came_before(ends: tuple[Stream, socket.socket]) -> None:
+    stream, far = ends
+    sent = fill(stream)
+    for number in range(1000):
+        assert stream.send(Parts([keyed("a", number), keyed("b", number)]))
+    assert stream.send(Parts([keyed(None, 7), keyed("a", 1000)]))
+    assert len(stream.backlog or ()) < 10
+
+    rest = keyed("b", 999)[0] + keyed(None, 7)[0] + keyed("a", 1000)[0]
+    assert read_all(stream, far) == sent + rest
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.lists(st.sampled_from(["a", "b", None]), min_size=1, max_size=4), st.booleans()),
+        min_size=1,
+        max_size=60,
+    )
+)
+@settings(max_examples=50, deadline=None)
+def test_whatever_is_replaced_events_stay_whole_and_in_order(
+    steps: list[tuple[list[str | None], bool]],
+) -> None:
+    near, far = pair()
+    stream = stream_on(near)
+    with near, far:
+        received = b""
+        numbers = itertools.count()
+        every: list[bytes] = []
+        last: dict[str | None, bytes] = {}
+        for keys, reads in steps:
+            pieces = [keyed(key, next(numbers), 900) for key in keys]
+            every += [data for data, _ in pieces]
+            last |= {key: data for data, key in pieces}
+            assert stream.send(Parts(pieces)) or not stream.has_backlog
+            if reads:
+                received += read_now(far)
+                stream.send_backlog()
+        received += read_all(stream, far)
+    events = [event + b"\n\n" for event in received.split(b"\n\n")[:-1]]
+    assert b"".join(events) == received
+    assert [event for event in every if event in set(events)] == events
+    assert set(last.values()) <= set(events)
+    assert {event for event in every if b":- " in event} <= set(events)
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_who_skips_gets_the_rest_of_what_was_begun_and_then_what_tells_of_it(is_begun: bool) -> None:
+    near, far = pair()
+    stream = stream_on(near, max_backlog_bytes=100_000)
+    with near, far:
+        big = b"data:%b\n\n" % (b"x" * 50_000)
+        if is_begun:
+            assert stream.send(big)
+        else:
+            sent = fill(stream)
+            # The socket is full, and the rest of what was begun is gone from the backlog.
+            received = read_all(stream, far)
+            assert received == sent
+            while _takes(stream.sock):
+                pass
+        while stream.send(b"data:waits\n\n" * 1000):
+            pass
+        assert stream.skip_to(b"data:reset\n\n")
+        received = read_all(stream, far).lstrip(b"f")
+    assert received == (big if is_begun else b"") + b"data:reset\n\n"
+
+
+def _takes(sock: socket.socket) -> bool:
+    try:
+        sock.send(b"f")
+    except BlockingIOError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("cut", range(12))
+def test_the_rest_of_several_events_has_their_keys_but_that_of_one_that_was_begun(cut: int) -> None:
+    parts = Parts([(b"abc", "1"), (b"def", None), (b"ghi", "3"), (b"jkl", "4")])
+    rest = rest_of(parts, cut)
+    assert rest == b"abcdefghijkl"[cut:]
+    whole, begun = ["1", None, "3", "4"], [None] if cut % 3 else []
+    assert [key for _, key in pieces_of(rest)] == begun + whole[(cut + 2) // 3 :]
+    assert rest_of(b"abc", cut) == b"abc"[cut:]
+    assert type(join([b"a", parts])) is Parts
+    assert type(join([b"a", b"b"])) is bytes

@@ -357,6 +357,8 @@ def _read_rules(fields: Any) -> StreamRules:
 @functools.lru_cache(maxsize=64, typed=True)
 def _checked_rules(**fields: Any) -> StreamRules:
     """Return rules; the same object for all streams that have the same, as most of a hub do."""
+    if not isinstance(fields["may_skip"], bool):
+        raise TypeError
     rules = StreamRules(**fields)
     low, high = rules.retry_ms
     age = rules.max_stream_seconds

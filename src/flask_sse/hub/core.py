@@ -50,6 +50,7 @@ from .sequencer import Dropped, Gap, Sequencer, Step
 
 MAX_WAIT_SECONDS = 1.0
 EXPIRED = "expired"
+SLOW = "it was read too slowly"
 CHANNEL_LINGER_SECONDS = 60.0
 
 
@@ -492,6 +493,16 @@ class Core(Generic[M]):
                 self._groups.queue(
                     group, stream_reset(channel.name, gap.reason, since, gap.to, last_event_id)
                 )
+
+    def skip(self, member: M) -> bytes:
+        """Return what tells a stream that it goes on from now; empty if it cannot."""
+        group = member.group
+        if group is None or set(group.kept) != set(member.channels):
+            return b""
+        self.counters.resets += 1
+        return b"".join(
+            stream_reset(name, SLOW, "", group.cursors[name], group.last_event_id) for name in group.kept
+        )
 
     @property
     def has_pending(self) -> bool:

@@ -13,6 +13,7 @@ from ..wire.frame import Frame
 from .agenda import Item
 from .claim import Claim
 from .control import ENVELOPES, Attach, encode_block
+from .parts import Parts, join
 from .resume import Resume, Tail, joined
 from .sequencer import Sequencer
 
@@ -158,7 +159,8 @@ class Group(Generic[M]):
         if self.form == ENVELOPES:
             return encode_block(envelope)
         # Also where the event itself has no place in a history, so that its own id is not come back with.
-        return frame.behind(self.last_event_id) if self.kept else frame.plain
+        data = frame.behind(self.last_event_id) if self.kept else frame.plain
+        return data if frame.collapse is None else Parts([(data, frame.collapse)])
 
 
 class Channel(Generic[M]):
@@ -237,7 +239,7 @@ class Groups(Generic[M]):
             group = self._groups[key] = Group(key, channels, cursors)
         if group.pending:
             # What was published before this stream came is not for it.
-            self._ready.append((b"".join(group.pending), set(group.members)))
+            self._ready.append((join(group.pending), set(group.members)))
             group.pending = []
         group.members.add(member)
         member.group = group
@@ -275,7 +277,7 @@ class Groups(Generic[M]):
             group = self._dirty.popleft()
             if not group.pending:
                 continue
-            data = group.pending[0] if len(group.pending) == 1 else b"".join(group.pending)
+            data = join(group.pending)
             group.pending = []
             group.written_at = now
             yield data, group.members

@@ -303,12 +303,19 @@ class HubServer:
     def _send(self, stream: Stream, data: bytes) -> None:
         head, stream.head = stream.head, b""
         had_backlog = stream.has_backlog
-        if not stream.send(head + data):
+        if not stream.send(head + data if head else data) and not self._let_skip(stream):
             if stream.has_backlog:
                 self._ended_slow += 1
             self._drop(stream)
         elif stream.has_backlog and not had_backlog:
             self._loop.add_writer(stream.sock.fileno(), self._writable, stream)
+
+    def _let_skip(self, stream: Stream) -> bool:
+        """Have a client that is too slow go on with what comes from now on, where it may; tell it so."""
+        if not stream.has_backlog or not stream.rules.may_skip:
+            return False
+        resets = self._core.skip(stream)
+        return bool(resets) and stream.skip_to(resets)
 
     def _writable(self, stream: Stream) -> None:
         if not stream.send_backlog():

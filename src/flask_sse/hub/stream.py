@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterable
 
 from .control import Attach
 from .group import Member
+from .parts import pieces_of, rest_of
 from .succession import StreamLeft
 
 # A client that vanished without a word is given up when it left this much time unacknowledged.
@@ -29,17 +30,20 @@ class Stream(Member):
     Attributes:
         sock: The client's connection.
         head: The response head, until it is written.
-        backlog: What waits for the client to read; ``None`` if nothing does.
+        backlog: What waits for the client to read, by its collapse key or a number; ``None`` if nothing does.
+        is_begun: Whether the first of it is the rest of something that the client has the beginning of.
     """
 
-    __slots__ = ("_backlog_bytes", "backlog", "head", "sock")
+    __slots__ = ("_backlog_bytes", "_last_number", "backlog", "head", "is_begun", "sock")
 
     def __init__(self, sock: socket.socket, request: Attach) -> None:
         super().__init__(request)
         self.sock = sock
         self.head = request.head
-        self.backlog: deque[memoryview] | None = None
+        self.backlog: OrderedDict[str | int, memoryview] | None = None
         self._backlog_bytes = 0
+        self.is_begun = False
+        self._last_number = 0
         sock.setblocking(False)
         with contextlib.suppress(OSError):  # it is no TCP connection
             for option, value in _TCP_OPTIONS.items():
@@ -50,13 +54,16 @@ class Stream(Member):
         standing = self.standing(now)
         claim = self.claim_now(now)
         request = Attach(self.channels, self.form, self.rules, standing.since, self.head, claim)
-        return StreamLeft(self.sock.fileno(), request, standing, b"".join(self.backlog or ()))
+        return StreamLeft(
+            self.sock.fileno(), request, standing, b"".join(self.backlog.values() if self.backlog else ())
+        )
 
     def owe(self, backlog: bytes) -> None:
         """Begin with bytes that another hub could not write."""
         if backlog:
-            self.backlog = deque([memoryview(backlog)])
+            self.backlog = OrderedDict({0: memoryview(backlog)})
             self._backlog_bytes = len(backlog)
+            self.is_begun = True
 
     @property
     def has_backlog(self) -> bool:
@@ -81,12 +88,26 @@ class Stream(Member):
             except OSError:
                 return False
             if sent == len(data):
+                self.is_begun = False
                 return True
-            self.backlog = deque()
-        rest = memoryview(data)[sent:]
-        self.backlog.append(rest)
-        self._backlog_bytes += len(rest)
+            self.is_begun = self.is_begun or sent > 0
+            self.backlog = OrderedDict()
+        for piece, key in pieces_of(rest_of(data, sent)):
+            if key is not None and key in self.backlog:
+                self._backlog_bytes -= len(self.backlog.pop(key))
+            self._last_number += 1
+            self.backlog[self._last_number if key is None else key] = memoryview(piece)
+            self._backlog_bytes += len(piece)
         return self._backlog_bytes <= self.rules.max_backlog_bytes
+
+    def skip_to(self, data: bytes) -> bool:
+        """Drop what waits, but for an event that was begun, and write this behind it."""
+        if self.is_begun and self.backlog:
+            self.backlog = OrderedDict([self.backlog.popitem(last=False)])
+            self._backlog_bytes = len(next(iter(self.backlog.values())))
+        else:
+            self.backlog, self._backlog_bytes = None, 0
+        return self.send(data)
 
     @staticmethod
     def send_to_all(streams: Iterable[Stream], data: bytes) -> list[tuple[Stream, bytes]]:
@@ -107,24 +128,29 @@ class Stream(Member):
                     sent = 0  # the next try says it again
                 if sent == size:
                     continue
-            rest.append((stream, data[sent:]))
+                stream.is_begun = sent > 0
+            rest.append((stream, rest_of(data, sent)))
         return rest
 
     def send_backlog(self) -> bool:
         """Write what waits, as far as the socket takes it; ``False`` if the client is gone."""
         while self.backlog:
-            piece = self.backlog[0]
+            key, piece = self.backlog.popitem(last=False)
             try:
                 sent = self.sock.send(piece)
             except BlockingIOError:
-                return True
+                sent = 0
             except OSError:
                 return False
             self._backlog_bytes -= sent
             if sent < len(piece):
-                self.backlog[0] = piece[sent:]
+                # What was begun must be written to its end, so nothing replaces it.
+                self.is_begun = self.is_begun or sent > 0
+                first = 0 if self.is_begun else key
+                self.backlog[first] = piece[sent:]
+                self.backlog.move_to_end(first, last=False)
                 return True
-            self.backlog.popleft()
+            self.is_begun = False
         self.backlog = None
         return True
 

@@ -7,7 +7,8 @@ provider made, key order and number format included.
 
 Where the history of the channel is kept, the broker puts a *stamp* in front: the key ``data`` once more,
 with the event's own cursor and the id of the event before it. A JSON reader takes the last of two equal
-keys, so 1.0 does not see it.
+keys, so 1.0 does not see it. What an event replaces for a client that is behind, its *collapse key*, stands
+there in the same way, behind the stamp: ``{"data": "~prices%3AAAPL", "data": 182.5}``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
+from urllib.parse import quote, unquote
 
 from ..errors import InvalidMessageError
 from .cursor import EPOCH_PATTERN, ID_PATTERN, Stamp
@@ -23,6 +25,7 @@ from .message import Message
 _SPACE = "[ \t\r\n]*"  # what JSON takes for white space
 _DATA_FIRST = re.compile(f'{_SPACE}{{{_SPACE}"data"{_SPACE}:{_SPACE}')
 _COMMA = re.compile(f"^{_SPACE},")
+_COLLAPSE = re.compile(rb'\{"data": "~([A-Za-z0-9_.~%-]+)", (?="data": )')
 _STAMP = re.compile(
     rb'\{"data": "(%s)\.(%s) (%s)", (?="data": )'
     % (EPOCH_PATTERN.encode(), ID_PATTERN.encode(), ID_PATTERN.encode())
@@ -42,8 +45,12 @@ class _Written(Message):
         return self._text
 
 
-def pack(message: Message) -> bytes:
+def pack(message: Message, collapse: str | None = None) -> bytes:
     """Write a message as an envelope.
+
+    Args:
+        message: The message.
+        collapse: Its collapse key; ``None`` for a message that replaces no other.
 
     Raises:
         InvalidMessageError: If the data cannot become JSON.
@@ -53,7 +60,16 @@ def pack(message: Message) -> bytes:
     rest = message.to_dict()
     del rest["data"]
     tail = f", {_write_json(rest)[1:]}" if rest else "}"
-    return f'{{"data": {text}{tail}'.encode()
+    key = "" if collapse is None else f'"data": "~{quote(collapse, safe="")}", '
+    return f'{{{key}"data": {text}{tail}'.encode()
+
+
+def split_collapse(envelope: bytes) -> tuple[str | None, bytes]:
+    """Part an envelope into collapse key and the rest; ``None`` where there is no key."""
+    match = _COLLAPSE.match(envelope)
+    if match is None:
+        return None, envelope
+    return unquote(match[1].decode(), errors="replace"), b"{" + envelope[match.end() :]
 
 
 def unpack(envelope: bytes) -> Message:
@@ -62,6 +78,7 @@ def unpack(envelope: bytes) -> Message:
     Raises:
         InvalidMessageError: If it is not the JSON object of a message, or a field cannot be sent.
     """
+    _, envelope = split_collapse(envelope)
     try:
         text = envelope.decode()
         data_first = _DATA_FIRST.match(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .encode import encode_event
-from .envelope import unpack
+from .envelope import split_collapse, unpack
 from .message import RESERVED_PREFIX, Message
 
 # A string in ASCII without escapes, and perhaps a type: what has no line breaks can be copied as it is.
@@ -17,6 +17,9 @@ _PLAIN = re.compile(
 class Frame:
     r"""The bytes of an event, with room for the cursor that a stream comes back with.
 
+    Attributes:
+        collapse: The key of the events that it replaces for a client that is behind; ``None`` for none.
+
     Example:
         >>> Frame.of_message(Message("x")).behind("abcdefgh.1-0")
         b'data:x\nid:abcdefgh.1-0\n\n'
@@ -24,9 +27,10 @@ class Frame:
         b'data:x\nid:order-7\n\nid:abcdefgh.1-0\n\n'
     """
 
-    __slots__ = ("_head", "_rest", "_tail")
+    __slots__ = ("_head", "_rest", "_tail", "collapse")
 
-    def __init__(self, head: bytes, rest: bytes, tail: bytes) -> None:
+    def __init__(self, head: bytes, rest: bytes, tail: bytes, collapse: str | None = None) -> None:
+        self.collapse = collapse
         self._head = head
         self._rest = rest
         self._tail = tail
@@ -51,7 +55,10 @@ class Frame:
         """
         plain = _PLAIN.fullmatch(envelope)
         if plain is None:
-            return cls.of_message(unpack(envelope))
+            key, envelope = split_collapse(envelope)
+            frame = cls.of_message(unpack(envelope))
+            frame.collapse = key
+            return frame
         data, event = plain.groups()
         head = b"data:%b\n" % data if event is None else b"event:%b\ndata:%b\n" % (event, data)
         return cls(head, b"\n", b"\n\n")
