@@ -380,8 +380,9 @@ class ServerSentEventsBlueprint(Blueprint):
 
         Returns:
             Counts by name. ``streams``, ``channels`` and ``apps`` that are open now; ``opened``, ``events``,
-            ``resumed``, ``resets``, ``refused``, ``foreign_refused`` and ``ended_slow`` since the hub
-            started; ``broker_away``; and the ``pid`` of the hub.
+            ``resumed``, ``resets``, ``refused`` (of these ``refused_subject``, ``refused_address`` and
+            ``refused_channels`` for those limits), ``dismissed`` by ``disconnect``, ``foreign_refused`` and
+            ``ended_slow`` since the hub started; ``broker_away``; and the ``pid`` of the hub.
 
         Raises:
             KeyError: If the application has no URL of a broker.

@@ -5,8 +5,7 @@ SSEError
 │   ├── InvalidMessageError            a field that an event stream cannot carry
 │   ├── MessageTooLargeError           the encoded event is over SSE_MAX_EVENT_BYTES
 │   ├── InvalidChannelError            a channel name that is empty, too long or has control characters
-│   ├── InvalidSettingError            a value of a setting that cannot be used
-│   └── InvalidTicketError             a ticket that was not signed here
+│   └── InvalidSettingError            a value of a setting that cannot be used
 ├── BrokerError                        outside this process; may pass by itself
 │   └── BrokerUnavailableError         the broker did not answer in time
 └── HubError                           between this process and the hub; may pass by itself
@@ -71,13 +70,6 @@ class InvalidSettingError(UsageError):
         self.key = key
         self.value = value
         super().__init__(f"{key} = {_shown(value)} cannot be used: {mend}")
-
-
-class InvalidTicketError(UsageError):
-    """A ticket that was not signed with a key of this application."""
-
-    def __init__(self) -> None:
-        super().__init__("the ticket was not signed with a key of this application")
 
 
 class BrokerError(SSEError):
