@@ -117,8 +117,20 @@ def test_orders_are_forgotten_when_no_right_is_as_old() -> None:
     admission.remember(Dismissal("bob", None, "", 200.0 + REMEMBERED_SECONDS + 1))
     assert admission.dismissal_of(member(ANN)) is None
     for number in range(HISTORY.size + 10):
-        admission.remember(Dismissal("bob", None, "", 1e6 + number))
+        admission.remember(Dismissal(f"bob-{number}", None, "", 1e6 + number))
     assert len(admission._dismissals) == HISTORY.size
+    assert admission.dismissal_of(member(Claim("bob-10", issued_at=100))) is not None
+    assert admission.dismissal_of(member(Claim("bob-9", issued_at=100))) is None
+
+
+def test_of_two_orders_the_later_one_counts_whichever_came_first() -> None:
+    for times in ((200.0, 300.0), (300.0, 200.0)):
+        admission = Admission()
+        for at in times:
+            admission.remember(Dismissal("ann", "a", "", at))
+        assert admission.dismissal_of(member(Claim("ann", issued_at=250))) is not None
+        assert admission.dismissal_of(member(Claim("ann", issued_at=350))) is None
+        assert admission.dismissal_of(member(Claim("ann", issued_at=250), "b")) is None
 
 
 def test_a_gap_of_orders_is_said() -> None:

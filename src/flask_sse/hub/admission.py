@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, OrderedDict
 
 from .dismissal import HISTORY, REMEMBERED_SECONDS, Dismissal
 from .group import Member
@@ -19,7 +19,8 @@ class Admission:
         self.refused = {"subject": 0, "address": 0, "channels": 0}
         self._subjects: Counter[str] = Counter()
         self._addresses: Counter[str] = Counter()
-        self._dismissals: deque[Dismissal] = deque(maxlen=HISTORY.size)
+        # The last one for each subject and channel that was named; in the order in which they came.
+        self._dismissals: OrderedDict[tuple[str | None, str | None], Dismissal] = OrderedDict()
 
     def refuses(self, member: Member) -> str:
         """Return what a new stream would be one too many of; empty if it may come in."""
@@ -35,10 +36,12 @@ class Admission:
 
     def dismissal_of(self, member: Member) -> Dismissal | None:
         """Return the order that makes the right of a new stream worthless; ``None`` if there is none."""
-        issued_at = member.claim.issued_at
-        if issued_at is None or not self._dismissals or self._dismissals[-1].at < issued_at:
-            return None
-        return next((each for each in self._dismissals if each.concerns(member.claim, member.channels)), None)
+        for subject in {None, member.claim.subject}:
+            for channel in (None, *member.channels):
+                dismissal = self._dismissals.get((subject, channel))
+                if dismissal is not None and dismissal.concerns(member.claim, member.channels):
+                    return dismissal
+        return None
 
     def enter(self, member: Member) -> None:
         """Count a stream in."""
@@ -58,6 +61,11 @@ class Admission:
 
     def remember(self, dismissal: Dismissal) -> None:
         """Note that rights found out before are worth nothing."""
-        while self._dismissals and self._dismissals[0].at < dismissal.at - REMEMBERED_SECONDS:
-            self._dismissals.popleft()
-        self._dismissals.append(dismissal)
+        key = (dismissal.subject, dismissal.channel)
+        earlier = self._dismissals.pop(key, dismissal)
+        self._dismissals[key] = max(earlier, dismissal, key=lambda each: each.at)
+        while len(self._dismissals) > HISTORY.size or self._first_is_over(dismissal.at):
+            self._dismissals.popitem(last=False)
+
+    def _first_is_over(self, now: float) -> bool:
+        return next(iter(self._dismissals.values())).at < now - REMEMBERED_SECONDS
