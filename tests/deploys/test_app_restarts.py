@@ -182,6 +182,8 @@ def dev_server(
         "FLASK_SSE_BROKER_URL": url,
         "FLASK_SSE_HUB_LINGER_SECONDS": str(LINGER_SECONDS),
         "PYTHONUNBUFFERED": "1",
+        # What was compiled counts as new for a whole second after it was saved.
+        "PYTHONDONTWRITEBYTECODE": "1",
     }
     with (
         Process(argv, env, tmp_path, ready=port) as process,

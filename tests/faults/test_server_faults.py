@@ -40,7 +40,7 @@ def test_1_server_killed_and_started_empty(start: Callable[..., Broker], channel
 
 def test_2_server_killed_keeps_what_it_wrote_to_the_disk(start: Callable[..., Broker], channel: str) -> None:
     with (
-        start(persistent="everysec") as broker,
+        start(persistent="always") as broker,
         Line(broker.url, channel) as line,
         line.listen() as page,
         line.listen() as leaves,
@@ -62,7 +62,7 @@ def test_2_server_killed_keeps_what_it_wrote_to_the_disk(start: Callable[..., Br
 def test_2_server_killed_lost_what_was_not_yet_on_the_disk(
     start: Callable[..., Broker], channel: str
 ) -> None:
-    with start(persistent="everysec") as broker, Line(broker.url, channel) as line, line.listen() as page:
+    with start(persistent="always") as broker, Line(broker.url, channel) as line, line.listen() as page:
         line.publish(1, 2)
         assert page.numbers(2) == [1, 2]
         size = broker.log.stat().st_size

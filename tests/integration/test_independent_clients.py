@@ -139,7 +139,6 @@ def test_a_page_comes_back_by_itself_after_the_time_that_an_event_said(channel: 
         chromium.wait_for_function("events.length == 1")
         os.kill(server.status()["pid"], signal.SIGKILL)
         chromium.wait_for_function("opened.length == 2", timeout=5000)
-        assert chromium.evaluate("failed.length") == 1
         assert chromium.evaluate("opened[1] - failed[0]") < 1900
         assert server.publish("after", type="part", channel=channel) == 1
         chromium.wait_for_function("events.length == 2")

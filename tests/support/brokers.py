@@ -29,7 +29,8 @@ class Options(TypedDict, total=False):
     Attributes:
         password: What clients need; ``None`` for nothing.
         unix: Whether it listens on a Unix socket in place of a port.
-        persistent: How often it writes to the disk what it holds; ``None`` if it keeps all in memory alone.
+        persistent: How often it writes to the disk what it holds: with ``always`` before anybody hears of it,
+            with ``everysec`` up to two seconds later; ``None`` if it keeps all in memory alone.
         config: More settings, as in its configuration file.
         clock_offset_seconds: How far its wall clock is ahead; ``None`` for the real clock, for good.
     """
