@@ -34,7 +34,7 @@ from flask_sse.hub.lifecycle import hub_path
 
 from .site import Site
 
-LINGER_SECONDS = 2.5
+LINGER_SECONDS = 4.0
 T = TypeVar("T")
 
 CONFIG = {"SSE_HUB_LINGER_SECONDS": LINGER_SECONDS, "SSE_RETRY_MS": "1000-9000"}
@@ -59,8 +59,7 @@ LONG = pytest.mark.long
     [
         (Site.reload, ()),
         (Site.restart, ()),
-        (Site.restart, PRELOAD),
-        pytest.param(Site.reload, PRELOAD, marks=LONG),
+        *(pytest.param(way, PRELOAD, marks=LONG) for way in (Site.reload, Site.restart)),
         *(
             pytest.param(way, options, marks=LONG)
             for way in (Site.lose_power, Site.kill_master, Site.kill_worker)
@@ -86,7 +85,7 @@ def test_stream_goes_on_while_nobody_asks_the_new_workers_for_anything(
 
 
 @pytest.mark.parametrize(
-    "worker", ["sync", pytest.param("gthread", marks=LONG), pytest.param("gevent", marks=LONG)]
+    "worker", [pytest.param(worker, marks=LONG) for worker in ("sync", "gthread", "gevent")]
 )
 def test_workers_that_end_after_some_requests_take_no_stream_with_them(
     worker: str, valkey: Broker, channel: str, runtime_directory: str
