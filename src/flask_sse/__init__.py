@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         SSEError,
         UsageError,
     )
+    from .producing.run import new_run
     from .publisher import Published, Publisher
 
 _MODULES = {
@@ -31,6 +32,7 @@ _MODULES = {
     "sse": "blueprint",
     "Published": "publisher",
     "Publisher": "publisher",
+    "new_run": "producing.run",
 }
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "SSEError",
     "ServerSentEventsBlueprint",
     "UsageError",
+    "new_run",
     "sse",
 ]
 

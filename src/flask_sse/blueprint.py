@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -13,7 +14,16 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 import redis
-from flask import Blueprint, current_app, has_app_context, has_request_context, json, request, url_for
+from flask import (
+    Blueprint,
+    copy_current_request_context,
+    current_app,
+    has_app_context,
+    has_request_context,
+    json,
+    request,
+    url_for,
+)
 from flask.json.provider import DefaultJSONProvider
 from flask.sansio.app import App
 from werkzeug.wrappers import Response
@@ -34,15 +44,21 @@ from .errors import HubUnavailableError, InvalidChannelError, SSEError
 from .hub.control import ENVELOPES, FRAMES, Attach, BlockDecoder
 from .hub.dismissal import REMEMBERED_SECONDS
 from .hub.link import Link, announce, open_link
-from .hub.notices import refused
+from .hub.notices import END_ID, refused
+from .producing.response import SourceLink, asked_of
+from .producing.run import Producer, new_run
+from .producing.source import Items, Source
 from .publisher import LinkedPublisher, Published
 from .serving.relay import open_stream, received
 from .serving.response import HEADERS, event_stream
 from .settings import Settings, redis_url
 from .tickets import Ticket, sign
 from .wire import message as wire_message
-from .wire.cursor import FROM_NOW, positions
+from .wire.cursor import EARLIEST, FROM_NOW, positions
 from .wire.envelope import checked_json, unpack
+from .wire.run import is_run
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_MAX_CHANNELS = 10
 
@@ -280,6 +296,78 @@ class ServerSentEventsBlueprint(Blueprint):
         """
         return _extension().publisher.cursor(*channels)
 
+    # -- what a generator yields ---------------------------------------------------------------
+
+    def response(self, items: Items) -> Response:
+        """Return a response that streams what a generator yields to this client, as it yields it.
+
+        For what one page waits for, as the answer of a language model or the rows of an export. The generator
+        works in a thread, within the contexts of this request, and the request holds no worker where the web
+        server lets its socket be taken over. While it is silent comments keep the connection alive. When the
+        client leaves, a generator ends where it yields next, and an asynchronous one is cancelled where it
+        waits. In the end the page gets ``stream-end`` and does not come back.
+
+        If the connection breaks, the page comes back and the view is called again: for what must not begin
+        again, see ``run``.
+
+        Args:
+            items: What is sent: data, or a ``Message``.
+
+        Raises:
+            UsageError: If the items cannot be iterated.
+        """
+        if request.headers.get("Last-Event-ID") == END_ID:
+            return _no_stream("", HTTPStatus.NO_CONTENT)
+        # It needs no broker.
+        settings = Settings.from_mapping({"SSE_BROKER_URL": "memory://", **current_app.config}, warn=False)
+        link = SourceLink(Source(items), _frame, _call_in_contexts())
+        may_take_over = settings.takeover == "auto"
+        asked = asked_of(settings.rules)
+        return event_stream(current_app.response_class, link, asked, may_take_over=may_take_over)
+
+    def run(self, items: Items, channel: str | None = None) -> str:
+        """Start a *run*: publish what a generator yields, in a thread, whatever becomes of its readers.
+
+        Any number of pages follow it from its start: ``new EventSource("/stream?channel=" + channel)``. They
+        get ``run-begin``, the items, and ``stream-end`` with the reason: ``finished``, ``failed``,
+        ``cancelled``, ``interrupted`` when this process ends, ``lost`` when it was killed. What they missed
+        they get when they come back, for an hour. For a run that outlives deployments see
+        ``Publisher.produce``.
+
+        Args:
+            items: What is published: data, or a ``Message``.
+            channel: As ``new_run`` gives it; ``None`` for one that nobody can guess.
+
+        Returns:
+            The channel.
+
+        Raises:
+            KeyError: If the application has no URL of a broker.
+            UsageError: If the channel is not that of a run, or the items cannot be iterated.
+        """
+        channel = channel or new_run()
+        producer = Producer(_extension().publisher, channel, items)
+        call = _call_in_contexts()
+
+        def work() -> None:
+            try:
+                producer.work()
+            except Exception:
+                logger.exception("%s failed", channel)
+
+        threading.Thread(target=call, args=(work,), name="flask-sse run", daemon=True).start()
+        return channel
+
+    def cancel(self, channel: str) -> None:
+        """End a run, wherever it works: pages are told at once, its generator ends where it yields next.
+
+        Raises:
+            KeyError: If the application has no URL of a broker.
+            UsageError: If the channel is not that of a run.
+            BrokerUnavailableError: If the broker did not take it within 2 seconds.
+        """
+        _extension().publisher.cancel(channel)
+
     def messages(self, channel: str = DEFAULT_CHANNEL) -> Iterator[Message]:
         """Listen to a channel from Python.
 
@@ -410,6 +498,27 @@ def _no_stream(body: str | bytes, status: HTTPStatus, mimetype: str = "text/plai
     return current_app.response_class(body, status, headers=HEADERS, mimetype=mimetype)
 
 
+def _frame(item: object) -> bytes:
+    return (item if isinstance(item, wire_message.Message) else Message(item)).frame()
+
+
+def _call_in_contexts() -> Callable[[Callable[[], None]], None]:
+    """Return what calls a function in another thread with the contexts of now."""
+
+    def call(work: Callable[[], None]) -> None:
+        work()
+
+    if has_request_context():
+        return copy_current_request_context(call)
+    context = current_app.app_context()
+
+    def call_in_app(work: Callable[[], None]) -> None:
+        with context:
+            work()
+
+    return call_in_app
+
+
 def _announce(app: App) -> None:
     """Let a hub that holds pages of this application know that it is there again after a restart.
 
@@ -438,7 +547,9 @@ def _since(kept: tuple[str, ...]) -> dict[str, str]:
     # Browsers send UTF-8, and WSGI shows each byte as a character.
     last_event_id = header.encode("latin-1", "replace").decode(errors="replace")
     last_event_id = last_event_id or request.args.get("last_event_id", FROM_NOW)
-    return dict(zip(kept, positions(last_event_id, kept), strict=True))
+    since = dict(zip(kept, positions(last_event_id, kept), strict=True))
+    # A run is of no use without its beginning.
+    return {name: EARLIEST if text == FROM_NOW and is_run(name) else text for name, text in since.items()}
 
 
 def _extension() -> _Extension:

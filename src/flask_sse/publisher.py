@@ -14,6 +14,8 @@ from .channels import CONTROL_CHANNEL, DEFAULT_CHANNEL, asked_channels, check_ch
 from .errors import BrokerUnavailableError, InvalidMessageError, MessageTooLargeError, UsageError
 from .hub import dismissal
 from .hub.link import Link, open_link
+from .producing.run import Producer, cancel
+from .producing.source import Items
 from .settings import Settings
 from .wire.envelope import pack
 from .wire.message import Message
@@ -144,6 +146,37 @@ class LinkedPublisher:
             check_channel(channel)
         order = dismissal.Dismissal(subject, channel, reason, time.time())
         self._broker.publish([Publication(CONTROL_CHANNEL, order.envelope(), dismissal.HISTORY)])
+
+    def produce(self, items: Items, channel: str) -> str:
+        """Publish what a generator yields as a *run*, in this thread, until it ends.
+
+        For jobs of Celery, RQ or cron; ``new_run()`` gives the channel. Pages follow it from its start,
+        whenever they come, and learn how it ended: ``stream-end`` has the reason, which is ``lost`` if this
+        process is killed. While the broker is away it waits, for at most a minute.
+
+        Args:
+            items: What is published: data, or a ``Message``. Asynchronous ones are awaited in a loop of their
+                own.
+            channel: The run's.
+
+        Returns:
+            ``"finished"``, or ``"cancelled"``.
+
+        Raises:
+            UsageError: If the channel is not that of a run, or keeps no history.
+            BrokerUnavailableError: If the broker stayed away.
+            Exception: What the generator raised; pages are told ``failed``.
+        """
+        return Producer(self, channel, items).work()
+
+    def cancel(self, channel: str) -> None:
+        """End a run, wherever it works: pages are told at once, its generator ends where it yields next.
+
+        Raises:
+            UsageError: If the channel is not that of a run.
+            BrokerUnavailableError: If the broker did not take it within 2 seconds.
+        """
+        cancel(self, channel)
 
     def _checked(
         self,

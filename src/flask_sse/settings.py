@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import InvalidSettingError
+from .wire.run import is_run
 
 PREFIX = "SSE_"
 NO_URL = "Must set a redis connection URL in app config."
@@ -36,6 +37,10 @@ class History:
 
     size: int = 1000
     seconds: float = 3600.0
+
+
+# Pages follow a run from its start.
+RUN_HISTORY = History(size=10_000, seconds=3600.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +138,7 @@ class Settings:
         for pattern, history in self.history_rules:
             if fnmatch.fnmatchcase(channel, pattern):
                 return history
-        return self.history
+        return RUN_HISTORY if is_run(channel) else self.history
 
     def rules_of(self, channels: Iterable[str]) -> StreamRules:
         """Return what holds for a stream over these channels."""

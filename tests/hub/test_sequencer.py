@@ -542,7 +542,8 @@ class SequencerBesideAList(RuleBasedStateMachine):
     def confirm_again(self) -> None:
         """The connection was lost, and what was on its way with it."""
         self.on_the_way.clear()
-        self.unsure = False
+        # What came before is taken if it fits, also if the broker has lost it since.
+        self.unsure = self.unsure and bool(self.sequencer._held)
         self._catch_up()
 
     @rule()

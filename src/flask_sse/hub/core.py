@@ -27,7 +27,9 @@ from ..channels import CONTROL_CHANNEL
 from ..errors import InvalidMessageError
 from ..wire.cursor import EARLIEST, Cursor, Stamp, order
 from ..wire.encode import HEARTBEAT
+from ..wire.envelope import pack
 from ..wire.frame import Frame
+from ..wire.run import LOST, ended, is_run
 from .admission import Admission
 from .agenda import TICK_SECONDS, Agenda
 from .control import ENVELOPES, encode_block, max_body_bytes
@@ -46,10 +48,12 @@ from .notices import (
 from .orders import Complain, End, GoOn, Order, Subscribe, Unsubscribe, Write
 from .readings import Reading, Readings
 from .resume import Replay, Resume, Tail, joined
+from .runs import OVER, EndFrame, Now, frame_of
 from .sequencer import Dropped, Gap, Sequencer, Step
 
 MAX_WAIT_SECONDS = 1.0
 EXPIRED = "expired"
+LOST_ENVELOPE = pack(ended(LOST))
 SLOW = "it was read too slowly"
 CHANNEL_LINGER_SECONDS = 60.0
 
@@ -64,6 +68,7 @@ class Counters:
     resumed: int = 0
     resets: int = 0
     dismissed: int = 0
+    lost_runs: int = 0
 
 
 class Core(Generic[M]):
@@ -85,6 +90,7 @@ class Core(Generic[M]):
         self._max_envelope_bytes = max_body_bytes(max_event_bytes)
         self._channels: dict[str, Channel[M]] = {}
         self._idle_since: dict[str, float] = {}
+        self._runs: dict[str, Channel[M]] = {}
         self._groups: Groups[M] = Groups()
         self._members: set[M] = set()
         self._agenda: Agenda[M] = Agenda()
@@ -148,7 +154,9 @@ class Core(Generic[M]):
 
     def _channel(self, name: str) -> Channel[M]:
         if name not in self._channels:
-            self._channels[name] = Channel(name)
+            channel = self._channels[name] = Channel(name)
+            if channel.run is not None:
+                self._runs[name] = channel
             self.outbox.append(Subscribe(name))
         return self._channels[name]
 
@@ -373,6 +381,9 @@ class Core(Generic[M]):
         frames = [self._frame(reading.channel, entry.envelope) for entry in page.entries]
         replay = Replay(reading.channel, reading.since, page, frames)
         self._readings.keep(replay, now)
+        channel = self._channels.get(reading.channel)
+        if channel is not None:
+            channel.replayed(replay.events)
         for member in reading.members & self._members:
             if member.resume is not None:
                 member.resume.take(replay)
@@ -471,7 +482,7 @@ class Core(Generic[M]):
         try:
             if len(envelope) > self._max_envelope_bytes:
                 raise InvalidMessageError("envelope", envelope[:80], "it is too large")
-            return Frame.of_envelope(envelope)
+            return frame_of(name, envelope) if is_run(name) else Frame.of_envelope(envelope)
         except InvalidMessageError as error:
             self.counters.foreign_refused += 1
             self.outbox.append(Complain(name, str(error)))
@@ -523,10 +534,29 @@ class Core(Generic[M]):
         self._readings.forget_old(now)
         for member in self._agenda.take(now):
             self._look(member, now)
+        for channel in self._runs.values():
+            self._look_after_run(channel, now)
         for name in list(takewhile(lambda n: self._is_over(n, now), self._idle_since)):
             del self._idle_since[name]
             del self._channels[name]
+            self._runs.pop(name, None)
             self.outbox.append(Unsubscribe(name))
+
+    def _look_after_run(self, channel: Channel[M], now: float) -> None:
+        if channel.run is None:
+            return
+        hears = channel.hears_its_run and not self.broker_away
+        match channel.run.look(now, hears=hears):
+            case Now.TELL_LOST:
+                self.counters.lost_runs += 1
+                frame = EndFrame(channel.name, LOST)
+                for group in channel.groups:
+                    self._groups.queue(group, group.bytes_of(LOST_ENVELOPE, frame))
+            case Now.END_STREAMS:
+                # Those that listen to other channels, too, go on for these.
+                for group in channel.groups:
+                    if group.form != ENVELOPES and len(group.channels) == 1:
+                        self.outbox.extend(End(member, OVER) for member in group.members)
 
     def drain(self, seconds: float, now: float) -> None:
         """End all streams, spread evenly over a time: their clients must not come back all at once."""

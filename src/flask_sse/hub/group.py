@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from ..settings import StreamRules
-from ..wire.cursor import FROM_NOW, Cursor
+from ..wire.cursor import BEFORE_ALL, FROM_NOW, Cursor
 from ..wire.frame import Frame
+from ..wire.run import is_run
 from .agenda import Item
 from .claim import Claim
 from .control import ENVELOPES, Attach, encode_block
 from .parts import Parts, join
 from .resume import Resume, Tail, joined
+from .runs import Run
 from .sequencer import Sequencer
 
 
@@ -126,18 +128,19 @@ class Group(Generic[M]):
 
     Attributes:
         key: What these streams have in common.
+        channels: What they listen to.
         form: Frames or envelopes.
         kept: Their channels that have a history, sorted; each event names the positions of all of them.
         cursors: Those positions.
     """
 
-    __slots__ = ("_channels", "cursors", "form", "kept", "key", "members", "pending", "written_at")
+    __slots__ = ("channels", "cursors", "form", "kept", "key", "members", "pending", "written_at")
 
     def __init__(self, key: Key, channels: Sequence[Channel[M]], cursors: dict[str, Cursor]) -> None:
         self.key = key
         self.form, _, self.kept = key
         self.cursors = cursors
-        self._channels = channels
+        self.channels = channels
         for channel in channels:
             (channel.groups if channel.name in self.kept else channel.loose).append(self)
         self.members: set[M] = set()
@@ -146,7 +149,7 @@ class Group(Generic[M]):
 
     def leave_channels(self) -> None:
         """Get nothing any more."""
-        for channel in self._channels:
+        for channel in self.channels:
             (channel.groups if channel.name in self.kept else channel.loose).remove(self)
 
     @property
@@ -176,9 +179,21 @@ class Channel(Generic[M]):
         loose: Those that ask for no history of it, and get what comes when it comes.
         waiting: Streams that are in neither yet.
         tail: What it delivered while streams were on their way there.
+        run: The run that it belongs to; ``None`` for other channels.
     """
 
-    __slots__ = ("confirmed", "groups", "loose", "name", "reading", "sequencer", "streams", "tail", "waiting")
+    __slots__ = (
+        "confirmed",
+        "groups",
+        "loose",
+        "name",
+        "reading",
+        "run",
+        "sequencer",
+        "streams",
+        "tail",
+        "waiting",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -190,6 +205,7 @@ class Channel(Generic[M]):
         self.loose: list[Group[M]] = []
         self.waiting: set[M] = set()
         self.tail: Tail | None = None
+        self.run = Run() if is_run(name) else None
 
     @property
     def is_ready(self) -> bool:
@@ -200,6 +216,8 @@ class Channel(Generic[M]):
         """Note that an event was delivered; ``None`` stands for what is no event."""
         if self.tail is not None:
             self.tail.append(cursor, frame)
+        if self.run is not None:
+            self.run.heard(frame)
         for group in self.groups:
             group.cursors[self.name] = cursor
 
@@ -208,6 +226,18 @@ class Channel(Generic[M]):
         for member in self.waiting:
             if member.has_begun and member.resume is not None and not member.resume.is_fresh:
                 yield member, member.resume
+
+    def replayed(self, events: Sequence[tuple[Cursor, Frame | None]]) -> None:
+        """Note what the history has that was read for streams on their way; its last page tells of a run."""
+        is_last = events and self.sequencer is not None and self.sequencer.position == events[-1][0]
+        if self.run is not None and is_last:
+            for _, frame in events:
+                self.run.heard(frame)
+
+    @property
+    def hears_its_run(self) -> bool:
+        """Whether the run of this channel has begun and whatever it says is delivered."""
+        return self.is_ready and self.sequencer is not None and self.position.id != BEFORE_ALL
 
     @property
     def position(self) -> Cursor:

@@ -34,8 +34,8 @@ _ANY_TURN = 1000
 T = TypeVar("T")
 
 
-class Link(Protocol):
-    """What an application can ask of its hub; blocking, for at most a few seconds."""
+class StreamTaker(Protocol):
+    """What takes streams; blocking, for at most a few seconds."""
 
     def attach(self, descriptor: int, request: Attach) -> None:
         """Hand a connection over. The hub gets a copy; the caller closes its own.
@@ -44,6 +44,18 @@ class Link(Protocol):
             HubUnavailableError: If no hub took it; then nothing was written to it.
         """
         ...
+
+    def status(self) -> dict[str, object]:
+        """Return counts of what is open and of what happened.
+
+        Raises:
+            HubUnavailableError: If no hub answered.
+        """
+        ...
+
+
+class Link(StreamTaker, Protocol):
+    """What an application can ask of its hub; blocking, for at most a few seconds."""
 
     def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
         """Deliver through the broker that lives in the hub.
@@ -55,14 +67,6 @@ class Link(Protocol):
 
     def cursors(self, channels: Sequence[str]) -> list[Cursor]:
         """Return the position behind the last event of each channel, of the broker that lives in the hub.
-
-        Raises:
-            HubUnavailableError: If no hub answered.
-        """
-        ...
-
-    def status(self) -> dict[str, object]:
-        """Return counts of what is open and of what happened.
 
         Raises:
             HubUnavailableError: If no hub answered.

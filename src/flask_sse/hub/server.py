@@ -245,6 +245,7 @@ class HubServer:
             "refused": self._refused + sum(self._core.admission.refused.values()),
             **{f"refused_{what}": count for what, count in self._core.admission.refused.items()},
             "dismissed": counters.dismissed,
+            "lost_runs": counters.lost_runs,
             "ended_slow": self._ended_slow,
         }
 

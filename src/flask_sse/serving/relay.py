@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 from ..errors import HubError
 from ..hub.control import Attach
-from ..hub.link import Link
+from ..hub.link import StreamTaker
 from ..hub.notices import UNREACHED_RETRY_MS, goodbye, refused
 from .lookout import lookout
 
@@ -45,7 +45,7 @@ class Relay:
             from it means that nobody can tell.
     """
 
-    def __init__(self, link: Link, asked: Attach) -> None:
+    def __init__(self, link: StreamTaker, asked: Attach) -> None:
         self.asked = asked
         self.watch: Callable[[Callable[[], None]], None] | None = None
         self.find_ending: Callable[[], Callable[[], bool] | None] = lambda: None
@@ -75,7 +75,7 @@ class Relay:
                 self._stream.shutdown(socket.SHUT_RDWR)
 
 
-def open_stream(link: Link, request: Attach) -> socket.socket:
+def open_stream(link: StreamTaker, request: Attach) -> socket.socket:
     """Open a stream whose bytes are read here; the caller closes the socket.
 
     Raises:

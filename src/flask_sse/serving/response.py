@@ -15,7 +15,7 @@ from werkzeug.wsgi import ClosingIterator
 
 from ..errors import HubError
 from ..hub.control import MAX_HEAD_BYTES, Attach
-from ..hub.link import Link
+from ..hub.link import StreamTaker
 from .relay import Relay
 from .servers import find_client_socket, joins_the_body, overlooks_leaving, watch_for_end, worker_is_ending
 from .takeover import DeadBody, take_over
@@ -40,7 +40,7 @@ class EventStreamResponse(Response):
     """A response that the hub writes. Made by ``event_stream``, for an application's own class."""
 
     default_mimetype = "text/event-stream"
-    link: Link
+    link: StreamTaker
     relay: Relay
     may_take_over: bool
 
@@ -94,7 +94,7 @@ def _short(asked: Attach) -> Attach:
 
 def event_stream(
     response_class: type[Response],
-    link: Link,
+    link: StreamTaker,
     asked: Attach,
     *,
     may_take_over: bool,
@@ -103,7 +103,7 @@ def event_stream(
 
     Args:
         response_class: The application's own; the response is an instance of it.
-        link: The way to the hub.
+        link: What takes the stream, as the hub does.
         asked: What the client listens to.
         may_take_over: Whether the hub may get the client's own connection.
     """

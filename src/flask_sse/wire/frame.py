@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Self
 
 from .encode import encode_event
 from .envelope import split_collapse, unpack
@@ -36,7 +37,7 @@ class Frame:
         self._tail = tail
 
     @classmethod
-    def of_message(cls, message: Message) -> Frame:
+    def of_message(cls, message: Message) -> Self:
         """Encode a message."""
         if message.id is None:
             head = encode_event(message.payload(), event=message.type)[:-1]

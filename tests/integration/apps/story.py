@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections.abc import Iterator
 
-from flask import Flask, Response, g, request
+from flask import Flask, g, request
+from werkzeug.wrappers import Response
 
 from flask_sse import sse
 
@@ -46,3 +49,41 @@ def ordinary() -> str:
 def pid() -> str:
     """Tell which process answers."""
     return str(os.getpid())
+
+
+endings: list[str] = []
+goes_on = threading.Event()
+
+
+@app.get("/letters")
+def letters() -> Response:
+    """Send two letters, the second one when somebody asks for it."""
+    who = request.args["who"]
+
+    def work() -> Iterator[str]:
+        try:
+            yield f"a for {request.args['who']}"
+            while not goes_on.wait(0.05):
+                if who in endings:
+                    return
+            yield "b"
+            while True:
+                yield "more"
+                time.sleep(0.05)
+        finally:
+            endings.append(who)
+
+    return sse.response(work())
+
+
+@app.get("/go-on")
+def go_on() -> str:
+    """Let the letters go on."""
+    goes_on.set()
+    return "yes"
+
+
+@app.get("/endings")
+def ended() -> str:
+    """Tell which letters have ended."""
+    return " ".join(endings)

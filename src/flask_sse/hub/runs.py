@@ -1,0 +1,93 @@
+"""What the hub knows of the runs on its channels: whether they are over and whether they live. No I/O."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+
+from ..wire.encode import encode_event
+from ..wire.envelope import unpack
+from ..wire.frame import Frame
+from ..wire.run import BEGIN_TYPE, END_TYPE, LOST_SECONDS
+from .notices import END_ID, STREAM_END
+
+# Sets the client's last event id and is no event itself (WHATWG HTML 9.2.6).
+OVER = encode_event(id=END_ID)
+_MARK = b'"run-'
+
+
+class BeginFrame(Frame):
+    """The beginning of a run, or of another attempt at it."""
+
+    __slots__ = ()
+
+
+class EndFrame(Frame):
+    """The end of a run, as pages see it."""
+
+    __slots__ = ()
+
+    def __init__(self, channel: str, reason: str) -> None:
+        data = json.dumps({"channel": channel, "reason": reason}, ensure_ascii=False)
+        super().__init__(encode_event(data, event=STREAM_END)[:-1], b"\n", b"\n\n")
+
+
+def frame_of(channel: str, envelope: bytes) -> Frame:
+    """Encode what is in an envelope of a run.
+
+    Raises:
+        InvalidMessageError: As ``unpack``.
+    """
+    if _MARK in envelope:
+        message = unpack(envelope)
+        if message.type == BEGIN_TYPE:
+            return BeginFrame.of_message(message)
+        if message.type == END_TYPE and isinstance(message.data, dict):
+            return EndFrame(channel, str(message.data.get("reason")))
+    return Frame.of_envelope(envelope)
+
+
+class Now(Enum):
+    """What is to be done about a run."""
+
+    NOTHING = 0
+    TELL_LOST = 1
+    END_STREAMS = 2
+
+
+class Run:
+    """The run on one channel."""
+
+    __slots__ = ("_heard_at", "_is_over", "_is_told")
+
+    def __init__(self) -> None:
+        self._heard_at: float | None = None
+        self._is_over = False
+        self._is_told = False
+
+    def heard(self, frame: Frame | None) -> None:
+        """Note that an event came; ``None`` stands for what is no event."""
+        self._heard_at = None
+        if isinstance(frame, EndFrame | BeginFrame):
+            # A producer that was told to end may go on for a moment.
+            self._is_over = isinstance(frame, EndFrame)
+            self._is_told = False
+
+    def look(self, now: float, *, hears: bool) -> Now:
+        """Return what is to be done.
+
+        Args:
+            now: The time, in seconds.
+            hears: Whether the run has begun and whatever it says would be heard.
+        """
+        if self._is_over:
+            # One look later, so that the end is written before the streams are ended.
+            is_told, self._is_told = self._is_told, True
+            return Now.END_STREAMS if is_told else Now.NOTHING
+        if not hears or self._heard_at is None:
+            self._heard_at = now
+            return Now.NOTHING
+        if now - self._heard_at < LOST_SECONDS:
+            return Now.NOTHING
+        self._is_over = True
+        return Now.TELL_LOST

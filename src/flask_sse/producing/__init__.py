@@ -1,0 +1,1 @@
+"""Events that an application produces one after the other, for one page or for any number of them."""
