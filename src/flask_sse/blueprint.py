@@ -463,20 +463,27 @@ class ServerSentEventsBlueprint(Blueprint):
         ]
         return any(guard != self._answer_preflight for guard in guards)
 
-    def status(self) -> dict[str, Any]:
+    def status(self, *, details: bool = False) -> dict[str, Any]:
         """Ask the hub how it is.
+
+        Args:
+            details: Whether to return what is going on, too, which costs the hub more.
 
         Returns:
             Counts by name. ``streams``, ``channels`` and ``apps`` that are open now; ``opened``, ``events``,
-            ``resumed``, ``resets``, ``refused`` (of these ``refused_subject``, ``refused_address`` and
-            ``refused_channels`` for those limits), ``dismissed`` by ``disconnect``, ``foreign_refused`` and
-            ``ended_slow`` since the hub started; ``broker_away``; and the ``pid`` of the hub.
+            ``deliveries``, ``lost_runs``, ``resumed``, ``resets``, ``refused`` (of these ``refused_subject``,
+            ``refused_address`` and ``refused_channels`` for those limits), ``dismissed`` by ``disconnect``,
+            ``foreign_refused`` and ``ended_slow`` since the hub started; ``broker_away``; and the ``pid`` of
+            the hub. With ``details`` also ``events_per_second`` and ``deliveries_per_second`` over the last
+            10 seconds, ``backlog_bytes`` that wait for all clients, and the ``busiest`` channels and the
+            ``slowest`` clients.
 
         Raises:
             KeyError: If the application has no URL of a broker.
             HubUnavailableError: If no hub answered.
         """
-        return _extension().link.status()
+        link = _extension().link
+        return link.details() if details else link.status()
 
     @property
     def redis(self) -> redis.Redis:

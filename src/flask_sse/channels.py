@@ -12,6 +12,8 @@ DEFAULT_CHANNEL = "sse"
 MAX_CHANNEL_BYTES = 200
 # Carries what applications order the hubs to do; no page can ask for it and nobody can publish there.
 CONTROL_CHANNEL = "flask-sse:control"
+# Carries what a hub tells of itself; it comes from no broker, and only an application's own page gets it.
+STATUS_CHANNEL = "flask-sse:status"
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
@@ -26,7 +28,7 @@ def check_channel(name: Any) -> str:
         raise InvalidChannelError(name, "it must be a string")
     if not name:
         raise InvalidChannelError(name, "it is empty")
-    if name == CONTROL_CHANNEL:
+    if name in (CONTROL_CHANNEL, STATUS_CHANNEL):
         raise InvalidChannelError(name, "it is reserved")
     if _CONTROL.search(name):
         raise InvalidChannelError(name, "it must not hold control characters")

@@ -14,7 +14,7 @@ import os
 import socket
 import sys
 from collections import deque
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..brokers.base import Publication, Receipt
 from ..errors import ProtocolError
@@ -79,8 +79,12 @@ class Hub(Protocol):
         """Return the position behind the last event of a channel; ``None`` if this hub has another broker."""
         ...
 
-    def status(self) -> dict[str, int | bool]:
+    def status(self) -> dict[str, Any]:
         """Return counts."""
+        ...
+
+    def details(self) -> dict[str, Any]:
+        """Return counts, and what is going on."""
         ...
 
     def succeed(self, sock: socket.socket) -> None:
@@ -201,7 +205,8 @@ class AppConnection:
             cursor = self._hub.cursor(read_channel(packet))
             self._send(answer(cursor=str(cursor)) if cursor else refusal(NOT_MEMORY))
         elif packet.op == "status":
-            self._send(answer(**self._hub.status()))
+            details = packet.fields.get("details") is True
+            self._send(answer(**self._hub.details() if details else self._hub.status()))
         else:
             raise ProtocolError(f"a request {ascii(packet.op)[:80]}")
 

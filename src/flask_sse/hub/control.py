@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..brokers.base import Publication, Receipt
-from ..channels import check_channel
+from ..channels import STATUS_CHANNEL, check_channel
 from ..errors import InvalidChannelError, ProtocolError
 from ..settings import MAX_SECONDS, History, StreamRules
 from ..version import __version__
@@ -163,7 +163,7 @@ class Attach:
         if not isinstance(channels, list) or not channels or not isinstance(form, str) or form not in _FORMS:
             raise ProtocolError("an attach without channels or form")
         try:
-            names = {check_channel(name) for name in channels}
+            names = {name if name == STATUS_CHANNEL else check_channel(name) for name in channels}
         except InvalidChannelError as error:
             raise ProtocolError(str(error)) from None
         if len(names) != len(channels):
@@ -242,9 +242,9 @@ def cursor_request(channel: str) -> Packet:
     return Packet("cursor", {"channel": channel})
 
 
-def status_request() -> Packet:
+def status_request(*, details: bool = False) -> Packet:
     """Return the packet that asks the hub how it is."""
-    return Packet("status", {})
+    return Packet("status", {"details": details})
 
 
 def answer(**fields: Any) -> Packet:

@@ -23,7 +23,7 @@ from itertools import takewhile
 from typing import Generic
 
 from ..brokers.base import Page
-from ..channels import CONTROL_CHANNEL
+from ..channels import CONTROL_CHANNEL, STATUS_CHANNEL
 from ..errors import InvalidMessageError
 from ..wire.cursor import EARLIEST, Cursor, Stamp, order
 from ..wire.encode import HEARTBEAT
@@ -63,6 +63,7 @@ class Counters:
     """What happened since the hub began."""
 
     events: int = 0
+    deliveries: int = 0
     foreign_refused: int = 0
     opened: int = 0
     resumed: int = 0
@@ -79,6 +80,7 @@ class Core(Generic[M]):
         counters: What happened so far.
         broker_away: Whether the broker cannot be reached.
         admission: Which streams come in.
+        seen: The last events, with their channels, while somebody watches; ``None`` while nobody does.
     """
 
     def __init__(self, max_event_bytes: int, max_channels: int) -> None:
@@ -86,6 +88,7 @@ class Core(Generic[M]):
         self.counters = Counters()
         self.broker_away = False
         self.admission = Admission()
+        self.seen: deque[tuple[str, bytes]] | None = None
         self._max_channels = max_channels
         self._max_envelope_bytes = max_body_bytes(max_event_bytes)
         self._channels: dict[str, Channel[M]] = {}
@@ -107,7 +110,16 @@ class Core(Generic[M]):
     @property
     def channels(self) -> list[str]:
         """Channels that have streams."""
-        return sorted(self._channels.keys() - self._idle_since.keys() - {CONTROL_CHANNEL})
+        return sorted(self._channels.keys() - self._idle_since.keys() - {CONTROL_CHANNEL, STATUS_CHANNEL})
+
+    def all_channels(self) -> list[Channel[M]]:
+        """Return all channels, also those that had streams a moment ago."""
+        return list(self._channels.values())
+
+    def listeners(self, name: str) -> int:
+        """Return how many streams listen to a channel."""
+        channel = self._channels.get(name)
+        return channel.streams if channel is not None else 0
 
     def streams_of(self, name: str) -> list[M]:
         """Return all streams that listen to a channel."""
@@ -157,7 +169,10 @@ class Core(Generic[M]):
             channel = self._channels[name] = Channel(name)
             if channel.run is not None:
                 self._runs[name] = channel
-            self.outbox.append(Subscribe(name))
+            if name == STATUS_CHANNEL:
+                channel.confirmed = True
+            else:
+                self.outbox.append(Subscribe(name))
         return self._channels[name]
 
     def remove(self, member: M, now: float) -> None:
@@ -342,7 +357,7 @@ class Core(Generic[M]):
         """Note that the broker is away; streams that have not begun do, and say so."""
         self.broker_away = True
         for channel in self._channels.values():
-            channel.confirmed = False
+            channel.confirmed = channel.name == STATUS_CHANNEL
         for member in self._unbegun():
             self._begin_late(member, now)
 
@@ -443,9 +458,21 @@ class Core(Generic[M]):
         frame = self._frame(channel.name, envelope)
         if frame is None:
             return
-        self.counters.events += 1
+        self._count(channel, envelope)
         for group in channel.loose:
+            self.counters.deliveries += len(group.members)
             self._groups.queue(group, group.bytes_of(envelope, frame))
+
+    def _count(self, channel: Channel[M], envelope: bytes) -> None:
+        self.counters.events += 1
+        channel.events += 1
+        if self.seen is not None:
+            self.seen.append((channel.name, envelope))
+
+    def tell(self, name: str, data: bytes) -> None:
+        """Write to all streams of a channel what is no event of an application."""
+        for group in self._channels[name].loose:
+            self._groups.queue(group, data)
 
     def _deliver(self, channel: Channel[M], steps: Iterable[Step]) -> None:
         for step in steps:
@@ -470,8 +497,9 @@ class Core(Generic[M]):
             channel.move(cursor, frame)
         if frame is None:
             return
-        self.counters.events += 1
+        self._count(channel, envelope)
         for group in channel.groups:
+            self.counters.deliveries += len(group.members)
             self._groups.queue(group, group.bytes_of(envelope, frame))
         if cursor is None:
             # No page will have it, so streams on their way get it now.
@@ -540,7 +568,8 @@ class Core(Generic[M]):
             del self._idle_since[name]
             del self._channels[name]
             self._runs.pop(name, None)
-            self.outbox.append(Unsubscribe(name))
+            if name != STATUS_CHANNEL:
+                self.outbox.append(Unsubscribe(name))
 
     def _look_after_run(self, channel: Channel[M], now: float) -> None:
         if channel.run is None:

@@ -175,6 +175,7 @@ class Channel(Generic[M]):
         sequencer: The order of its events; ``None`` where no stream asks for a history.
         reading: The number of the read that is on its way for ``sequencer``.
         streams: How many streams listen to it.
+        events: How many events it had while they did.
         groups: Those that stand at its position.
         loose: Those that ask for no history of it, and get what comes when it comes.
         waiting: Streams that are in neither yet.
@@ -184,6 +185,7 @@ class Channel(Generic[M]):
 
     __slots__ = (
         "confirmed",
+        "events",
         "groups",
         "loose",
         "name",
@@ -201,6 +203,7 @@ class Channel(Generic[M]):
         self.sequencer: Sequencer | None = None
         self.reading: int | None = None
         self.streams = 0
+        self.events = 0
         self.groups: list[Group[M]] = []
         self.loose: list[Group[M]] = []
         self.waiting: set[M] = set()

@@ -73,6 +73,14 @@ class Link(StreamTaker, Protocol):
         """
         ...
 
+    def details(self) -> dict[str, Any]:
+        """Return counts, and what is going on: see ``Census.details``.
+
+        Raises:
+            HubUnavailableError: If no hub answered.
+        """
+        ...
+
     def close(self) -> None:
         """Give all connections back; later calls open new ones."""
         ...
@@ -103,9 +111,17 @@ class ProcessLink:
         return [Cursor.of(fields["cursor"]) for fields in self._ask([*map(cursor_request, channels)])]
 
     def status(self) -> dict[str, object]:
-        """See ``Link.status``."""
-        (first,) = self._ask([status_request()])
-        others = [self._ask([status_request()], number=number)[0] for number in range(1, self._processes)]
+        """See ``StreamTaker.status``."""
+        return self._status(details=False)
+
+    def details(self) -> dict[str, Any]:
+        """See ``Link.details``."""
+        return self._status(details=True)
+
+    def _status(self, *, details: bool) -> dict[str, Any]:
+        request = [status_request(details=details)]
+        (first,) = self._ask(request)
+        others = [self._ask(request, number=number)[0] for number in range(1, self._processes)]
         return {name: _together(name, [each[name] for each in (first, *others)]) for name in first}
 
     def close(self) -> None:
@@ -158,9 +174,11 @@ class ProcessLink:
 
 
 def _together(name: str, values: Sequence[Any]) -> object:
-    """Return one value for several hubs: of counts the sum, of flags whether one has it."""
+    """Return one value for several hubs: of counts the sum, of flags whether one has it, of lists all."""
     if name == "pid":
         return values[0]
+    if isinstance(values[0], list):
+        return [*itertools.chain(*values)]
     return any(values) if isinstance(values[0], bool) else sum(values)
 
 
@@ -187,6 +205,10 @@ class AutoLink:
     def status(self) -> dict[str, object]:
         """See ``Link.status``."""
         return self._try(lambda link: link.status())
+
+    def details(self) -> dict[str, Any]:
+        """See ``Link.details``."""
+        return self._try(lambda link: link.details())
 
     def close(self) -> None:
         """See ``Link.close``."""

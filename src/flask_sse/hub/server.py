@@ -19,10 +19,11 @@ from ..brokers.base import Page, Publication, Receipt
 from ..brokers.memory import MemoryFeed
 from ..brokers.registry import open_feed
 from ..brokers.tasks import end_all
-from ..channels import CONTROL_CHANNEL
+from ..channels import CONTROL_CHANNEL, STATUS_CHANNEL
 from ..wire.cursor import Cursor, Stamp
 from .agenda import TICK_SECONDS
 from .applications import Applications
+from .census import Census
 from .connection import AppConnection
 from .control import Attach
 from .core import Core
@@ -37,6 +38,7 @@ from .succession import Estate, hand_over
 logger = logging.getLogger(__name__)
 
 LOG_EVERY_SECONDS = 60.0
+CENSUS_SECONDS = 1.0
 
 
 class HubServer:
@@ -80,7 +82,9 @@ class HubServer:
         self._loop = asyncio.get_running_loop()
         self._feed = open_feed(broker_url, self)
         self._core: Core[Stream] = Core(max_event_bytes, channel_limit)
+        self._census = Census(self._core, self._loop.time())
         self._stopped: asyncio.Future[str] = self._loop.create_future()
+        self._census_at = 0.0
         self._drained = ""
         self._is_signalled = False
         self._is_deaf = False
@@ -228,7 +232,11 @@ class HubServer:
         """See ``Hub``."""
         self.applications.gone(app)
 
-    def status(self) -> dict[str, int | bool]:
+    def details(self) -> dict[str, Any]:
+        """Return counts, and what is going on; see ``Census.details``."""
+        return {**self.status(), **self._census.details(self._loop.time())}
+
+    def status(self) -> dict[str, Any]:
         """Return counts of what is open now and of what happened since the start."""
         counters = self._core.counters
         return {
@@ -241,6 +249,7 @@ class HubServer:
             "resumed": counters.resumed,
             "resets": counters.resets,
             "events": counters.events,
+            "deliveries": counters.deliveries,
             "foreign_refused": counters.foreign_refused,
             "refused": self._refused + sum(self._core.admission.refused.values()),
             **{f"refused_{what}": count for what, count in self._core.admission.refused.items()},
@@ -457,9 +466,21 @@ class HubServer:
             if self.applications.are_cut_off:
                 self.stop("its socket was removed")
             self._core.tick(self._loop.time())
+            self._take_census()
             self._carry_out()
             if self._drained and not len(self._core):
                 self.stop(self._drained)
+
+    def _take_census(self) -> None:
+        now = self._loop.time()
+        if now < self._census_at:
+            return
+        self._census_at = now + CENSUS_SECONDS
+        self._census.sample(now)
+        if self._census.is_watched:
+            self._core.tell(STATUS_CHANNEL, self._census.report(self.status(), now))
+        else:
+            self._census.rest()
 
     def log(self, topic: str, text: str, *details: object) -> None:
         """Log a warning that may come often, at most once a minute a topic."""

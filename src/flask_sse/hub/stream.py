@@ -31,17 +31,18 @@ class Stream(Member):
         sock: The client's connection.
         head: The response head, until it is written.
         backlog: What waits for the client to read, by its collapse key or a number; ``None`` if nothing does.
+        backlog_bytes: How much that is.
         is_begun: Whether the first of it is the rest of something that the client has the beginning of.
     """
 
-    __slots__ = ("_backlog_bytes", "_last_number", "backlog", "head", "is_begun", "sock")
+    __slots__ = ("_last_number", "backlog", "backlog_bytes", "head", "is_begun", "sock")
 
     def __init__(self, sock: socket.socket, request: Attach) -> None:
         super().__init__(request)
         self.sock = sock
         self.head = request.head
         self.backlog: OrderedDict[str | int, memoryview] | None = None
-        self._backlog_bytes = 0
+        self.backlog_bytes = 0
         self.is_begun = False
         self._last_number = 0
         sock.setblocking(False)
@@ -62,7 +63,7 @@ class Stream(Member):
         """Begin with bytes that another hub could not write."""
         if backlog:
             self.backlog = OrderedDict({0: memoryview(backlog)})
-            self._backlog_bytes = len(backlog)
+            self.backlog_bytes = len(backlog)
             self.is_begun = True
 
     @property
@@ -94,19 +95,19 @@ class Stream(Member):
             self.backlog = OrderedDict()
         for piece, key in pieces_of(rest_of(data, sent)):
             if key is not None and key in self.backlog:
-                self._backlog_bytes -= len(self.backlog.pop(key))
+                self.backlog_bytes -= len(self.backlog.pop(key))
             self._last_number += 1
             self.backlog[self._last_number if key is None else key] = memoryview(piece)
-            self._backlog_bytes += len(piece)
-        return self._backlog_bytes <= self.rules.max_backlog_bytes
+            self.backlog_bytes += len(piece)
+        return self.backlog_bytes <= self.rules.max_backlog_bytes
 
     def skip_to(self, data: bytes) -> bool:
         """Drop what waits, but for an event that was begun, and write this behind it."""
         if self.is_begun and self.backlog:
             self.backlog = OrderedDict([self.backlog.popitem(last=False)])
-            self._backlog_bytes = len(next(iter(self.backlog.values())))
+            self.backlog_bytes = len(next(iter(self.backlog.values())))
         else:
-            self.backlog, self._backlog_bytes = None, 0
+            self.backlog, self.backlog_bytes = None, 0
         return self.send(data)
 
     @staticmethod
@@ -142,7 +143,7 @@ class Stream(Member):
                 sent = 0
             except OSError:
                 return False
-            self._backlog_bytes -= sent
+            self.backlog_bytes -= sent
             if sent < len(piece):
                 # What was begun must be written to its end, so nothing replaces it.
                 self.is_begun = self.is_begun or sent > 0

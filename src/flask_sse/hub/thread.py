@@ -14,7 +14,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..brokers.base import Publication, Receipt
 from ..errors import HubUnavailableError
@@ -65,7 +65,11 @@ class ThreadLink:
 
     def status(self) -> dict[str, object]:
         """See ``Link.status``."""
-        return {**self._call(lambda server: server.status())}
+        return self._call(lambda server: server.status())
+
+    def details(self) -> dict[str, Any]:
+        """See ``Link.details``."""
+        return self._call(lambda server: server.details())
 
     def close(self) -> None:
         """Say goodbye to all streams and end the thread."""

@@ -1,0 +1,100 @@
+"""Metrics for Prometheus, of the hub that holds the streams of this application: ``flask-sse[prometheus]``.
+
+They are the hub's own counts, so it does not matter which worker process is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from flask import Blueprint, Flask, Response, current_app
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from .blueprint import sse
+from .errors import SSEError
+
+
+class _Said(NamedTuple):
+    """A metric that is one of the counts of ``sse.status``."""
+
+    name: str
+    help: str
+
+
+_GAUGES = {
+    "streams": _Said("flask_sse_streams", "Streams that are open."),
+    "channels": _Said("flask_sse_channels", "Channels that somebody listens to."),
+    "apps": _Said("flask_sse_applications", "Connections of applications to the hub."),
+    "backlog_bytes": _Said("flask_sse_backlog_bytes", "Bytes that wait for clients to read them."),
+}
+_COUNTERS = {
+    "opened": _Said("flask_sse_streams_opened", "Streams that were opened."),
+    "resumed": _Said("flask_sse_streams_resumed", "Streams that went on where their client had been."),
+    "resets": _Said("flask_sse_resets", "Times that a stream was told that events may be missing."),
+    "events": _Said("flask_sse_events", "Events that the broker brought for somebody."),
+    "deliveries": _Said("flask_sse_deliveries", "Events times the streams that they were written to."),
+    "ended_slow": _Said("flask_sse_streams_ended_slow", "Streams that were ended because nobody read them."),
+    "dismissed": _Said("flask_sse_streams_dismissed", "Streams that disconnect() ended."),
+    "foreign_refused": _Said("flask_sse_events_refused", "What came from the broker and is no event."),
+    "lost_runs": _Said("flask_sse_runs_lost", "Runs whose producer died."),
+}
+_REFUSED = _Said("flask_sse_streams_refused", "Streams that were refused, by the limit.")
+_LIMITS = ("subject", "address", "channels")
+
+
+class HubCollector(Collector):
+    """Asks the hub at each scrape.
+
+    Args:
+        app: Whose hub.
+
+    Example::
+
+        from prometheus_client import REGISTRY
+
+        REGISTRY.register(HubCollector(app))
+    """
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+
+    def describe(self) -> list[Metric]:
+        """Return nothing: a registry that is set up must not start a hub."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what the hub answers; without a hub ``flask_sse_up`` is 0, and that is all."""
+        up = "flask_sse_up", "Whether the hub answers."
+        try:
+            with self._app.app_context():
+                status = sse.status(details=True)
+        except SSEError:
+            yield GaugeMetricFamily(*up, value=0)
+            return
+        yield GaugeMetricFamily(*up, value=1)
+        broker = "flask_sse_broker_up", "Whether the hub is connected to the broker."
+        yield GaugeMetricFamily(*broker, value=not status["broker_away"])
+        for key, said in _GAUGES.items():
+            yield GaugeMetricFamily(said.name, said.help, value=status[key])
+        for key, said in _COUNTERS.items():
+            yield CounterMetricFamily(said.name, said.help, value=status[key])
+        refused = CounterMetricFamily(*_REFUSED, labels=["limit"])
+        by_limit = {limit: status[f"refused_{limit}"] for limit in _LIMITS}
+        by_limit["streams"] = status["refused"] - sum(by_limit.values())
+        for limit, count in by_limit.items():
+            refused.add_metric([limit], count)
+        yield refused
+
+
+metrics = Blueprint("sse_metrics", __name__)
+
+
+@metrics.get("/metrics")
+def show() -> Response:
+    """Answer a scrape. Guard it with ``@metrics.before_request``, or mount it where only Prometheus comes."""
+    registry = CollectorRegistry()
+    registry.register(HubCollector(current_app))
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
