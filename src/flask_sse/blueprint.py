@@ -93,8 +93,14 @@ class _FlaskPublisher(LinkedPublisher):
 
 
 @dataclass(frozen=True, slots=True)
-class _Extension:
-    """What one application needs, made when it first publishes or streams."""
+class Extension:
+    """What one application needs, made when it first publishes or streams.
+
+    Attributes:
+        settings: Its settings.
+        link: Its way to the hub.
+        publisher: Its way to the broker.
+    """
 
     settings: Settings
     link: Link
@@ -207,13 +213,13 @@ class ServerSentEventsBlueprint(Blueprint):
             InvalidChannelError: If the channel's name cannot be used.
             BrokerUnavailableError: If the broker did not take it within 2 seconds.
         """
-        _extension().publisher.disconnect(subject=subject, channel=channel, reason=reason)
+        current_extension().publisher.disconnect(subject=subject, channel=channel, reason=reason)
 
     def _answer_preflight(self) -> Response | None:
         is_stream = current_app.view_functions.get(request.endpoint or "") == self.stream
         if request.method != "OPTIONS" or not is_stream:
             return None
-        headers = preflight_headers(_extension().settings)
+        headers = preflight_headers(current_extension().settings)
         return None if headers is None else Response(status=HTTPStatus.NO_CONTENT, headers=headers)
 
     # -- events --------------------------------------------------------------------------------
@@ -255,7 +261,7 @@ class ServerSentEventsBlueprint(Blueprint):
             MessageTooLargeError: If the event is over ``SSE_MAX_EVENT_BYTES`` on the wire.
             BrokerUnavailableError: If the broker did not take it within 2 seconds.
         """
-        publisher = _extension().publisher
+        publisher = current_extension().publisher
         return publisher.publish(data, type, id, retry, channel, key=key, collapse=collapse)
 
     def publish_many(self, events: Iterable[Mapping[str, Any]]) -> list[Published]:
@@ -275,7 +281,7 @@ class ServerSentEventsBlueprint(Blueprint):
                 what became of the first ones, as far as it is known.
             UsageError: As ``publish``.
         """
-        return _extension().publisher.publish_many(events)
+        return current_extension().publisher.publish_many(events)
 
     def cursor(self, *channels: str) -> str:
         """Return the position behind the last event of a channel, or of several.
@@ -294,7 +300,7 @@ class ServerSentEventsBlueprint(Blueprint):
             InvalidChannelError: If a channel's name cannot be used.
             BrokerUnavailableError: If the broker did not answer within 2 seconds.
         """
-        return _extension().publisher.cursor(*channels)
+        return current_extension().publisher.cursor(*channels)
 
     # -- what a generator yields ---------------------------------------------------------------
 
@@ -346,7 +352,7 @@ class ServerSentEventsBlueprint(Blueprint):
             UsageError: If the channel is not that of a run, or the items cannot be iterated.
         """
         channel = channel or new_run()
-        producer = Producer(_extension().publisher, channel, items)
+        producer = Producer(current_extension().publisher, channel, items)
         call = _call_in_contexts()
 
         def work() -> None:
@@ -366,7 +372,7 @@ class ServerSentEventsBlueprint(Blueprint):
             UsageError: If the channel is not that of a run.
             BrokerUnavailableError: If the broker did not take it within 2 seconds.
         """
-        _extension().publisher.cancel(channel)
+        current_extension().publisher.cancel(channel)
 
     def messages(self, channel: str = DEFAULT_CHANNEL) -> Iterator[Message]:
         """Listen to a channel from Python.
@@ -383,7 +389,7 @@ class ServerSentEventsBlueprint(Blueprint):
             HubUnavailableError: If no hub took the stream, or the hub ended it, which it also does when
                 messages were lost with the broker; what is published until the next call is missed.
         """
-        extension = _extension()
+        extension = current_extension()
         settings = extension.settings
         channels = (check_channel(channel),)
         rules = replace(settings.rules, max_stream_seconds=None)
@@ -420,12 +426,12 @@ class ServerSentEventsBlueprint(Blueprint):
         Raises:
             KeyError: If the application has no URL of a broker.
         """
-        extension = _extension()
+        extension = current_extension()
         response = self._answer(extension)
         response.headers.extend(cors_headers(extension.settings))
         return response
 
-    def _answer(self, extension: _Extension) -> Response:
+    def _answer(self, extension: Extension) -> Response:
         settings = extension.settings
         try:
             channels = asked_channels(request.args.getlist("channel"))
@@ -482,7 +488,7 @@ class ServerSentEventsBlueprint(Blueprint):
             KeyError: If the application has no URL of a broker.
             HubUnavailableError: If no hub answered.
         """
-        link = _extension().link
+        link = current_extension().link
         return link.details() if details else link.status()
 
     @property
@@ -559,7 +565,13 @@ def _since(kept: tuple[str, ...]) -> dict[str, str]:
     return {name: EARLIEST if text == FROM_NOW and is_run(name) else text for name, text in since.items()}
 
 
-def _extension() -> _Extension:
+def current_extension() -> Extension:
+    """Return what the current application has, and make it at its first use.
+
+    Raises:
+        KeyError: If the application has no URL of a broker.
+        InvalidSettingError: If a setting cannot be used.
+    """
     extensions = current_app.extensions
     if _EXTENSION not in extensions:
         with _creating:
@@ -568,8 +580,8 @@ def _extension() -> _Extension:
                 # Once more, for settings that were made after the blueprint was registered.
                 _announce(current_app)
                 link = open_link(settings)
-                extensions[_EXTENSION] = _Extension(settings, link, _FlaskPublisher(settings, link))
-    extension: _Extension = extensions[_EXTENSION]
+                extensions[_EXTENSION] = Extension(settings, link, _FlaskPublisher(settings, link))
+    extension: Extension = extensions[_EXTENSION]
     return extension
 
 
