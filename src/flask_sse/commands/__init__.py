@@ -1,0 +1,13 @@
+"""``flask sse ...``: what a developer does with an application's streams from a terminal."""
+
+from __future__ import annotations
+
+from flask.cli import AppGroup
+
+from .listen import listen
+from .publish import publish
+from .status import status
+
+sse_group = AppGroup("sse", help="Publish, listen to and look after live events.")
+for command in (publish, listen, status):
+    sse_group.add_command(command)

@@ -1,0 +1,105 @@
+"""``flask sse listen``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import click
+from flask.cli import with_appcontext
+
+from ..blueprint import Extension, current_extension
+from ..channels import asked_channels
+from ..errors import SSEError
+from ..hub.control import FRAMES, Attach
+from ..hub.notices import END_ID
+from ..serving.relay import open_stream, received
+from ..wire.cursor import FROM_NOW, positions
+from ..wire.decode import Decoder, Event
+from ..wire.message import RESERVED_PREFIX
+from .errors import told
+
+# Longer JSON is written over several lines.
+_LINE_CHARACTERS = 100
+
+
+@click.command()
+@click.argument("channels", nargs=-1)
+@click.option("--since", default=FROM_NOW, help="Begin behind this last event id, or with 'earliest'.")
+@click.option("--raw", is_flag=True, help="Write the bytes of the stream as a browser gets them.")
+@click.option("--count", "-n", type=click.IntRange(1), help="End after so many events.")
+@with_appcontext
+def listen(*, channels: tuple[str, ...], since: str, raw: bool, count: int | None) -> None:
+    """Show what is published on CHANNELS, until Ctrl-C. Without any, on the channel sse.
+
+    No rule of the application is asked. If the hub ends, it goes on with the next one, as a page does.
+    """
+    with told(SSEError, KeyError), contextlib.suppress(KeyboardInterrupt):
+        follower = _Follower(current_extension(), asked_channels(channels), since)
+        left = count
+        for piece, events in follower.pieces():
+            if raw:
+                click.echo(piece, nl=False)
+            for event in events:
+                if not raw:
+                    _show(event)
+                left = left if left is None or event.type.startswith(RESERVED_PREFIX) else left - 1
+            if left is not None and left <= 0:
+                return
+
+
+class _Follower:
+    """Reads a stream, and the next one where it ends."""
+
+    def __init__(self, extension: Extension, channels: tuple[str, ...], since: str) -> None:
+        self._extension = extension
+        self._channels = channels
+        self._last_event_id = since
+
+    def pieces(self) -> Iterator[tuple[bytes, list[Event]]]:
+        """Yield bytes and the events that they complete, until the stream has ended for good."""
+        while self._last_event_id != END_ID:
+            decoder = Decoder()
+            for piece in received(open_stream(self._extension.link, self._asked())):
+                events = list(decoder.feed(piece))
+                self._last_event_id = decoder.last_event_id or self._last_event_id
+                yield piece, events
+            if self._last_event_id != END_ID:
+                time.sleep((decoder.retry_ms or 0) / 1000)
+
+    def _asked(self) -> Attach:
+        settings = self._extension.settings
+        kept = settings.kept(self._channels)
+        since = dict(zip(kept, positions(self._last_event_id, kept), strict=True))
+        rules = replace(settings.rules, max_stream_seconds=None)
+        return Attach(self._channels, FRAMES, rules, since)
+
+
+def _show(event: Event) -> None:
+    is_ours = event.type.startswith(RESERVED_PREFIX)
+    head = [
+        click.style(time.strftime("%H:%M:%S"), dim=True),
+        click.style(event.type, fg="yellow" if is_ours else "cyan", bold=True),
+    ]
+    if event.last_event_id:
+        head.append(click.style(event.last_event_id, dim=True))
+    click.echo("  ".join(head))
+    click.echo("\n".join(f"  {line}" for line in _readable(event.data).split("\n")))
+
+
+def _readable(data: str) -> str:
+    """Return JSON indented, and nothing that a terminal would take for an order."""
+    try:
+        value = json.loads(data)
+    except ValueError:
+        value = data
+    text = data
+    if isinstance(value, dict | list) and len(data) > _LINE_CHARACTERS:
+        text = json.dumps(value, indent=2, ensure_ascii=False)
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else "\N{REPLACEMENT CHARACTER}"
+        for character in text
+    )

@@ -1,0 +1,115 @@
+"""``flask sse status``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from typing import Any
+
+import click
+from flask.cli import with_appcontext
+
+from ..blueprint import current_extension, sse
+from ..errors import SSEError
+from ..wire.cursor import read_cursor
+from .errors import told
+
+WATCH_SECONDS = 1.0
+_SHOWN_CHANNELS = 20
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help="Show it again every second, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object, for programs.")
+@with_appcontext
+@click.pass_context
+def status(context: click.Context, *, watch: bool, as_json: bool) -> None:
+    """Show how the hub and the broker are, and what is going on.
+
+    Exit codes: 0 all is well; 1 the hub or the broker cannot be reached.
+    """
+    with told(KeyError), contextlib.suppress(KeyboardInterrupt):
+        state = look()
+        while watch:
+            click.clear()
+            _show(state, as_json=as_json)
+            time.sleep(WATCH_SECONDS)
+            state = look()
+        _show(state, as_json=as_json)
+        context.exit(0 if state["broker"].get("error") is None and "error" not in state["hub"] else 1)
+
+
+def look() -> dict[str, Any]:
+    """Ask the hub and the broker.
+
+    Returns:
+        ``hub`` is what ``sse.status(details=True)`` returns; ``broker`` has ``milliseconds``, the time of a
+        round trip; either has ``error`` in their place if it did not answer. ``history`` is the setting.
+    """
+    history = current_extension().settings.history
+    return {
+        "hub": _hub(),
+        "broker": _broker(),
+        "history": {"size": history.size, "seconds": history.seconds},
+    }
+
+
+def _hub() -> dict[str, Any]:
+    try:
+        return sse.status(details=True)
+    except SSEError as error:
+        return {"error": str(error)}
+
+
+def _broker() -> dict[str, Any]:
+    began = time.perf_counter()
+    try:
+        sse.cursor()
+    except SSEError as error:
+        return {"error": str(error)}
+    return {"milliseconds": round(1000 * (time.perf_counter() - began), 2)}
+
+
+def _show(state: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(state))
+        return
+    hub, broker, history = state["hub"], state["broker"], state["history"]
+    if "error" in hub:
+        _line("hub", click.style(hub["error"], fg="red"))
+    else:
+        _line("hub", f"process {hub['pid']}, {hub['apps']} connections of applications")
+    away = broker.get("error") or ("the hub cannot reach it" if hub.get("broker_away") else "")
+    answers = f"answers in {broker.get('milliseconds')} ms"
+    _line("broker", click.style(away, fg="red") if away else answers)
+    _line("history", f"{history['size']} events, {history['seconds']:g} s")
+    if "error" not in hub:
+        _show_hub(hub)
+
+
+def _show_hub(hub: dict[str, Any]) -> None:
+    _line("streams", f"{hub['streams']} open on {hub['channels']} channels")
+    rates = f"{hub['events_per_second']:.1f} events/s, {hub['deliveries_per_second']:.1f} deliveries/s"
+    _line("now", f"{rates}, {hub['backlog_bytes']} bytes waiting for {len(hub['slowest'])} slow clients")
+    names = ("opened", "resumed", "resets", "refused", "ended_slow", "dismissed", "lost_runs")
+    _line("so far", ", ".join(f"{hub[name]} {name.replace('_', ' ')}" for name in names))
+    if not hub["busiest"]:
+        return
+    click.echo()
+    click.secho(f"{'channel':<40} {'streams':>8} {'events':>9}  last event", dim=True)
+    for channel in hub["busiest"][:_SHOWN_CHANNELS]:
+        name, when = ascii(channel["channel"])[1:-1], _when(channel["last_event_id"])
+        click.echo(f"{name[:40]:<40} {channel['streams']:>8} {channel['events']:>9}  {when}")
+
+
+def _line(name: str, text: str) -> None:
+    click.echo(f"{click.style(f'{name:<8}', bold=True)} {text}")
+
+
+def _when(last_event_id: str | None) -> str:
+    cursor = read_cursor(last_event_id or "")
+    if cursor is None:
+        return "no history"
+    milliseconds = int(cursor.id.partition("-")[0])
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(milliseconds / 1000)) if milliseconds else "none"
