@@ -1,14 +1,18 @@
-"""The page on the command line has what ``flask-sse hub --help`` says."""
+"""The page on the command line has what ``flask-sse hub --help`` and ``flask sse ... --help`` say."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 
+import click
 import pytest
 from tests.docs.snippets import DOCS, SCRIPTS
 
-PAGE = (DOCS / "reference" / "command-line.rst").read_text()
+from flask_sse.commands import sse_group
+
+WHOLE_PAGE = (DOCS / "reference" / "command-line.rst").read_text()
+PAGE, *FOR_DEVELOPERS = re.split(r"^(flask sse \w+)$", WHOLE_PAGE, flags=re.MULTILINE)
 HOW_TO = (DOCS / "howto" / "hub.rst").read_text()
 
 
@@ -43,3 +47,23 @@ def test_every_exit_code_means_what_the_help_says(help_text: str) -> None:
     said = "; ".join(f"{code} {meaning}" for code, meaning in codes)
     assert f"Exit codes: {said}." in " ".join(help_text.split())
     assert re.findall(r"^    \* - (\d)$", HOW_TO, re.MULTILINE) == [code for code, _ in codes]
+
+
+def test_every_command_for_developers_has_its_place_and_its_options() -> None:
+    shown = dict(zip(FOR_DEVELOPERS[::2], FOR_DEVELOPERS[1::2], strict=True))
+    assert sorted(shown) == [f"flask sse {name}" for name in sorted(sse_group.commands)]
+    for name, command in sse_group.commands.items():
+        options = [each for each in command.params if isinstance(each, click.Option)]
+        names = [", ".join(sorted(each.opts, key=len)) for each in options]
+        written = re.findall(
+            r"^\.\. option:: (-[^A-Z\n]*?)(?: [A-Z ]+)?$", shown[f"flask sse {name}"], re.MULTILINE
+        )
+        assert written == names, name
+        for option, text in zip(
+            options,
+            re.split(r"^\.\. option:: .+$", shown[f"flask sse {name}"], flags=re.MULTILINE)[1:],
+            strict=True,
+        ):
+            assert option.help
+            said = " ".join(text.replace("``", "").split())
+            assert said.startswith(option.help.replace("'", "").rstrip(".")), option.name

@@ -1,0 +1,10 @@
+import os
+
+from flask_sse import Publisher
+
+publisher = Publisher(os.environ["BROKER_URL"])
+
+
+def export(channel, rows):
+    """A task of Celery, RQ or whatever runs your jobs; new_run() in the web application made the channel."""
+    publisher.produce(({"row": number} for number in range(rows)), channel)

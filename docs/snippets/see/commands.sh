@@ -1,0 +1,3 @@
+flask sse status
+flask sse status --watch
+flask sse status --json
