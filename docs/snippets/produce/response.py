@@ -1,14 +1,17 @@
+from collections.abc import Iterator
+
 from flask import Flask, request
+from werkzeug.wrappers import Response
+
 from flask_sse import sse
 
 app = Flask(__name__)
 
 
-def tokens(question):
-    for word in ["Tell", "me", "more", "of", question]:  # in place of a language model
-        yield word
+def tokens(question: str) -> Iterator[str]:
+    yield from ["Tell", "me", "more", "of", question]  # in place of a language model
 
 
 @app.get("/answer")
-def answer():
+def answer() -> Response:
     return sse.response(tokens(request.args["question"]))

@@ -1,4 +1,5 @@
 from flask import Flask, session
+
 from flask_sse import sse
 from flask_sse.health import health
 from flask_sse.live import LivePage
@@ -10,7 +11,7 @@ app.register_blueprint(sse, url_prefix="/stream")
 app.register_blueprint(health)
 
 
-def is_operator():
+def is_operator() -> bool:
     return session.get("user") == "operator"
 
 
