@@ -42,6 +42,7 @@ lint: $(VENV)/.test $(VENV)/.lint ## style, types and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	set -e; for app in examples/*/app.py; do $(BIN)/mypy --config-file= --strict $$app; done
 	$(BIN)/lint-imports --no-cache
 
 format: $(VENV)/.lint ## mend what the linter can mend by itself

@@ -15,12 +15,12 @@ from tests.support.local import local_app
 from tests.support.processes import wait_until
 from tests.tools import ROOT
 
-from flask_sse import ServerSentEventsBlueprint
+from flask_sse import ServerSentEventsBlueprint, sse
 from flask_sse.hub.link import open_link
 from flask_sse.settings import Settings
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PYTHON, HTML, SHELL, RULE = BLOCK.findall((ROOT / "README.md").read_text())
+PYTHON, HTML, MORE, SHELL, RULE = BLOCK.findall((ROOT / "README.md").read_text())
 MAX_LINES_OF_CODE = 15
 
 
@@ -34,8 +34,16 @@ def example(tmp_path: Path) -> Path:
 
 
 def test_it_has_one_application_one_page_and_one_command_line() -> None:
-    assert [PYTHON[0], HTML[0], SHELL[0], RULE[0]] == ["python", "html", "sh", "python"]
+    kinds = [block[0] for block in (PYTHON, HTML, MORE, SHELL, RULE)]
+    assert kinds == ["python", "html", "python", "sh", "python"]
     assert len(PYTHON[1].splitlines()) < MAX_LINES_OF_CODE
+
+
+def test_what_a_generator_yields_goes_to_one_page_or_to_any_number() -> None:
+    with local_app(SSE_BROKER_URL="memory://readme", SSE_HUB="thread") as app, app.test_request_context():
+        one, any_number = MORE[1].splitlines()
+        assert eval(one, {"sse": sse, "generator": iter("ab")}).mimetype == "text/event-stream"
+        assert eval(any_number, {"sse": sse, "generator": iter("ab")}).startswith("run:")
 
 
 def test_its_rule_lets_everybody_listen_to_their_own_channel() -> None:
