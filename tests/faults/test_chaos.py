@@ -129,7 +129,7 @@ def ignored_resubscribe(patch: pytest.MonkeyPatch) -> None:
     subscribed = Core.subscribed
 
     def once(core: Core[Any], name: str, now: float) -> None:
-        channel = core._channels.get(name)
+        channel = core.directory.get(name)
         if channel is not None and channel.sequencer is not None and channel.sequencer.position is not None:
             core.broker_away = False
             channel.confirmed = True

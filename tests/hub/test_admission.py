@@ -32,7 +32,7 @@ def member(claim: Claim = NOBODY, *channels: str, form: str = FRAMES, **rules: i
 def core_with(*members: Member) -> Core[Member]:
     """Return a core whose channels are confirmed, with streams in it."""
     core: Core[Member] = Core(10_000, 100)
-    core.obey()
+    core.directory.obey()
     for each in members:
         assert core.refusal(each) is None
         core.add(each, NOW)
@@ -104,7 +104,7 @@ def test_who_was_let_in_before_an_order_and_comes_after_it_is_sent_away() -> Non
 
 def test_orders_that_came_before_the_hub_began_hold() -> None:
     core: Core[Member] = Core(10_000, 100)
-    core.obey()
+    core.directory.obey()
     assert settle(core) == []
     read = Dismissal("ann", None, "bye", 200.0).envelope()
     core.deliver(CONTROL, Stamp("abcdefgh", "1-0", "0-0"), read)

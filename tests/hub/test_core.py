@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from flask_sse.hub.agenda import TICK_SECONDS
 from flask_sse.hub.control import ENVELOPES, FRAMES, Attach, BlockDecoder, max_body_bytes
-from flask_sse.hub.core import CHANNEL_LINGER_SECONDS, MAX_WAIT_SECONDS, Core
+from flask_sse.hub.core import MAX_WAIT_SECONDS, Core
+from flask_sse.hub.directory import CHANNEL_LINGER_SECONDS
 from flask_sse.hub.group import Member
 from flask_sse.hub.notices import BROKER_AWAY, REFUSED_RETRY_MS, goodbye, refused
 from flask_sse.hub.orders import Complain, End, Subscribe, Unsubscribe, Write
@@ -212,7 +213,7 @@ def test_a_confirmation_that_comes_again_opens_nothing_again(hub: Hub) -> None:
 
 def test_a_confirmation_of_a_channel_that_nobody_wants_is_let_pass(hub: Hub) -> None:
     assert hub.confirm("gone") == []
-    assert hub.core.channels == []
+    assert hub.core.directory.names == []
 
 
 def test_a_stream_begins_with_its_reconnection_time_and_no_event(ready: Hub) -> None:
@@ -617,7 +618,7 @@ def test_an_idle_channel_is_given_up_after_the_linger_and_not_before(hub: Hub) -
     hub.confirm("a")
     hub.leave(reader)
 
-    assert hub.core.channels == []
+    assert hub.core.directory.names == []
     hub.wait(CHANNEL_LINGER_SECONDS - TICK_SECONDS)
     assert hub.given_up == []
     hub.wait(TICK_SECONDS)
@@ -674,7 +675,7 @@ def test_a_channel_of_a_stream_that_waits_for_another_is_not_given_up(hub: Hub) 
     hub.wait(2 * CHANNEL_LINGER_SECONDS)
 
     assert hub.given_up == []
-    assert hub.core.channels == ["a", "b"]
+    assert hub.core.directory.names == ["a", "b"]
     assert hub.publish("a", "x") == 1
     hub.leave(reader)
     assert len(hub.core) == 0
@@ -939,7 +940,8 @@ class CoreBesideAList(RuleBasedStateMachine):
     def it_knows_its_streams_and_channels(self) -> None:
         assert self.core.members == frozenset(self.readers)
         assert len(self.core) == len(self.readers)
-        assert self.core.channels == sorted({name for reader in self.readers for name in reader.channels})
+        names = {name for reader in self.readers for name in reader.channels}
+        assert self.core.directory.names == sorted(names)
         assert self.core.broker_away == self.away
 
     def teardown(self) -> None:

@@ -22,7 +22,8 @@ from tests.support.model_broker import ModelBroker, Published
 from flask_sse.brokers.base import Page
 from flask_sse.hub import resume, sequencer
 from flask_sse.hub.control import ENVELOPES, FRAMES, Attach, BlockDecoder
-from flask_sse.hub.core import CHANNEL_LINGER_SECONDS, MAX_WAIT_SECONDS, Core
+from flask_sse.hub.core import MAX_WAIT_SECONDS, Core
+from flask_sse.hub.directory import CHANNEL_LINGER_SECONDS
 from flask_sse.hub.group import Member
 from flask_sse.hub.notices import BROKER_AWAY, STREAM_OPEN, STREAM_RESET, dice
 from flask_sse.hub.orders import Complain, End, GoOn, Order, Read, Subscribe, Unsubscribe, Write
@@ -426,7 +427,7 @@ class Hub:
         self.listened.clear()
         self.connected = True
         self.unsure.clear()
-        self.core.inherit(old.positions())
+        self.core.directory.inherit(old.directory.positions())
         for client in clients:
             standing = client.standing(self.now)
             Member.__init__(client, Attach(client.channels, client.form, client.rules, standing.since))
@@ -480,7 +481,7 @@ class Hub:
 
 def bookkeeping(core: Core[Client]) -> dict[str, object]:
     """Return every collection of the core that is not empty."""
-    kept = {**vars(core), **vars(core._groups), **vars(core._readings)}
+    kept = {**vars(core), **vars(core.directory), **vars(core._groups), **vars(core._readings)}
     return {
         name: value for name, value in kept.items() if isinstance(value, dict | list | set | deque) and value
     }
@@ -926,7 +927,7 @@ def test_a_tail_lives_as_long_as_streams_are_on_their_way(hub: Hub) -> None:
     start = top(hub, "a").decode()
     hub.publish("a")
     hub.calm_down()
-    channel = hub.core._channels["a"]
+    channel = hub.core.directory["a"]
     tails = [channel.tail]
     come(hub, "a", text=start)
     gone = come(hub, "a", text=start)
@@ -1294,7 +1295,7 @@ class CoreWithHistory(RuleBasedStateMachine):
 
     @invariant()
     def no_tail_stays_without_those_who_need_it(self) -> None:
-        for channel in self.hub.core._channels.values():
+        for channel in self.hub.core.directory:
             assert channel.waiting or channel.tail is None
 
     def teardown(self) -> None:

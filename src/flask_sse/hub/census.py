@@ -7,7 +7,7 @@ import json
 from collections import deque
 from typing import Any
 
-from ..channels import CONTROL_CHANNEL, STATUS_CHANNEL
+from ..channels import STATUS_CHANNEL
 from ..errors import InvalidMessageError
 from ..wire.encode import encode_event
 from ..wire.envelope import unpack
@@ -45,7 +45,8 @@ class Census:
     @property
     def is_watched(self) -> bool:
         """Whether a stream listens to what the hub tells of itself."""
-        return bool(self._core.listeners(STATUS_CHANNEL))
+        channel = self._core.directory.get(STATUS_CHANNEL)
+        return channel is not None and channel.streams > 0
 
     def details(self, now: float) -> dict[str, Any]:
         """Return what is going on.
@@ -94,8 +95,7 @@ class Census:
         return (counters.events - events) / seconds, (counters.deliveries - deliveries) / seconds
 
     def _busiest(self) -> list[dict[str, Any]]:
-        ours = {CONTROL_CHANNEL, STATUS_CHANNEL}
-        channels = [channel for channel in self._core.all_channels() if channel.name not in ours]
+        channels = self._core.directory.of_application()
         busiest = heapq.nlargest(MOST_CHANNELS, channels, key=lambda each: (each.streams, each.events))
         return [
             {

@@ -17,15 +17,14 @@ the broker cannot be reached.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Generic
 
 from ..brokers.base import Page
-from ..channels import CONTROL_CHANNEL, STATUS_CHANNEL
+from ..channels import CONTROL_CHANNEL
 from ..errors import InvalidMessageError
-from ..wire.cursor import EARLIEST, Cursor, Stamp, order
+from ..wire.cursor import Cursor, Stamp, order
 from ..wire.encode import HEARTBEAT
 from ..wire.envelope import pack
 from ..wire.frame import Frame
@@ -33,6 +32,7 @@ from ..wire.run import LOST, ended, is_run
 from .admission import Admission
 from .agenda import TICK_SECONDS, Agenda
 from .control import ENVELOPES, encode_block, max_body_bytes
+from .directory import Directory
 from .dismissal import Dismissal
 from .group import Channel, Groups, M, Standing
 from .notices import (
@@ -45,7 +45,7 @@ from .notices import (
     stream_open,
     stream_reset,
 )
-from .orders import Complain, End, GoOn, Order, Subscribe, Unsubscribe, Write
+from .orders import Complain, End, GoOn, Order, Write
 from .readings import Reading, Readings
 from .resume import Replay, Resume, Tail, joined
 from .runs import OVER, EndFrame, Now, frame_of
@@ -55,7 +55,6 @@ MAX_WAIT_SECONDS = 1.0
 EXPIRED = "expired"
 LOST_ENVELOPE = pack(ended(LOST))
 SLOW = "it was read too slowly"
-CHANNEL_LINGER_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -80,6 +79,7 @@ class Core(Generic[M]):
         counters: What happened so far.
         broker_away: Whether the broker cannot be reached.
         admission: Which streams come in.
+        directory: Its channels.
         seen: The last events, with their channels, while somebody watches; ``None`` while nobody does.
     """
 
@@ -88,12 +88,10 @@ class Core(Generic[M]):
         self.counters = Counters()
         self.broker_away = False
         self.admission = Admission()
+        self.directory: Directory[M] = Directory(self.outbox)
         self.seen: deque[tuple[str, bytes]] | None = None
         self._max_channels = max_channels
         self._max_envelope_bytes = max_body_bytes(max_event_bytes)
-        self._channels: dict[str, Channel[M]] = {}
-        self._idle_since: dict[str, float] = {}
-        self._runs: dict[str, Channel[M]] = {}
         self._groups: Groups[M] = Groups()
         self._members: set[M] = set()
         self._agenda: Agenda[M] = Agenda()
@@ -107,20 +105,6 @@ class Core(Generic[M]):
         """Every stream, waiting ones included."""
         return frozenset(self._members)
 
-    @property
-    def channels(self) -> list[str]:
-        """Channels that have streams."""
-        return sorted(self._channels.keys() - self._idle_since.keys() - {CONTROL_CHANNEL, STATUS_CHANNEL})
-
-    def all_channels(self) -> list[Channel[M]]:
-        """Return all channels, also those that had streams a moment ago."""
-        return list(self._channels.values())
-
-    def listeners(self, name: str) -> int:
-        """Return how many streams listen to a channel."""
-        channel = self._channels.get(name)
-        return channel.streams if channel is not None else 0
-
     def streams_of(self, name: str) -> list[M]:
         """Return all streams that listen to a channel."""
         return [member for member in self._members if name in member.channels]
@@ -132,8 +116,8 @@ class Core(Generic[M]):
         dismissal = self.admission.dismissal_of(member)
         if dismissal is not None:
             return stream_end(member.form, dismissal.reason)
-        new = sum(name not in self._channels for name in member.channels)
-        if new and len(self._channels) + new > self._max_channels:
+        new = sum(name not in self.directory for name in member.channels)
+        if new and len(self.directory) + new > self._max_channels:
             self.admission.refused["channels"] += 1
             return refused(member.form, "too many channels")
         what = self.admission.refuses(member)
@@ -153,27 +137,14 @@ class Core(Generic[M]):
         self._members.add(member)
         self.admission.enter(member)
         member.come_in(now)
-        channels = [self._channel(name) for name in member.channels]
+        channels = [self.directory.enter(name) for name in member.channels]
         for channel in channels:
-            self._idle_since.pop(channel.name, None)
-            channel.streams += 1
             channel.waiting.add(member)
             if channel.name in member.kept and channel.sequencer is None:
                 channel.sequencer = Sequencer()
                 if channel.confirmed:
                     self._read_channel(channel)
         return channels
-
-    def _channel(self, name: str) -> Channel[M]:
-        if name not in self._channels:
-            channel = self._channels[name] = Channel(name)
-            if channel.run is not None:
-                self._runs[name] = channel
-            if name == STATUS_CHANNEL:
-                channel.confirmed = True
-            else:
-                self.outbox.append(Subscribe(name))
-        return self._channels[name]
 
     def remove(self, member: M, now: float) -> None:
         """Forget a stream whose socket is gone."""
@@ -184,11 +155,8 @@ class Core(Generic[M]):
         self._agenda.drop(member)
         self._groups.leave(member)
         for name in member.channels:
-            channel = self._channels[name]
-            self._no_longer_waiting(channel, member)
-            channel.streams -= 1
-            if not channel.streams:
-                self._idle_since[name] = now
+            self._no_longer_waiting(self.directory[name], member)
+            self.directory.leave(name, now)
 
     def go_on(self, member: M, now: float) -> None:
         """Note that a client has taken all that was written to it."""
@@ -197,7 +165,7 @@ class Core(Generic[M]):
 
     def _advance(self, member: M, now: float) -> None:
         """Bring a stream as far as it can go now."""
-        channels = [self._channels[name] for name in member.channels]
+        channels = [self.directory[name] for name in member.channels]
         if member.group is not None or not all(channel.is_ready for channel in channels):
             return
         if member.resume is not None and not self._catch_up(member, member.resume, now):
@@ -210,7 +178,7 @@ class Core(Generic[M]):
         if resume.awaited:
             return False
         if resume.is_fresh:
-            positions = {name: self._channels[name].position for name in resume.kept}
+            positions = {name: self.directory[name].position for name in resume.kept}
             self._write(member, stream_open(resume.kept, joined(resume.kept, positions)), now)
             return True
         if resume.replays:
@@ -220,7 +188,7 @@ class Core(Generic[M]):
             self.outbox.append(GoOn(member))
             return False
         # Every channel is asked, so that all pages that are missing are read at once.
-        there = [self._is_there(member, resume, self._channels[name], now) for name in resume.kept]
+        there = [self._is_there(member, resume, self.directory[name], now) for name in resume.kept]
         if not all(there):
             return False
         self.counters.resumed += 1
@@ -249,26 +217,6 @@ class Core(Generic[M]):
             self._read_channel(channel)
         return False
 
-    # -- streams of another hub ----------------------------------------------------------------
-
-    def positions(self) -> dict[str, str]:
-        """Return where the channels stand that have streams and a history."""
-        return {
-            name: str(channel.position)
-            for name, channel in self._channels.items()
-            if name not in self._idle_since
-            and channel.sequencer is not None
-            and channel.sequencer.position is not None
-        }
-
-    def inherit(self, positions: Mapping[str, str]) -> None:
-        """Begin where another hub stood, before any stream is taken in.
-
-        Nothing counts as heard since then, so each channel is read from there when the broker confirms it.
-        """
-        for name, position in positions.items():
-            self._channel(name).sequencer = Sequencer(Cursor.of(position))
-
     def adopt(self, member: M, standing: Standing, now: float) -> None:
         """Take a stream of another hub in; ``member`` was made of what remains to be done."""
         channels = self._enter(member, now)
@@ -276,15 +224,6 @@ class Core(Generic[M]):
         if standing.is_current:
             self._join(member, channels)
         self._agenda.put(member, self._next_look(member) if member.has_begun else now + MAX_WAIT_SECONDS)
-
-    # -- orders of applications ----------------------------------------------------------------
-
-    def obey(self) -> None:
-        """Listen to what applications order; before any stream is taken in."""
-        channel = self._channel(CONTROL_CHANNEL)
-        if channel.sequencer is None:
-            # Also what was ordered before this hub began, for tickets live longer than hubs.
-            channel.sequencer = Sequencer(begin=EARLIEST)
 
     def _dismiss(self, envelope: bytes) -> None:
         try:
@@ -319,7 +258,7 @@ class Core(Generic[M]):
     def _begin_late(self, member: M, now: float) -> None:
         self._write(member, b"" if member.form == ENVELOPES else BROKER_AWAY, now)
         if not member.kept:
-            self._join(member, [self._channels[name] for name in member.channels])
+            self._join(member, [self.directory[name] for name in member.channels])
 
     def _join(self, member: M, channels: Sequence[Channel[M]]) -> None:
         for channel in channels:
@@ -343,7 +282,7 @@ class Core(Generic[M]):
     def subscribed(self, name: str, now: float) -> None:
         """Note that the broker confirmed a channel, for the first time or once more."""
         self.broker_away = False
-        channel = self._channels.get(name)
+        channel = self.directory.get(name)
         if channel is None:
             return
         channel.confirmed = True
@@ -356,18 +295,17 @@ class Core(Generic[M]):
     def lost(self, now: float) -> None:
         """Note that the broker is away; streams that have not begun do, and say so."""
         self.broker_away = True
-        for channel in self._channels.values():
-            channel.confirmed = channel.name == STATUS_CHANNEL
+        self.directory.lost()
         for member in self._unbegun():
             self._begin_late(member, now)
 
     def _unbegun(self) -> list[M]:
-        waiting = {member for channel in self._channels.values() for member in channel.waiting}
+        waiting = {member for channel in self.directory for member in channel.waiting}
         return [member for member in waiting if not member.has_begun]
 
     def top(self, name: str, cursor: Cursor) -> None:
         """Note where the history of a channel ends, to find a last event that was lost (R5)."""
-        channel = self._channels.get(name)
+        channel = self.directory.get(name)
         if channel is not None and channel.sequencer is not None and channel.sequencer.position != cursor:
             self._read_channel(channel)
 
@@ -382,7 +320,7 @@ class Core(Generic[M]):
         if reading.members:
             self._page_for_members(reading, page, now)
             return
-        channel = self._channels.get(reading.channel)
+        channel = self.directory.get(reading.channel)
         if channel is not None and channel.reading == number:
             self._page_for_channel(channel, page, now)
 
@@ -396,7 +334,7 @@ class Core(Generic[M]):
         frames = [self._frame(reading.channel, entry.envelope) for entry in page.entries]
         replay = Replay(reading.channel, reading.since, page, frames)
         self._readings.keep(replay, now)
-        channel = self._channels.get(reading.channel)
+        channel = self.directory.get(reading.channel)
         if channel is not None:
             channel.replayed(replay.events)
         for member in reading.members & self._members:
@@ -438,7 +376,7 @@ class Core(Generic[M]):
         Returns:
             How many streams get it, or will when its place in the history is known.
         """
-        channel = self._channels.get(name)
+        channel = self.directory.get(name)
         if channel is None:
             return 0
         refused_before = self.counters.foreign_refused
@@ -471,7 +409,7 @@ class Core(Generic[M]):
 
     def tell(self, name: str, data: bytes) -> None:
         """Write to all streams of a channel what is no event of an application."""
-        for group in self._channels[name].loose:
+        for group in self.directory[name].loose:
             self._groups.queue(group, data)
 
     def _deliver(self, channel: Channel[M], steps: Iterable[Step]) -> None:
@@ -562,14 +500,9 @@ class Core(Generic[M]):
         self._readings.forget_old(now)
         for member in self._agenda.take(now):
             self._look(member, now)
-        for channel in self._runs.values():
+        for channel in self.directory.runs:
             self._look_after_run(channel, now)
-        for name in list(takewhile(lambda n: self._is_over(n, now), self._idle_since)):
-            del self._idle_since[name]
-            del self._channels[name]
-            self._runs.pop(name, None)
-            if name != STATUS_CHANNEL:
-                self.outbox.append(Unsubscribe(name))
+        self.directory.give_up(now)
 
     def _look_after_run(self, channel: Channel[M], now: float) -> None:
         if channel.run is None:
@@ -621,6 +554,3 @@ class Core(Generic[M]):
     def _next_look(self, member: M) -> float:
         due = member.written_at + member.pace
         return due if member.ends_at is None else min(due, member.ends_at)
-
-    def _is_over(self, name: str, now: float) -> bool:
-        return now - self._idle_since[name] >= CHANNEL_LINGER_SECONDS

@@ -97,7 +97,7 @@ class HubServer:
         """Serve until ``stop``; return the reason."""
         self._loop.set_exception_handler(self._failed_on_loop)
         work = [self._loop.create_task(self._go_on(each)) for each in (self._listen, self._tick)]
-        self._core.obey()
+        self._core.directory.obey()
         self._carry_out()
         try:
             return await self._stopped
@@ -184,7 +184,7 @@ class HubServer:
                     listener=listener.sock.fileno(),
                     lock=listener.lock,
                     linger_seconds=self.applications.linger_seconds,
-                    positions=self._core.positions(),
+                    positions=self._core.directory.positions(),
                     history=self._feed.dump() if isinstance(self._feed, MemoryFeed) else (),
                     streams=[stream.left(now) for stream in self._core.members],
                     apps=self.applications.left(),
@@ -209,7 +209,7 @@ class HubServer:
         if isinstance(self._feed, MemoryFeed):
             for fields, body in estate.history:
                 self._feed.load(fields, body)
-        self._core.inherit(estate.positions)
+        self._core.directory.inherit(estate.positions)
         for left in estate.streams:
             stream = Stream(socket.socket(fileno=left.descriptor), left.request)
             stream.owe(left.backlog)
@@ -242,7 +242,7 @@ class HubServer:
         return {
             "pid": os.getpid(),
             "streams": len(self._core),
-            "channels": len(self._core.channels),
+            "channels": len(self._core.directory.names),
             "apps": len(self.applications),
             "broker_away": self._core.broker_away,
             "opened": counters.opened,

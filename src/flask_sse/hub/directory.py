@@ -1,0 +1,131 @@
+"""Directory: the channels of one hub, from their first stream until a while after their last one. No I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from itertools import takewhile
+from typing import Generic
+
+from ..channels import CONTROL_CHANNEL, STATUS_CHANNEL
+from ..wire.cursor import EARLIEST, Cursor
+from .group import Channel, M
+from .orders import Order, Subscribe, Unsubscribe
+from .sequencer import Sequencer
+
+CHANNEL_LINGER_SECONDS = 60.0
+_OURS = {CONTROL_CHANNEL, STATUS_CHANNEL}
+
+
+class Directory(Generic[M]):
+    """All channels by their names.
+
+    Args:
+        outbox: Where it orders what the broker is asked for.
+    """
+
+    def __init__(self, outbox: deque[Order]) -> None:
+        self._outbox = outbox
+        self._channels: dict[str, Channel[M]] = {}
+        self._idle_since: dict[str, float] = {}
+        self._runs: dict[str, Channel[M]] = {}
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    def __iter__(self) -> Iterator[Channel[M]]:
+        return iter(self._channels.values())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._channels
+
+    def __getitem__(self, name: str) -> Channel[M]:
+        return self._channels[name]
+
+    def get(self, name: str) -> Channel[M] | None:
+        """Return a channel, if it is there."""
+        return self._channels.get(name)
+
+    @property
+    def names(self) -> list[str]:
+        """Channels of the application that have streams."""
+        return sorted(self._channels.keys() - self._idle_since.keys() - _OURS)
+
+    def of_application(self) -> list[Channel[M]]:
+        """Return its channels, also those that had streams a moment ago."""
+        return [channel for channel in self if channel.name not in _OURS]
+
+    @property
+    def runs(self) -> list[Channel[M]]:
+        """The channels of runs."""
+        return list(self._runs.values())
+
+    def open(self, name: str) -> Channel[M]:
+        """Return a channel; ask the broker for one that is not there yet."""
+        if name not in self._channels:
+            channel = self._channels[name] = Channel(name)
+            if channel.run is not None:
+                self._runs[name] = channel
+            if name == STATUS_CHANNEL:
+                channel.confirmed = True  # it is the hub that speaks there
+            else:
+                self._outbox.append(Subscribe(name))
+        return self._channels[name]
+
+    def obey(self) -> None:
+        """Listen to what applications order; before any stream is taken in."""
+        channel = self.open(CONTROL_CHANNEL)
+        if channel.sequencer is None:
+            # Also what was ordered before this hub began, for tickets live longer than hubs.
+            channel.sequencer = Sequencer(begin=EARLIEST)
+
+    def enter(self, name: str) -> Channel[M]:
+        """Count one more stream of a channel, and return it."""
+        channel = self.open(name)
+        self._idle_since.pop(name, None)
+        channel.streams += 1
+        return channel
+
+    def leave(self, name: str, now: float) -> None:
+        """Count one stream less of a channel."""
+        channel = self._channels[name]
+        channel.streams -= 1
+        if not channel.streams:
+            self._idle_since[name] = now
+
+    def lost(self) -> None:
+        """Note that nothing is heard of any channel."""
+        for channel in self:
+            channel.confirmed = channel.name == STATUS_CHANNEL
+
+    def give_up(self, now: float) -> None:
+        """Forget channels that have had no streams for a while."""
+        for name in list(takewhile(lambda name: self._is_over(name, now), self._idle_since)):
+            del self._idle_since[name]
+            del self._channels[name]
+            self._runs.pop(name, None)
+            if name != STATUS_CHANNEL:
+                self._outbox.append(Unsubscribe(name))
+
+    def _is_over(self, name: str, now: float) -> bool:
+        return now - self._idle_since[name] >= CHANNEL_LINGER_SECONDS
+
+    # -- another hub -----------------------------------------------------------------------------
+
+    def positions(self) -> dict[str, str]:
+        """Return where the channels stand that have streams and a history."""
+        return {
+            name: str(channel.position)
+            for name, channel in self._channels.items()
+            if name not in self._idle_since
+            and channel.sequencer is not None
+            and channel.sequencer.position is not None
+        }
+
+    def inherit(self, positions: Mapping[str, str]) -> None:
+        """Begin where another hub stood, before any stream is taken in.
+
+        Nothing counts as heard since then, so each channel is read from there when the broker confirms it.
+        """
+        for name, position in positions.items():
+            self.open(name).sequencer = Sequencer(Cursor.of(position))
