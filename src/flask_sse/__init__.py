@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .blueprint import Message, ServerSentEventsBlueprint, sse
+    from .blueprint import ServerSentEventsBlueprint, sse
     from .errors import (
         BrokerError,
         BrokerUnavailableError,
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
         SSEError,
         UsageError,
     )
+    from .extension import Message
     from .producing.run import new_run
     from .publisher import Published, Publisher
 
 _MODULES = {
-    "Message": "blueprint",
+    "Message": "extension",
     "ServerSentEventsBlueprint": "blueprint",
     "sse": "blueprint",
     "Published": "publisher",

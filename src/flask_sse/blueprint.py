@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, TypeVar
 
 import redis
-from flask import (
-    Blueprint,
-    copy_current_request_context,
-    current_app,
-    has_app_context,
-    has_request_context,
-    json,
-    request,
-    url_for,
-)
-from flask.json.provider import DefaultJSONProvider
+from flask import Blueprint, current_app, has_request_context, request, url_for
 from flask.sansio.app import App
 from werkzeug.wrappers import Response
 
@@ -40,71 +27,29 @@ from .access import (
 )
 from .brokers.redis.client import redis_py_url
 from .channels import DEFAULT_CHANNEL, asked_channels, check_channel
-from .errors import HubUnavailableError, InvalidChannelError, SSEError
+from .errors import HubUnavailableError, InvalidChannelError
+from .extension import Extension, Message, announce_from_now_on, call_in_contexts, current_extension
 from .hub.control import ENVELOPES, FRAMES, Attach, BlockDecoder
 from .hub.dismissal import REMEMBERED_SECONDS
-from .hub.link import Link, announce, open_link
 from .hub.notices import END_ID, refused
 from .producing.response import SourceLink, asked_of
 from .producing.run import Producer, new_run
 from .producing.source import Items, Source
-from .publisher import LinkedPublisher, Published
+from .publisher import Published
 from .serving.relay import open_stream, received
 from .serving.response import HEADERS, event_stream
 from .settings import Settings, redis_url
 from .tickets import Ticket, sign
 from .wire import message as wire_message
 from .wire.cursor import EARLIEST, FROM_NOW, positions
-from .wire.envelope import checked_json, unpack
+from .wire.envelope import unpack
 from .wire.run import is_run
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_MAX_CHANNELS = 10
 
-_EXTENSION = "sse"
-_creating = threading.Lock()
-
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Message(wire_message.Message):
-    """Data that is published as a server-sent event; JSON is the application's own.
-
-    Data that is not a string becomes JSON by the JSON provider of the current application, or by
-    Flask's default where there is none.
-    """
-
-    __slots__ = ()
-
-    @staticmethod
-    def dump_json(data: Any) -> str:
-        """Turn data that is not a string into JSON text."""
-        provider = current_app.json if has_app_context() else None
-        if provider is None or type(provider).dumps is DefaultJSONProvider.dumps:
-            # Python's JSON writes NaN, which no browser reads.
-            return json.dumps(data, allow_nan=False)
-        # Others have a rule of their own; a hub would drop what is no JSON, and nobody would know.
-        return checked_json(provider.dumps(data))
-
-
-class _FlaskPublisher(LinkedPublisher):
-    message_class = Message
-
-
-@dataclass(frozen=True, slots=True)
-class Extension:
-    """What one application needs, made when it first publishes or streams.
-
-    Attributes:
-        settings: Its settings.
-        link: Its way to the hub.
-        publisher: Its way to the broker.
-    """
-
-    settings: Settings
-    link: Link
-    publisher: LinkedPublisher
 
 
 class ServerSentEventsBlueprint(Blueprint):
@@ -124,8 +69,7 @@ class ServerSentEventsBlueprint(Blueprint):
         """See Flask. Pages that were opened through an earlier process of the application go on."""
         super().register(app, options)
         keep_tickets_out_of_logs()
-        _applications.add(app)
-        _announce(app)
+        announce_from_now_on(app)
 
     # -- who may listen ------------------------------------------------------------------------
 
@@ -326,7 +270,7 @@ class ServerSentEventsBlueprint(Blueprint):
             return _no_stream("", HTTPStatus.NO_CONTENT)
         # It needs no broker.
         settings = Settings.from_mapping({"SSE_BROKER_URL": "memory://", **current_app.config}, warn=False)
-        link = SourceLink(Source(items), _frame, _call_in_contexts())
+        link = SourceLink(Source(items), _frame, call_in_contexts())
         may_take_over = settings.takeover == "auto"
         asked = asked_of(settings.rules)
         return event_stream(current_app.response_class, link, asked, may_take_over=may_take_over)
@@ -353,7 +297,7 @@ class ServerSentEventsBlueprint(Blueprint):
         """
         channel = channel or new_run()
         producer = Producer(current_extension().publisher, channel, items)
-        call = _call_in_contexts()
+        call = call_in_contexts()
 
         def work() -> None:
             try:
@@ -499,7 +443,7 @@ class ServerSentEventsBlueprint(Blueprint):
             KeyError: If neither is set.
         """
         url = redis_url(current_app.config)
-        clients = current_app.extensions.setdefault(f"{_EXTENSION}.redis", {})
+        clients = current_app.extensions.setdefault("sse.redis", {})
         if url not in clients:
             clients[url] = redis.Redis.from_url(redis_py_url(url))
         client: redis.Redis = clients[url]
@@ -515,45 +459,6 @@ def _frame(item: object) -> bytes:
     return (item if isinstance(item, wire_message.Message) else Message(item)).frame()
 
 
-def _call_in_contexts() -> Callable[[Callable[[], None]], None]:
-    """Return what calls a function in another thread with the contexts of now."""
-
-    def call(work: Callable[[], None]) -> None:
-        work()
-
-    if has_request_context():
-        return copy_current_request_context(call)
-    context = current_app.app_context()
-
-    def call_in_app(work: Callable[[], None]) -> None:
-        with context:
-            work()
-
-    return call_in_app
-
-
-def _announce(app: App) -> None:
-    """Let a hub that holds pages of this application know that it is there again after a restart.
-
-    It would end otherwise if nobody opens a page for a while.
-    """
-    with contextlib.suppress(KeyError, SSEError):
-        settings = Settings.from_mapping(app.config, warn=False)
-        # Kept, for the hub counts connections.
-        app.extensions[f"{_EXTENSION}.presence"] = announce(settings)
-
-
-def _announce_all() -> None:
-    for app in list(_applications):
-        _announce(app)
-
-
-# A server that loads the application once forks its new workers from there.
-_applications: weakref.WeakSet[App] = weakref.WeakSet()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_announce_all)
-
-
 def _since(kept: tuple[str, ...]) -> dict[str, str]:
     """Return what the client of this request goes on from, for each channel that has a history."""
     header = request.headers.get("Last-Event-ID", "")
@@ -563,26 +468,6 @@ def _since(kept: tuple[str, ...]) -> dict[str, str]:
     since = dict(zip(kept, positions(last_event_id, kept), strict=True))
     # A run is of no use without its beginning.
     return {name: EARLIEST if text == FROM_NOW and is_run(name) else text for name, text in since.items()}
-
-
-def current_extension() -> Extension:
-    """Return what the current application has, and make it at its first use.
-
-    Raises:
-        KeyError: If the application has no URL of a broker.
-        InvalidSettingError: If a setting cannot be used.
-    """
-    extensions = current_app.extensions
-    if _EXTENSION not in extensions:
-        with _creating:
-            if _EXTENSION not in extensions:
-                settings = Settings.from_mapping(current_app.config)
-                # Once more, for settings that were made after the blueprint was registered.
-                _announce(current_app)
-                link = open_link(settings)
-                extensions[_EXTENSION] = Extension(settings, link, _FlaskPublisher(settings, link))
-    extension: Extension = extensions[_EXTENSION]
-    return extension
 
 
 sse = ServerSentEventsBlueprint("sse", __name__)

@@ -11,9 +11,9 @@ from dataclasses import replace
 import click
 from flask.cli import with_appcontext
 
-from ..blueprint import Extension, current_extension
 from ..channels import asked_channels
 from ..errors import SSEError
+from ..extension import Extension, current_extension
 from ..hub.control import FRAMES, Attach
 from ..hub.notices import END_ID
 from ..serving.relay import open_stream, received

@@ -10,8 +10,9 @@ from typing import Any
 import click
 from flask.cli import with_appcontext
 
-from ..blueprint import current_extension, sse
+from ..blueprint import sse
 from ..errors import SSEError
+from ..extension import current_extension
 from ..wire.cursor import read_cursor
 from .errors import told
 

@@ -15,9 +15,10 @@ from flask import Blueprint, abort, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.wrappers import Response
 
-from ..blueprint import current_extension, sse
+from ..blueprint import sse
 from ..channels import STATUS_CHANNEL
 from ..errors import SSEError, UsageError
+from ..extension import current_extension
 from ..hub.control import FRAMES, Attach
 from ..serving.response import event_stream
 

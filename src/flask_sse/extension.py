@@ -1,0 +1,129 @@
+"""What one application has: settings, a link to its hub, a publisher, and JSON of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flask import copy_current_request_context, current_app, has_app_context, has_request_context, json
+from flask.json.provider import DefaultJSONProvider
+from flask.sansio.app import App
+
+from .errors import SSEError
+from .hub.link import Link, announce, open_link
+from .publisher import LinkedPublisher
+from .settings import Settings
+from .wire import message as wire_message
+from .wire.envelope import checked_json
+
+EXTENSION = "sse"
+_creating = threading.Lock()
+
+
+class Message(wire_message.Message):
+    """Data that is published as a server-sent event; JSON is the application's own.
+
+    Data that is not a string becomes JSON by the JSON provider of the current application, or by
+    Flask's default where there is none.
+    """
+
+    __slots__ = ()
+
+    @staticmethod
+    def dump_json(data: Any) -> str:
+        """Turn data that is not a string into JSON text."""
+        provider = current_app.json if has_app_context() else None
+        if provider is None or type(provider).dumps is DefaultJSONProvider.dumps:
+            # Python's JSON writes NaN, which no browser reads.
+            return json.dumps(data, allow_nan=False)
+        # Others have a rule of their own; a hub would drop what is no JSON, and nobody would know.
+        return checked_json(provider.dumps(data))
+
+
+class _FlaskPublisher(LinkedPublisher):
+    message_class = Message
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What one application needs, made when it first publishes or streams.
+
+    Attributes:
+        settings: Its settings.
+        link: Its way to the hub.
+        publisher: Its way to the broker.
+    """
+
+    settings: Settings
+    link: Link
+    publisher: LinkedPublisher
+
+
+def current_extension() -> Extension:
+    """Return what the current application has, and make it at its first use.
+
+    Raises:
+        KeyError: If the application has no URL of a broker.
+        InvalidSettingError: If a setting cannot be used.
+    """
+    extensions = current_app.extensions
+    if EXTENSION not in extensions:
+        with _creating:
+            if EXTENSION not in extensions:
+                settings = Settings.from_mapping(current_app.config)
+                # Once more, for settings that were made after the blueprint was registered.
+                _announce(current_app)
+                link = open_link(settings)
+                extensions[EXTENSION] = Extension(settings, link, _FlaskPublisher(settings, link))
+    extension: Extension = extensions[EXTENSION]
+    return extension
+
+
+def _announce(app: App) -> None:
+    """Let a hub that holds pages of this application know that it is there again after a restart.
+
+    It would end otherwise if nobody opens a page for a while.
+    """
+    with contextlib.suppress(KeyError, SSEError):
+        settings = Settings.from_mapping(app.config, warn=False)
+        # Kept, for the hub counts connections.
+        app.extensions[f"{EXTENSION}.presence"] = announce(settings)
+
+
+def announce_from_now_on(app: App) -> None:
+    """Do so now, and in every process that is forked later."""
+    _applications.add(app)
+    _announce(app)
+
+
+def _announce_all() -> None:
+    for app in list(_applications):
+        _announce(app)
+
+
+# A server that loads the application once forks its new workers from there.
+_applications: weakref.WeakSet[App] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_announce_all)
+
+
+def call_in_contexts() -> Callable[[Callable[[], None]], None]:
+    """Return what calls a function in another thread with the contexts of now."""
+
+    def call(work: Callable[[], None]) -> None:
+        work()
+
+    if has_request_context():
+        return copy_current_request_context(call)
+    context = current_app.app_context()
+
+    def call_in_app(work: Callable[[], None]) -> None:
+        with context:
+            work()
+
+    return call_in_app
