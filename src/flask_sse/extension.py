@@ -22,6 +22,7 @@ from .wire import message as wire_message
 from .wire.envelope import checked_json
 
 EXTENSION = "sse"
+read_settings = Settings.from_mapping
 _creating = threading.Lock()
 
 
@@ -75,7 +76,7 @@ def current_extension() -> Extension:
     if EXTENSION not in extensions:
         with _creating:
             if EXTENSION not in extensions:
-                settings = Settings.from_mapping(current_app.config)
+                settings = read_settings(current_app.config)
                 # Once more, for settings that were made after the blueprint was registered.
                 _announce(current_app)
                 link = open_link(settings)

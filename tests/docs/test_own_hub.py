@@ -22,7 +22,7 @@ from tests.docs.snippets import SCRIPTS, at_port, read, run, shell
 from tests.support.brokers import Broker
 from tests.support.client import StreamClient, get
 from tests.support.local import LocalServer
-from tests.support.processes import Process, children, free_port, wait_until
+from tests.support.processes import Process, children, free_port, running, wait_until
 from tests.tools import find
 
 from flask_sse import sse
@@ -137,6 +137,7 @@ def test_a_hub_that_is_killed_is_started_again_while_the_application_waits(
         killed = hub_of(app)
         os.kill(killed, signal.SIGKILL)
         assert stream.wait_closed() in {"eof", "reset"}
+        wait_until(lambda: not running(killed), what="the end of the hub")
         with app.stream(f"/stream?channel={channel}&last_event_id={position}") as back:
             app.publish("again", channel=channel)
             assert back.next_event().data == "again"

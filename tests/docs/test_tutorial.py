@@ -70,7 +70,8 @@ def test_the_page_shows_votes_and_what_another_process_publishes(
 
 def test_its_tests_pass(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    lay(folder, {"test_votes.py": "testing/test_votes.py"})
+    snippets = {"test_votes.py": "testing/test_votes.py", "test_unittest.py": "testing/test_unittest.py"}
+    lay(folder, snippets)
     command = [
         sys.executable,
         "-m",
@@ -80,11 +81,13 @@ def test_its_tests_pass(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "error",
         "-p",
         "no:cacheprovider",
+        "-p",
+        "flask_sse.pytest_plugin",
         "--rootdir",
         ".",
     ]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert "2 passed" in done.stdout, done.stdout
+    assert "4 passed" in done.stdout, done.stdout
 
 
 def test_the_rest_of_its_command_lines_are_shell() -> None:

@@ -1,31 +1,30 @@
-from collections.abc import Iterator
-
 import pytest
 from app import app
-from flask import Flask
+from flask.testing import FlaskClient
 
-from flask_sse import sse
+from flask_sse.testing import PublishedEvents, containing, event, open_stream
 
 
 @pytest.fixture
-def poll() -> Iterator[Flask]:
-    app.config["SSE_HUB"] = "thread"
-    with app.app_context():
-        yield app
+def client() -> FlaskClient:
+    return app.test_client()
 
 
-def test_a_vote_is_published(poll: Flask) -> None:
-    messages = sse.messages()
-    poll.test_client().post("/votes/tea")
-    message = next(messages)
-    assert message.type == "votes"
-    assert message.data["tea"] == 1
+def test_a_vote_is_published(client: FlaskClient, sse_events: PublishedEvents) -> None:
+    client.post("/votes/tea")
+    assert sse_events == [event(type="votes", data=containing(tea=1))]
 
 
-def test_a_page_gets_the_votes(poll: Flask) -> None:
-    response = poll.test_client().get("/stream")
-    body = iter(response.response)
-    assert next(body).startswith(b"retry:")
-    poll.test_client().post("/votes/tea")
-    assert next(body).startswith(b"event:votes\n")
-    response.close()
+@pytest.mark.usefixtures("sse_events")
+def test_a_page_gets_the_votes(client: FlaskClient) -> None:
+    with open_stream(client, "/stream") as stream:
+        client.post("/votes/coffee")
+        assert stream.next("votes").json["coffee"] > 0
+        client.post("/votes/milk")  # there is no milk
+        stream.nothing()
+
+
+def test_a_quiet_page_is_kept_open(client: FlaskClient, sse_events: PublishedEvents) -> None:
+    with open_stream(client, "/stream") as stream:
+        sse_events.advance(60)
+        assert stream.heartbeats >= 3

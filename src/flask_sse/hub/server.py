@@ -163,7 +163,7 @@ class HubServer:
 
     def _close(self) -> None:
         self.applications.close()
-        for stream in self._core.members:
+        for stream in self.streams:
             self._send(stream, goodbye(stream.form, stream.rules.retry_ms))
             self._drop(stream)
 
@@ -186,7 +186,7 @@ class HubServer:
                     linger_seconds=self.applications.linger_seconds,
                     positions=self._core.directory.positions(),
                     history=self._feed.dump() if isinstance(self._feed, MemoryFeed) else (),
-                    streams=[stream.left(now) for stream in self._core.members],
+                    streams=[stream.left(now) for stream in self.streams],
                     apps=self.applications.left(),
                 ),
             )
@@ -198,7 +198,7 @@ class HubServer:
     def _let_go(self) -> None:
         """Touch nothing any more: another process has all of it."""
         self.applications.let_go()
-        for stream in self._core.members:
+        for stream in self.streams:
             self._unwatch(stream)
             stream.sock.close()
             self._core.remove(stream, self._loop.time())
@@ -259,6 +259,11 @@ class HubServer:
         }
 
     # -- streams -----------------------------------------------------------------------------------
+
+    @property
+    def streams(self) -> frozenset[Stream]:
+        """All of them, also those that have not begun."""
+        return self._core.members
 
     def attach(self, sock: socket.socket, request: Attach) -> None:
         """Take a stream over; ``sock`` is the hub's from here on."""

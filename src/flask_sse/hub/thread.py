@@ -33,10 +33,21 @@ T = TypeVar("T")
 
 
 class ThreadLink:
-    """A ``Link`` to a hub in this process; it starts when it is used, and anew after a fork."""
+    """A ``Link`` to a hub in this process; it starts when it is used, and anew after a fork.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: Of the application.
+        new_loop: Makes the loop of the hub. The proactor, which is the default on Windows, cannot watch
+            sockets.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.SelectorEventLoop,
+    ) -> None:
         self._settings = settings
+        self._new_loop = new_loop
         self._forget()
 
     def _forget(self) -> None:
@@ -87,7 +98,7 @@ class ThreadLink:
         while True:
             with self._lock:
                 if self._thread is None or not self._thread.is_alive:
-                    self._thread = _HubThread(self._settings)
+                    self._thread = _HubThread(self._settings, self._new_loop)
                 thread = self._thread
             try:
                 return thread.call(action)
@@ -106,8 +117,9 @@ class _EndingError(Exception):
 
 
 class _HubThread:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
         self._settings = settings
+        self._new_loop = new_loop
         self._started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, HubServer]]
         self._started = concurrent.futures.Future()
         self._thread = threading.Thread(target=self._run, name="flask-sse hub", daemon=True)
@@ -155,8 +167,7 @@ class _HubThread:
 
     def _run(self) -> None:
         try:
-            # The proactor, which is the default on Windows, cannot watch sockets.
-            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            with asyncio.Runner(loop_factory=self._new_loop) as runner:
                 runner.run(self._serve())
         except Exception as error:
             if self._started.done():

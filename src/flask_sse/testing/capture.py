@@ -1,0 +1,120 @@
+"""Put a hub for tests in the place of every hub and every broker of this process, for a while."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, overload
+
+from .. import extension, publisher
+from ..brokers.base import Publication
+from ..brokers.memory import MemoryPublisher
+from ..channels import CONTROL_CHANNEL
+from ..settings import Settings
+from .events import PublishedEvent, event
+from .hub import HubForTests
+
+_numbers = itertools.count(1)
+
+
+class PublishedEvents(Sequence[PublishedEvent]):
+    """What was published since the test began, in its order."""
+
+    def __init__(self) -> None:
+        self._events: list[PublishedEvent] = []
+        self._hub = HubForTests(self._note)
+
+    def _note(self, publication: Publication) -> None:
+        if publication.channel != CONTROL_CHANNEL:
+            self._events.append(PublishedEvent.of(publication))
+
+    @overload
+    def __getitem__(self, index: int) -> PublishedEvent: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[PublishedEvent]: ...
+
+    def __getitem__(self, index: int | slice) -> PublishedEvent | list[PublishedEvent]:
+        return self._events[index]
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    __hash__ = None  # type: ignore[assignment] # it changes
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return self._events == list(other)
+
+    def __repr__(self) -> str:
+        return repr(self._events)
+
+    def of(self, channel: str) -> list[PublishedEvent]:
+        """Return those of one channel."""
+        return [each for each in self._events if each.channel == channel]
+
+    def one(self, **fields: Any) -> PublishedEvent:
+        """Return the only event with these fields; see ``event``.
+
+        Raises:
+            AssertionError: If there is none, or more than one.
+        """
+        wanted = event(**fields)
+        found = [each for each in self._events if each == wanted]
+        if len(found) != 1:
+            there = "\n".join(f"    {each!r}" for each in self._events) or "    nothing"
+            raise AssertionError(f"{len(found)} events are {wanted!r}; what was published:\n{there}")
+        return found[0]
+
+    def clear(self) -> None:
+        """Forget what was published so far; it stays in the history of its channel."""
+        self._events.clear()
+
+    def advance(self, seconds: float) -> None:
+        """Set the hub's clock forward. What became due has been done on return: heartbeats, ends of streams.
+
+        The application's own clock stays where it is, and so does the age of what is in the history.
+        """
+        self._hub.advance(seconds)
+
+
+@contextmanager
+def capture() -> Iterator[PublishedEvents]:
+    """Catch what is published meanwhile by any application or ``Publisher`` of this process.
+
+    All of them meet in one hub with a memory of its own, whatever broker and hub their settings name, also
+    none. Their other settings hold. Streams that are open in the end are closed.
+
+    Yields:
+        What was published, as it grows.
+    """
+    events = PublishedEvents()
+    hub = events._hub  # noqa: SLF001 - it is made there, and ended here
+    key = f"sse.test.{next(_numbers)}"
+    with ExitStack() as stack:
+        stack.callback(hub.end)
+        stack.enter_context(
+            _replaced(extension, EXTENSION=key, read_settings=_settings, open_link=lambda _: hub)
+        )
+        stack.enter_context(_replaced(extension, announce=lambda _: None))
+        stack.enter_context(_replaced(publisher, open_link=lambda _: hub, open_publisher=MemoryPublisher))
+        yield events
+
+
+def _settings(config: Mapping[str, Any]) -> Settings:
+    return Settings.from_mapping({**config, "SSE_BROKER_URL": "memory://tests"})
+
+
+@contextlib.contextmanager
+def _replaced(module: object, **names: Any) -> Iterator[None]:
+    before = {name: getattr(module, name) for name in names}
+    for name, value in names.items():
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(module, name, value)
