@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask.cli import AppGroup
 
+from ..doctor.command import doctor
 from .listen import listen
 from .publish import publish
 from .status import status
@@ -11,3 +12,4 @@ from .status import status
 sse_group = AppGroup("sse", help="Publish, listen to and look after live events.")
 for command in (publish, listen, status):
     sse_group.add_command(command)
+sse_group.command("doctor")(doctor)

@@ -1,0 +1,1 @@
+flask --app app sse doctor --json https://example.com/stream > doctor.json

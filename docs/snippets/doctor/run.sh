@@ -1,0 +1,1 @@
+flask --app app sse doctor https://example.com/stream

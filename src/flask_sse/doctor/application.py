@@ -1,0 +1,78 @@
+"""What the doctor asks of the application, in its context; nothing else here knows Flask."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import SSEError
+from .observations import Facts, Mark, printable
+
+EVENT_TYPE = "flask-sse-doctor"
+_TICKET_SECONDS = 600
+
+
+class Application:
+    """The current application; used within its context only.
+
+    Raises:
+        KeyError: If it has no URL of a broker.
+        InvalidSettingError: If a setting of it cannot be used.
+    """
+
+    def __init__(self) -> None:
+        # Whoever has the context has loaded Flask.
+        from flask import current_app  # noqa: PLC0415 - see above
+
+        from ..blueprint import sse  # noqa: PLC0415 - see above
+        from ..settings import Settings  # noqa: PLC0415 - see above
+
+        self._sse: Any = sse
+        self._settings = Settings.from_mapping(current_app.config, warn=False)
+
+    def facts(self, channel: str) -> Facts:
+        """Return what is set."""
+        settings, rules = self._settings, self._settings.rules
+        return Facts(
+            urlsplit(settings.broker_url).scheme,
+            rules.heartbeat_seconds,
+            rules.max_stream_seconds,
+            settings.takeover,
+            bool(settings.history_of(channel).size),
+        )
+
+    def publish(self, data: str, channel: str) -> Mark:
+        """Publish an event that nobody but a doctor listens to, and tell how that went."""
+        began = time.monotonic()
+        try:
+            receivers = int(self._sse.publish(data, type=EVENT_TYPE, channel=channel))
+        except (SSEError, OSError) as error:
+            return Mark(time.monotonic() - began, error=printable(str(error)))
+        return Mark(time.monotonic() - began, receivers)
+
+    def ticket(self, channel: str) -> str | None:
+        """Return a ticket for a channel; ``None`` where nothing signs it."""
+        from ..access import signing_keys  # noqa: PLC0415 - it needs Flask
+        from ..tickets import Ticket, sign  # noqa: PLC0415 - it goes with the above
+
+        now = time.time()
+        with contextlib.suppress(SSEError):
+            return sign(Ticket((channel,), None, now, now + _TICKET_SECONDS), signing_keys())
+        return None
+
+    def end(self, channel: str) -> None:
+        """End the streams of a channel, so that whatever was held back of them must come."""
+        with contextlib.suppress(SSEError, OSError):
+            self._sse.disconnect(channel=channel, reason="the doctor has seen enough")
+
+    def status(self) -> dict[str, Any] | None:
+        """Return what the hub of this machine says of itself; ``None`` if none is there. It starts none."""
+        from ..hub.link import announce  # noqa: PLC0415 - it loads asyncio
+
+        if self._settings.hub == "auto" and announce(self._settings) is None:
+            return None
+        with contextlib.suppress(SSEError, OSError):
+            return dict(self._sse.status())
+        return None
