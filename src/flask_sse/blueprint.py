@@ -227,6 +227,25 @@ class ServerSentEventsBlueprint(Blueprint):
         """
         return current_extension().publisher.publish_many(events)
 
+    def publish_on_commit(self, session: Any, data: Any, **fields: Any) -> None:
+        """Publish one event when a session of SQLAlchemy has committed.
+
+        It is checked and turned into JSON now. It is dropped when the transaction is rolled back or closed,
+        or the savepoint that it belongs to. Events of one transaction go in the order of the calls, in one
+        round trip. If the broker does not take them the data is committed nevertheless, so that is logged,
+        not raised.
+
+        Args:
+            session: A ``Session``, a ``scoped_session`` as Flask-SQLAlchemy's, or an ``AsyncSession``.
+            data: As for ``publish``.
+            fields: Its other arguments by their names.
+
+        Raises:
+            KeyError: If the application has no URL of a broker.
+            UsageError: As ``publish``, or if it is no session.
+        """
+        current_extension().publisher.publish_on_commit(session, data, **fields)
+
     def cursor(self, *channels: str) -> str:
         """Return the position behind the last event of a channel, or of several.
 

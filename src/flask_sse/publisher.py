@@ -14,6 +14,7 @@ from .channels import CONTROL_CHANNEL, DEFAULT_CHANNEL, asked_channels, check_ch
 from .errors import BrokerUnavailableError, InvalidMessageError, MessageTooLargeError, UsageError
 from .hub import dismissal
 from .hub.link import Link, open_link
+from .producing.commit import send_on_commit
 from .producing.run import Producer, cancel
 from .producing.source import Items
 from .settings import Settings
@@ -109,6 +110,24 @@ class LinkedPublisher:
             UsageError: As ``publish``.
         """
         return self._send([self._checked(**event) for event in events])
+
+    def publish_on_commit(self, session: Any, data: Any, **fields: Any) -> None:
+        """Publish one event when a session of SQLAlchemy has committed.
+
+        It is checked and turned into JSON now. It is dropped when the transaction is rolled back or closed,
+        or the savepoint that it belongs to. Events of one transaction go in the order of the calls, in one
+        round trip. If the broker does not take them the data is committed nevertheless, so that is logged,
+        not raised.
+
+        Args:
+            session: A ``Session``, a ``scoped_session`` as Flask-SQLAlchemy's, or an ``AsyncSession``.
+            data: As for ``publish``.
+            fields: Its other arguments by their names.
+
+        Raises:
+            UsageError: As ``publish``, or if it is no session.
+        """
+        send_on_commit(session, self._send, self._checked(data, **fields))
 
     def cursor(self, *channels: str) -> str:
         """Return the position behind the last event of a channel, or of several.

@@ -44,6 +44,16 @@ def test_a_page_follows_a_run_and_any_process_cancels_it(tmp_path: Path, chromiu
         expect(chromium.locator("output")).to_have_text("cancelled")
 
 
+def test_an_order_is_told_of_when_it_is_committed(tmp_path: Path) -> None:
+    lay(tmp_path, {"app.py": "transactions/app.py"})
+    with FlaskRun(tmp_path) as server, StreamClient(server.port, "/stream") as stream:
+        stream.wait_opened()
+        for item, status in (("tea", 204), ("nothing", 500), ("cake", 204)):
+            assert post(f"{server.url}/orders/{item}") == status
+        told = [json.loads(event.data) for event in stream.events(2)]
+        assert told == [{"id": 1, "item": "tea"}, {"id": 2, "item": "cake"}]
+
+
 def test_a_job_produces_for_pages_of_the_application(
     valkey: Broker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

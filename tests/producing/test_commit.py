@@ -1,0 +1,292 @@
+"""Events of a transaction: a real database says what was committed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from sqlalchemy.pool import StaticPool
+from tests.support.brokers import start_valkey
+from tests.support.local import local_app
+
+from flask_sse import InvalidMessageError, Publisher, UsageError, sse
+from flask_sse.testing import PublishedEvents, capture
+from flask_sse.testing import event as published
+
+
+def make_engine() -> Engine:
+    """A database in memory whose savepoints are real: Python's sqlite3 begins no transaction by itself."""
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, _: object) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE number (id INTEGER PRIMARY KEY)"))
+    return engine
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    engine = make_engine()
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def session(engine: Engine) -> Iterator[Session]:
+    with Session(engine) as session:
+        yield session
+
+
+@pytest.fixture
+def publisher(sse_events: PublishedEvents) -> Publisher:
+    return Publisher("memory://commit")
+
+
+def insert(session: Session, number: int) -> None:
+    session.execute(text("INSERT INTO number VALUES (:id)"), {"id": number})
+
+
+def numbers(events: PublishedEvents) -> list[int]:
+    return [each.data for each in events]
+
+
+# -- what happens when -------------------------------------------------------------------------------
+
+
+def test_events_are_sent_after_the_commit_in_their_order(
+    session: Session, publisher: Publisher, sse_events: PublishedEvents
+) -> None:
+    for number in range(3):
+        insert(session, number)
+        publisher.publish_on_commit(session, number, type="new", channel=f"c{number % 2}", key=str(number))
+    assert sse_events == []
+    session.commit()
+    assert sse_events == [
+        published(data=number, type="new", channel=f"c{number % 2}", key=str(number)) for number in range(3)
+    ]
+    session.commit()
+    assert len(sse_events) == 3
+
+
+@pytest.mark.parametrize("way", ["rollback", "close", "reset", "invalidate"])
+def test_events_are_dropped_where_nothing_is_committed(
+    session: Session, publisher: Publisher, sse_events: PublishedEvents, way: str
+) -> None:
+    insert(session, 1)
+    publisher.publish_on_commit(session, 1)
+    getattr(session, way)()
+    if way == "invalidate":
+        return
+    insert(session, 2)
+    publisher.publish_on_commit(session, 2)
+    session.commit()
+    assert numbers(sse_events) == [2]
+
+
+def test_an_event_that_comes_before_any_statement_waits_for_the_commit_too(
+    session: Session, publisher: Publisher, sse_events: PublishedEvents
+) -> None:
+    publisher.publish_on_commit(session, 1)
+    with session.begin():
+        publisher.publish_on_commit(session, 2)
+        assert sse_events == []
+    assert numbers(sse_events) == [1, 2]
+    publisher.publish_on_commit(session, 3)
+    session.commit()
+    assert numbers(sse_events) == [1, 2, 3]
+
+
+def test_a_commit_that_fails_sends_nothing(
+    session: Session, publisher: Publisher, sse_events: PublishedEvents
+) -> None:
+    insert(session, 1)
+    session.commit()
+    publisher.publish_on_commit(session, 1)
+    with pytest.raises(IntegrityError):
+        insert(session, 1)
+    session.rollback()
+    session.commit()
+    assert sse_events == []
+
+
+def test_a_commit_that_the_database_refuses_sends_nothing(
+    engine: Engine, session: Session, publisher: Publisher, sse_events: PublishedEvents
+) -> None:
+    @event.listens_for(engine, "commit")
+    def refuse(_: object) -> None:
+        raise RuntimeError("refused")
+
+    insert(session, 1)
+    publisher.publish_on_commit(session, 1)
+    with pytest.raises(RuntimeError, match="refused"):
+        session.commit()
+    event.remove(engine, "commit", refuse)
+    session.rollback()
+    session.commit()
+    assert sse_events == []
+
+
+def test_a_savepoint_that_is_rolled_back_takes_its_events_with_it(
+    session: Session, publisher: Publisher, sse_events: PublishedEvents
+) -> None:
+    publisher.publish_on_commit(session, 1)
+    with session.begin_nested():
+        publisher.publish_on_commit(session, 2)
+        with session.begin_nested() as inner:
+            publisher.publish_on_commit(session, 3)
+            inner.rollback()
+        publisher.publish_on_commit(session, 4)
+    with session.begin_nested() as other:
+        publisher.publish_on_commit(session, 5)
+        other.rollback()
+    publisher.publish_on_commit(session, 6)
+    assert sse_events == []
+    session.commit()
+    assert numbers(sse_events) == [1, 2, 4, 6]
+
+
+def test_data_is_what_it_was_at_the_call_and_is_checked_there(
+    session: Session, publisher: Publisher, sse_events: PublishedEvents
+) -> None:
+    data = {"state": "before"}
+    publisher.publish_on_commit(session, data)
+    data["state"] = "after"
+    with pytest.raises(InvalidMessageError):
+        publisher.publish_on_commit(session, "x", type="two\nlines")
+    session.commit()
+    assert sse_events == [published(data={"state": "before"})]
+
+
+def test_a_broker_that_is_away_does_not_undo_the_commit(
+    session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    with start_valkey() as broker:
+        away = Publisher(broker.url)
+        broker.kill()
+        insert(session, 1)
+        away.publish_on_commit(session, "a secret", channel="orders")
+        session.commit()
+        away.close()
+    assert session.execute(text("SELECT id FROM number")).scalars().all() == [1]
+    assert "committed, but not published on ['orders']" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_two_publishers_of_one_session_send_what_is_theirs(
+    session: Session, publisher: Publisher, sse_events: PublishedEvents
+) -> None:
+    other = Publisher("memory://other")
+    for number, each in enumerate([publisher, other, other, publisher]):
+        each.publish_on_commit(session, number)
+    session.commit()
+    assert numbers(sse_events) == [0, 1, 2, 3]
+
+
+# -- kinds of sessions -------------------------------------------------------------------------------
+
+
+def test_a_registry_as_that_of_flask_sqlalchemy_will_do(engine: Engine, sse_events: PublishedEvents) -> None:
+    registry = scoped_session(sessionmaker(engine))
+    with local_app() as app, app.app_context():
+        sse.publish_on_commit(registry, {"n": 1}, type="new")
+        registry.commit()
+        registry.remove()
+        sse.publish_on_commit(registry, {"n": 2}, type="new")
+        registry.remove()
+    assert sse_events == [published(data={"n": 1}, type="new")]
+
+
+def test_an_asynchronous_session_will_do(publisher: Publisher, sse_events: PublishedEvents) -> None:
+    async def work() -> None:
+        engine = create_async_engine("sqlite+aiosqlite://")
+        async with AsyncSession(engine) as session:
+            await session.execute(text("SELECT 1"))
+            publisher.publish_on_commit(session, 1)
+            assert sse_events == []
+            await session.commit()
+        await engine.dispose()
+
+    asyncio.run(work())
+    assert numbers(sse_events) == [1]
+
+
+@pytest.mark.parametrize("wrong", [None, object(), "session"])
+def test_what_is_no_session_is_refused(publisher: Publisher, wrong: object) -> None:
+    with pytest.raises(UsageError, match="a session of SQLAlchemy is needed"):
+        publisher.publish_on_commit(wrong, 1)
+
+
+# -- whatever happens --------------------------------------------------------------------------------
+
+
+class BesideADatabase(RuleBasedStateMachine):
+    """Each event goes with a row: what was published is what the database has, in the order of the calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.captured = capture()
+        self.events = self.captured.__enter__()
+        self.engine = make_engine()
+        self.session = Session(self.engine)
+        self.publisher = Publisher("memory://beside")
+        self.savepoints: list[Any] = []
+        self.number = 0
+
+    @rule()
+    def publish(self) -> None:
+        self.number += 1
+        self.publisher.publish_on_commit(self.session, self.number)
+        insert(self.session, self.number)
+
+    @precondition(lambda self: len(self.savepoints) < 4)
+    @rule()
+    def set_savepoint(self) -> None:
+        self.savepoints.append(self.session.begin_nested())
+
+    @precondition(lambda self: self.savepoints)
+    @rule(depth=st.integers(0, 3))
+    def release(self, depth: int) -> None:
+        """Also one around others, which end with it."""
+        depth %= len(self.savepoints)
+        self.savepoints[depth].commit()
+        del self.savepoints[depth:]
+
+    @precondition(lambda self: self.savepoints)
+    @rule(depth=st.integers(0, 3))
+    def roll_back_to(self, depth: int) -> None:
+        depth %= len(self.savepoints)
+        self.savepoints[depth].rollback()
+        del self.savepoints[depth:]
+
+    @rule(way=st.sampled_from(["commit", "commit", "rollback", "close"]))
+    def end(self, way: str) -> None:
+        getattr(self.session, way)()
+        self.savepoints.clear()
+        with self.engine.connect() as connection:
+            committed = connection.execute(text("SELECT id FROM number ORDER BY id")).scalars().all()
+        assert numbers(self.events) == committed
+
+    def teardown(self) -> None:
+        self.end("close")
+        self.engine.dispose()
+        self.captured.__exit__(None, None, None)
+
+
+TestBesideADatabase = BesideADatabase.TestCase
+TestBesideADatabase.settings = settings(deadline=None, max_examples=40, stateful_step_count=25)
