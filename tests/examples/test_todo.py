@@ -1,0 +1,49 @@
+"""`examples/todo`: a list that two windows share, with the real htmx."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+from tests.docs.snippets import FlaskRun, post
+from tests.support.tools import require
+from tests.tools import CLIENTS
+
+
+@pytest.fixture
+def windows(chromium: Page) -> tuple[Page, Page]:
+    require("eventsource")
+
+    def from_disk(route: Route) -> None:
+        package = route.request.url.split("/npm/")[1]
+        name, _, rest = package.partition("/")
+        route.fulfill(path=CLIENTS / "node_modules" / name.rpartition("@")[0] / rest)
+
+    chromium.context.route("https://cdn.jsdelivr.net/**", from_disk)
+    return chromium, chromium.context.new_page()
+
+
+def test_both_windows_show_what_either_does(
+    server: FlaskRun, windows: tuple[Page, Page], look: Callable[[Page], None]
+) -> None:
+    one, other = windows
+    for page in windows:
+        with page.expect_response("**/todos"):  # it fetches the list when its stream opens
+            page.goto(server.url)
+    one.get_by_label("What is to be done").fill("Buy <milk>")
+    one.get_by_role("button", name="Add").click()
+    for page in windows:
+        expect(page.locator("#todos li")).to_have_count(2)
+        expect(page.locator("#todos li").last).to_contain_text("Buy <milk>")
+    expect(one.get_by_label("What is to be done")).to_have_value("")
+    other.get_by_role("checkbox", name="Done: Buy <milk>").click()
+    expect(one.get_by_role("checkbox", name="Done: Buy <milk>")).to_be_checked()
+    look(one)
+    other.get_by_role("button", name="Remove: Buy <milk>").click()
+    for page in windows:
+        expect(page.locator("#todos li")).to_have_count(1)
+
+
+def test_the_form_of_another_site_changes_nothing(server: FlaskRun) -> None:
+    assert post(f"{server.url}/todos", b"text=spam") == 403

@@ -1,0 +1,144 @@
+"""HTML over the wire, as the libraries in the page take it."""
+
+from __future__ import annotations
+
+import http
+import re
+from collections.abc import Iterator
+
+import pytest
+from datastar_py.consts import ElementPatchMode
+from datastar_py.sse import ServerSentEventGenerator as Datastar
+from flask import Flask
+from playwright.sync_api import Page, expect
+from tests.support.local import LocalServer, make_app
+from tests.support.processes import wait_until
+from tests.support.tools import require
+from tests.tools import CLIENTS
+
+from flask_sse import Message, UsageError, sse
+from flask_sse.html import Fields, datastar_elements, datastar_signals, htmx_oob, turbo_stream
+from flask_sse.wire.decode import Decoder, Event
+
+MODULES = CLIENTS / "node_modules"
+EVIL = '" onclick="x'
+HTMX = """
+<!doctype html>
+<script src="/js/htmx.org/dist/htmx.min.js"></script>
+<script src="/js/htmx-ext-sse/dist/sse.min.js"></script>
+<body hx-ext="sse" sse-connect="/stream">
+<ul id="list"><li>first</li></ul>
+<p id="named" sse-swap="named">before</p>
+<div sse-swap="message" hx-swap="none"></div>
+"""
+TURBO = """
+<!doctype html>
+<script type="module" src="/js/@hotwired/turbo/dist/turbo.es2017-esm.js"></script>
+<ul id="list"><li id="one" class="row">first</li></ul>
+<turbo-stream-source src="/stream"></turbo-stream-source>
+"""
+
+
+@pytest.fixture
+def app() -> Flask:
+    require("eventsource")
+    app = make_app(SSE_BROKER_URL="memory://html", SSE_HUB="thread")
+    app.static_folder = None
+    app.add_url_rule("/htmx", "htmx", lambda: HTMX)
+    app.add_url_rule("/turbo", "turbo", lambda: TURBO)
+    app.add_url_rule("/js/<path:name>", "js", script)
+    return app
+
+
+def script(name: str) -> tuple[bytes, int, dict[str, str]]:
+    return (MODULES / name).read_bytes(), http.HTTPStatus.OK, {"Content-Type": "text/javascript"}
+
+
+@pytest.fixture
+def server(app: Flask) -> Iterator[LocalServer]:
+    with LocalServer(app) as server:
+        yield server
+
+
+def publish(server: LocalServer, fields: Fields) -> None:
+    with server.app.app_context():
+        assert sse.publish(**fields) == 1
+
+
+def opened(page: Page, server: LocalServer, path: str) -> None:
+    with page.expect_request("**/stream"):
+        page.goto(f"http://127.0.0.1:{server.port}{path}")
+    wait_until(lambda: server.status()["streams"] == 1, what="the stream")
+
+
+def test_htmx_swaps_what_its_extension_hears(server: LocalServer, chromium: Page) -> None:
+    opened(chromium, server, "/htmx")
+    publish(server, {"data": "<b>after</b>\n", "type": "named"})
+    expect(chromium.locator("#named b")).to_have_text("after")
+    publish(server, htmx_oob("<li>second</li>\n<li>third</li>", "#list", "beforeend"))
+    expect(chromium.locator("#list li")).to_have_text(["first", "second", "third"])
+    publish(server, htmx_oob("<li>only</li>", "#list"))
+    expect(chromium.locator("#list li")).to_have_text(["only"])
+
+
+def test_turbo_does_what_a_stream_says(server: LocalServer, chromium: Page) -> None:
+    opened(chromium, server, "/turbo")
+    row = '<li class="row" id="{0}">{0}</li>'.format
+    items = chromium.locator("#list li")
+    for fields, expected in (
+        (turbo_stream("append", row("two"), target="list"), ["first", "two"]),
+        (turbo_stream("prepend", row("zero"), target="list"), ["zero", "first", "two"]),
+        (turbo_stream("before", row("half"), target="one"), ["zero", "half", "first", "two"]),
+        (turbo_stream("after", row("more"), target="one"), ["zero", "half", "first", "more", "two"]),
+        (turbo_stream("update", "<i>new</i>", target="one"), ["zero", "half", "new", "more", "two"]),
+        (turbo_stream("replace", row("one"), target="one"), ["zero", "half", "one", "more", "two"]),
+        (turbo_stream("remove", target="half"), ["zero", "one", "more", "two"]),
+        (turbo_stream("remove", targets=".row:not(#one)"), ["one"]),
+    ):
+        publish(server, fields)
+        expect(items).to_have_text(expected)
+
+
+def test_attributes_cannot_be_left() -> None:
+    for fields in (
+        htmx_oob("x", EVIL),
+        turbo_stream("append", "x", target=EVIL),
+        turbo_stream("remove", targets=EVIL),
+    ):
+        assert not re.search(r'" onclick="', fields["data"])
+
+
+def received(fields: Fields) -> list[Event]:
+    return Decoder().feed(Message(**fields).frame())
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (datastar_elements('<p id="a">\n  x\n</p>'), Datastar.patch_elements('<p id="a">\n  x\n</p>')),
+        (
+            datastar_elements("<li>", selector="#list", mode="append"),
+            Datastar.patch_elements("<li>", "#list", ElementPatchMode.APPEND),
+        ),
+        (datastar_elements(selector=".old", mode="remove"), Datastar.remove_elements(".old")),
+        (
+            datastar_signals({"a": {"b": None}, "c": "ü"}),
+            Datastar.patch_signals({"a": {"b": None}, "c": "ü"}),
+        ),
+        (
+            datastar_signals({"a": 1}, only_if_missing=True),
+            Datastar.patch_signals({"a": 1}, only_if_missing=True),
+        ),
+    ],
+)
+def test_datastar_gets_what_its_own_library_for_python_sends(ours: Fields, theirs: str) -> None:
+    assert received(ours) == Decoder().feed(theirs.encode())
+
+
+def test_what_no_library_knows_is_refused() -> None:
+    with pytest.raises(UsageError, match="no action 'explode'; there are append"):
+        turbo_stream("explode")
+    with pytest.raises(UsageError, match="no mode 'explode'"):
+        datastar_elements(mode="explode")
+    with pytest.raises(UsageError, match="one line"):
+        datastar_elements("x", selector="#a\nelements <script>")
