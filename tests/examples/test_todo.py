@@ -5,22 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 from tests.docs.snippets import FlaskRun, post
-from tests.support.tools import require
-from tests.tools import CLIENTS
+from tests.support.packages import serve_packages
 
 
 @pytest.fixture
 def windows(chromium: Page) -> tuple[Page, Page]:
-    require("eventsource")
-
-    def from_disk(route: Route) -> None:
-        package = route.request.url.split("/npm/")[1]
-        name, _, rest = package.partition("/")
-        route.fulfill(path=CLIENTS / "node_modules" / name.rpartition("@")[0] / rest)
-
-    chromium.context.route("https://cdn.jsdelivr.net/**", from_disk)
+    serve_packages(chromium.context)
     return chromium, chromium.context.new_page()
 
 
