@@ -19,6 +19,7 @@ FLASK_SSE_1 = ROOT / "build" / "flask-sse-1.0"
 
 # Program -> the Debian package that brings it.
 DEBIAN_PACKAGES = {
+    "caddy": "caddy",
     "chromium": "chromium",
     "curl": "curl",
     "faketime": "faketime",
