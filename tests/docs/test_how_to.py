@@ -9,7 +9,6 @@ import shlex
 import subprocess
 import sys
 import time
-import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -208,17 +207,6 @@ def test_a_script_publishes(
         run("publish/script.py")
         assert hear() == {"data": {"rows": 1200}, "type": "import-done"}
     assert capsys.readouterr().out == "1 receivers\n"
-
-
-def test_a_task_publishes(valkey: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    celery = types.ModuleType("celery")
-    celery.shared_task = lambda function: function  # type: ignore[attr-defined] # all that the snippet asks of it
-    monkeypatch.setitem(sys.modules, "celery", celery)
-    monkeypatch.setenv("REDIS_URL", valkey.url)
-    with heard(valkey, "job-7") as hear:
-        run("publish/tasks.py")["export"]("7", ["a", "b"])
-        assert hear() == {"data": {"all": 2, "done": 1}, "type": "progress"}
-        assert hear() == {"data": {"all": 2, "done": 2}, "type": "progress"}
 
 
 def test_the_crontab_runs_the_script_with_its_variable() -> None:

@@ -1,0 +1,1 @@
+celery --app tasks worker --loglevel info
