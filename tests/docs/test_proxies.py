@@ -57,7 +57,16 @@ class Caddy:
         file = self.folder / "Caddyfile"
         file.write_text(file.read_text().replace("zstd gzip", "zstd"))
         address = f"unix/{self.folder}/admin.sock"
-        argv = [self.program, "reload", "--config", file, "--adapter", "caddyfile", "--address", address]
+        argv: list[str | Path] = [
+            self.program,
+            "reload",
+            "--config",
+            file,
+            "--adapter",
+            "caddyfile",
+            "--address",
+            address,
+        ]
         subprocess.run(argv, check=True, capture_output=True)
 
 
@@ -78,7 +87,7 @@ def caddy(tmp_path: Path, runtime_directory: str) -> Iterator[Caddy]:
         file = tmp_path / "Caddyfile"
         file.write_text(GLOBAL_OPTIONS.format(folder=tmp_path) + site)
         home = {name: str(tmp_path) for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")}
-        argv = [program, "run", "--config", file, "--adapter", "caddyfile"]
+        argv: list[str | Path] = [program, "run", "--config", file, "--adapter", "caddyfile"]
         with Process(argv, home, tmp_path, port):
             yield Caddy(f"https://localhost:{port}", server.url, program, tmp_path)
 
