@@ -309,6 +309,35 @@ def test_the_generator_has_the_request_that_started_it(server: LocalServer) -> N
         assert [event.data for event in stream.events(2)] == ["", "why"]
 
 
+FORKS = """
+import os, sys, time
+from flask_sse import Publisher
+
+def work():
+    yield "before"
+    child = os.fork()
+    if not child:
+        sys.exit(0)  # not os._exit: what the parent has registered for its own end is called
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    yield "after"
+
+publisher = Publisher(sys.argv[1])
+print(publisher.produce(work(), sys.argv[2]))
+"""
+
+
+def test_a_process_that_was_forked_ends_no_run_of_its_parent(valkey: Broker, channel: str) -> None:
+    name = f"run:{channel}"
+    with Process([sys.executable, "-c", FORKS, valkey.url, name]) as process:
+        process.wait_for_line("finished")
+    app = make_app(SSE_BROKER_URL=valkey.url, SSE_HUB="thread")
+    with LocalServer(app) as server, follow(server, name) as stream:
+        assert stream.wait_closed() == "eof"
+        *events, end = stream.events(4)
+        assert [event.data for event in events] == ["", "before", "after"]
+        assert reason(end) == "finished"
+
+
 def test_what_is_no_run_and_what_keeps_no_history_is_refused() -> None:
     publisher = Publisher("memory://refused", SSE_HUB="thread")
     with pytest.raises(UsageError, match="is no run"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import os
 import secrets
 import threading
 import time
@@ -119,6 +120,7 @@ class Producer:
         self._position = ""
         self._published_at = 0.0
         self._over = threading.Event()
+        self._pid = os.getpid()
 
     def work(self) -> str:
         """Publish all, in this thread; return how it ended.
@@ -157,6 +159,8 @@ class Producer:
 
     def _end(self, reason: str) -> str:
         """Publish the end, unless there is one; return it."""
+        if os.getpid() != self._pid:
+            return reason  # a process that was forked from the one that works on it
         with self._lock:
             if self._over.is_set():
                 return CANCELLED
