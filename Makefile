@@ -29,7 +29,7 @@ demo: $(VENV)/.demo ## a page with live events on http://127.0.0.1:8000, no Redi
 
 test: $(VENV)/.test ## install what the tests need and run all of them (ARGS="-k words" for some)
 	$(BIN)/python tests/tools.py
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadscope $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadscope $(ARGS)
 
 faults: $(VENV)/.test ## the faults that take longer, and a minute of chaos (LONG=1: ten minutes)
 	$(BIN)/python tests/tools.py

@@ -67,6 +67,9 @@ def test_signing_out_reaches_every_window(server: FlaskRun, ada: Page) -> None:
     other.goto(server.url)
     expect(other.locator("#state")).to_have_text("live")
     other.get_by_role("button", name="Sign out").click()
+    expect(other.get_by_text("Who are you?")).to_be_visible()
+    expect(ada.get_by_text("The stream has ended: signed out.")).to_be_visible()
+    ada.get_by_role("link", name="Sign in again").click()
     expect(ada.get_by_text("Who are you?")).to_be_visible()
 
 
