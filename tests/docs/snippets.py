@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import runpy
 import shutil
+import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from tests.support.processes import Process, free_port
+from tests.support.tools import require
 from tests.tools import ROOT
 
 DOCS = ROOT / "docs"
@@ -20,6 +23,22 @@ SNIPPETS = DOCS / "snippets"
 SCRIPTS = Path(sys.executable).parent
 # The port that snippets name, and what `flask run` takes if nobody names one.
 PORTS_SHOWN = ("8000", "5000")
+NGINX = """
+daemon off;
+{user}
+pid nginx.pid;
+error_log stderr;
+events {{ }}
+http {{
+    access_log off;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    {site}
+}}
+"""
 
 
 def read(name: str) -> str:
@@ -84,3 +103,16 @@ def post(url: str, data: bytes = b"") -> int:
             return int(response.status)
     except urllib.error.HTTPError as error:
         return error.code
+
+
+@contextmanager
+def serving(site: str, folder: Path) -> Iterator[int]:
+    """Run nginx with the ``server`` of a snippet; yields the port that stands for its port 80."""
+    nginx, port = require("nginx"), free_port()
+    site = site.replace("listen 80;", f"listen 127.0.0.1:{port};")
+    user = "" if os.geteuid() else "user root root;"
+    (folder / "nginx.conf").write_text(NGINX.format(user=user, site=site))
+    command = [str(nginx), "-p", str(folder), "-c", "nginx.conf", "-e", "stderr"]
+    subprocess.run([*command, "-t", "-q"], check=True)
+    with Process(command, ready=port):
+        yield port

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -17,33 +16,15 @@ from typing import Any
 import pytest
 import redis
 from flask import Flask
-from tests.docs.snippets import FlaskRun, at_port, lay, post, read, run
+from tests.docs.snippets import FlaskRun, at_port, lay, post, read, run, serving
 from tests.support.brokers import Broker
 from tests.support.client import StreamClient
 from tests.support.local import LocalServer, close
-from tests.support.processes import Process, free_port
-from tests.support.tools import require
 
 from flask_sse import BrokerUnavailableError, sse
 from flask_sse.brokers.redis.publisher import RedisPublisher
 from flask_sse.settings import Settings
 
-NGINX = """
-daemon off;
-{user}
-pid nginx.pid;
-error_log stderr;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
-    {site}
-}}
-"""
 GUARD = """
 from app import app
 
@@ -333,16 +314,12 @@ def test_a_blueprint_of_ones_own_streams() -> None:
 
 @pytest.mark.parametrize("name", ["nginx/site.conf", "nginx/keepalive.conf"])
 def test_nginx_passes_events_on_at_once(name: str, tmp_path: Path, runtime_directory: str) -> None:
-    nginx = require("nginx")
     lay(tmp_path, {"app.py": "channels/app.py"})
-    with FlaskRun(tmp_path) as server:
-        port = free_port()
-        site = at_port(read(name), server.port).replace("listen 80;", f"listen 127.0.0.1:{port};")
-        user = "" if os.geteuid() else "user root root;"
-        (tmp_path / "nginx.conf").write_text(NGINX.format(user=user, site=site))
-        command = [str(nginx), "-p", str(tmp_path), "-c", "nginx.conf", "-e", "stderr"]
-        subprocess.run([*command, "-t", "-q"], check=True)
-        with Process(command, ready=port), StreamClient(port, "/stream?channel=game-7") as stream:
-            assert stream.next_event().type == "stream-open"
-            assert post(f"http://127.0.0.1:{port}/goal/7") == 204
-            assert stream.next_event().data == '{"game": "7"}'
+    with (
+        FlaskRun(tmp_path) as server,
+        serving(at_port(read(name), server.port), tmp_path) as port,
+        StreamClient(port, "/stream?channel=game-7") as stream,
+    ):
+        assert stream.next_event().type == "stream-open"
+        assert post(f"http://127.0.0.1:{port}/goal/7") == 204
+        assert stream.next_event().data == '{"game": "7"}'
