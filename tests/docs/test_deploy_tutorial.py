@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import re
 import shlex
 import subprocess
@@ -74,14 +76,16 @@ def machine(tmp_path: Path, runtime_directory: str) -> Iterator[Machine]:
 
 def test_the_page_goes_on_while_the_application_is_deployed_again(machine: Machine, chromium: Page) -> None:
     def workers_are_there() -> bool:
-        return get(machine.port, "/votes").status == 200
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return get(machine.port, "/votes").status == 200
+        return False
 
     with (
         machine.service(HUB_UNIT, "ready at"),
         serving(at_port(read(SITE), machine.port), machine.folder) as port,
     ):
         with machine.service(APP_UNIT, machine.port) as app:
-            assert workers_are_there()
+            wait_until(workers_are_there, what="the application")
             chromium.goto(f"http://127.0.0.1:{port}/")
             chromium.evaluate("window.opened = 0; source.onopen = () => { window.opened += 1; };")
             other = chromium.context.new_page()
