@@ -54,14 +54,19 @@ def check() -> dict[str, Any]:
     try:
         status = sse.status()
     except SSEError as error:
-        return {"status": DOWN, "hub": {"error": str(error)}, "broker": _broker()}
-    broker = _broker()
+        return {"status": DOWN, "hub": {"error": str(error)}, "broker": ask_broker()}
+    broker = ask_broker()
     is_well = "error" not in broker and not status["broker_away"]
     hub = {"pid": status["pid"], "streams": status["streams"], "broker_away": status["broker_away"]}
     return {"status": OK if is_well else DEGRADED, "hub": hub, "broker": broker}
 
 
-def _broker() -> dict[str, Any]:
+def ask_broker() -> dict[str, Any]:
+    """Return ``milliseconds``, the time of a round trip to the broker, or the ``error``.
+
+    Raises:
+        KeyError: If the application has no URL of a broker.
+    """
     began = time.perf_counter()
     try:
         sse.cursor()

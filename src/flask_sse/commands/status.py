@@ -13,6 +13,7 @@ from flask.cli import with_appcontext
 from ..blueprint import sse
 from ..errors import SSEError
 from ..extension import current_extension
+from ..health import ask_broker
 from ..wire.cursor import read_cursor
 from .errors import told
 
@@ -51,7 +52,7 @@ def look() -> dict[str, Any]:
     history = current_extension().settings.history
     return {
         "hub": _hub(),
-        "broker": _broker(),
+        "broker": ask_broker(),
         "history": {"size": history.size, "seconds": history.seconds},
     }
 
@@ -61,15 +62,6 @@ def _hub() -> dict[str, Any]:
         return sse.status(details=True)
     except SSEError as error:
         return {"error": str(error)}
-
-
-def _broker() -> dict[str, Any]:
-    began = time.perf_counter()
-    try:
-        sse.cursor()
-    except SSEError as error:
-        return {"error": str(error)}
-    return {"milliseconds": round(1000 * (time.perf_counter() - began), 2)}
 
 
 def _show(state: dict[str, Any], *, as_json: bool) -> None:
