@@ -331,6 +331,7 @@ def test_a_clock_that_stepped_back_forgets_nothing_and_one_that_went_on_forgets_
     assert is_empty(history)
 
 
+@pytest.mark.long
 def test_100_000_channels_that_were_published_to_once_leave_nothing() -> None:
     history = History(max_bytes=1_000_000_000)
     for number in range(100_000):

@@ -58,7 +58,7 @@ LONG = pytest.mark.long
     ("way", "options"),
     [
         (Site.reload, ()),
-        (Site.restart, ()),
+        pytest.param(Site.restart, (), marks=LONG),
         *(pytest.param(way, PRELOAD, marks=LONG) for way in (Site.reload, Site.restart)),
         *(
             pytest.param(way, options, marks=LONG)
@@ -251,7 +251,9 @@ def test_two_applications_with_other_settings_have_two_hubs_and_two_releases_of_
         assert len(hubs_in(runtime_directory)) == 2
 
 
-@pytest.mark.parametrize("worker", ["sync", "gthread", "gevent"])
+@pytest.mark.parametrize(
+    "worker", ["sync", *(pytest.param(worker, marks=LONG) for worker in ("gthread", "gevent"))]
+)
 def test_24_a_link_that_was_used_before_the_server_forked_is_shared_by_nobody(
     worker: str, channel: str, runtime_directory: str
 ) -> None:

@@ -15,9 +15,8 @@ from .comebacks import Comebacks, most_per_second
 from .site import Site
 
 
-@pytest.mark.parametrize(
-    ("clients", "window_seconds"), [(200, 2), pytest.param(5000, 10, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("clients", "window_seconds"), [(200, 2), (5000, 10)])
 @pytest.mark.timeout(180)
 def test_clients_of_a_hub_that_drains_come_back_one_after_the_other(
     clients: int, window_seconds: int, valkey: Broker, channel: str, runtime_directory: str

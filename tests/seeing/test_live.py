@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from flask import Flask, request
@@ -19,6 +20,7 @@ from flask_sse.channels import STATUS_CHANNEL
 from flask_sse.live import LivePage
 
 EVIL = "<img src=x onerror=\"document.title='hit'\">"
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
@@ -136,19 +138,16 @@ def test_refused_orders_are_told(server: LocalServer, chromium: Page) -> None:
     expect(output).to_have_class("bad")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", SIZES)
-def test_nothing_is_wider_than_the_window(
-    server: LocalServer, chromium: Page, tmp_path: Path, size: str, scheme: Any
-) -> None:
-    width, height = SIZES[size]
-    chromium.set_viewport_size({"width": width, "height": height})
-    chromium.emulate_media(color_scheme=scheme)
+def test_nothing_is_wider_than_the_window(server: LocalServer, chromium: Page, tmp_path: Path) -> None:
     with server.stream(f"/stream?channel={'long' * 40}&channel=a") as stream:
         stream.wait_opened()
         chromium.goto(f"http://127.0.0.1:{server.port}/live/")
         expect(chromium.locator("#busiest tbody")).to_contain_text("long")
         publish(server, "word " * 100, channel="a")
         expect(chromium.locator("#events tbody")).to_contain_text("word")
-        chromium.screenshot(path=tmp_path / f"{size}-{scheme}.png", full_page=True)
-        assert chromium.evaluate("document.documentElement.scrollWidth") <= width
+        for size, scheme in itertools.product(SIZES, SCHEMES):
+            width, height = SIZES[size]
+            chromium.set_viewport_size({"width": width, "height": height})
+            chromium.emulate_media(color_scheme=scheme)
+            chromium.screenshot(path=tmp_path / f"{size}-{scheme}.png", full_page=True)
+            assert chromium.evaluate("document.documentElement.scrollWidth") <= width
