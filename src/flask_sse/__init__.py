@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .extension import Message
     from .producing.run import new_run
     from .publisher import Published, Publisher
+    from .version import __version__ as __version__
 
 _MODULES = {
     "Message": "extension",
@@ -33,6 +34,7 @@ _MODULES = {
     "sse": "blueprint",
     "Published": "publisher",
     "Publisher": "publisher",
+    "__version__": "version",
     "new_run": "producing.run",
 }
 
@@ -57,6 +59,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in __all__ and name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_MODULES.get(name, 'errors')}", __name__), name)

@@ -11,6 +11,8 @@ from tests.support.processes import Process
 from tests.support.tools import require
 from tests.tools import ROOT
 
+from flask_sse.version import __version__
+
 STORY = """
 import json, sys
 import warnings
@@ -91,7 +93,7 @@ def test_this_release_does_what_the_page_says_of_it(runtime_directory: str) -> N
     warned = of_2.pop("warned")
     assert "SSE_OF_MY_OWN" in str(warned)
     assert of_2 == {
-        "version": None,
+        "version": __version__,
         "in templates": "True",
         "of the view": "mine",
         "id": {"data": "data", "id": 0},
