@@ -21,7 +21,6 @@ from .hub import HubForTests
 
 # Longest real time for what takes none: a test that fails must end.
 OPEN_SECONDS = 5.0
-_COMMENT = b":\n"
 
 
 @dataclass(frozen=True, slots=True)
