@@ -106,7 +106,7 @@ def test_events_of_the_new_application_arrive_on_streams_of_the_old_one(
     channel: str, runtime_directory: str
 ) -> None:
     with (
-        Site(f"memory://{channel}", config=CONFIG) as site,
+        Site(f"memory://{channel}", config={**CONFIG, "SSE_HUB_LINGER_SECONDS": 30}) as site,
         StreamClient(site.port, f"/stream?channel={channel}") as stream,
     ):
         assert stream.next_event().type == "stream-open"
