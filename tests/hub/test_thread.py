@@ -126,6 +126,48 @@ def test_hub_thread_that_cannot_start_is_an_error_and_not_silence() -> None:
     assert not hub_threads()
 
 
+IN_GREENLETS = """
+from gevent import monkey; monkey.patch_all()
+import asyncio, gevent
+from tests.support.hub_client import HubClient
+
+async def publish(client, text):
+    running = asyncio.get_running_loop()
+    await asyncio.sleep(0.01)
+    client.publish(text, channel="all")
+    assert asyncio.get_running_loop() is running
+    await asyncio.sleep(0.01)
+    assert asyncio.current_task() is not None
+
+def publish_first(client):
+    # The hub starts in the midst of this loop.
+    asyncio.run(publish(client, "first"))
+
+with HubClient("memory://greenlets", hub="thread") as client:
+    gevent.spawn(publish_first, client).get()
+    with client.stream("all") as stream:
+        other = gevent.spawn(asyncio.run, publish(client, "one"))
+        assert stream.next_event().data == "one"
+        other.get()
+        asyncio.run(publish(client, "two"))
+        assert stream.next_event().data == "two"
+        assert client.status()["streams"] == 1
+
+    async def close():
+        client.close()
+        assert asyncio.current_task() is not None
+    asyncio.run(close())
+asyncio.run(asyncio.sleep(0))
+print("done")
+"""
+
+
+def test_hub_thread_that_is_a_greenlet_leaves_room_for_other_loops() -> None:
+    with Process([sys.executable, "-W", "error", "-c", IN_GREENLETS], cwd=ROOT) as script:
+        assert script.wait(20) == 0, script.output()
+        assert script.output().endswith("done\n")
+
+
 WITHOUT_DESCRIPTORS = """
 import os, resource, signal
 from tests.support.hub_client import HubClient

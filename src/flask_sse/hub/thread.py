@@ -23,6 +23,7 @@ from ..wire.cursor import Cursor
 from .connection import NOT_MEMORY
 from .control import Attach
 from .limits import duplicate
+from .loop import HubLoop
 from .server import HubServer
 
 logger = logging.getLogger(__name__)
@@ -37,15 +38,10 @@ class ThreadLink:
 
     Args:
         settings: Of the application.
-        new_loop: Makes the loop of the hub. The proactor, which is the default on Windows, cannot watch
-            sockets.
+        new_loop: Makes the loop of the hub.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.SelectorEventLoop,
-    ) -> None:
+    def __init__(self, settings: Settings, new_loop: Callable[[], HubLoop] = HubLoop) -> None:
         self._settings = settings
         self._new_loop = new_loop
         self._forget()
@@ -117,7 +113,7 @@ class _EndingError(Exception):
 
 
 class _HubThread:
-    def __init__(self, settings: Settings, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    def __init__(self, settings: Settings, new_loop: Callable[[], HubLoop]) -> None:
         self._settings = settings
         self._new_loop = new_loop
         self._started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, HubServer]]
@@ -167,7 +163,8 @@ class _HubThread:
 
     def _run(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=self._new_loop) as runner:
+            loop = self._new_loop()
+            with loop.apart(), asyncio.Runner(loop_factory=lambda: loop) as runner:
                 runner.run(self._serve())
         except Exception as error:
             if self._started.done():

@@ -10,6 +10,7 @@ from typing import Any
 from ..brokers.base import Publication, Receipt
 from ..hub.agenda import TICK_SECONDS
 from ..hub.control import FRAMES
+from ..hub.loop import HubLoop
 from ..hub.server import HubServer
 from ..hub.thread import ThreadLink
 from ..settings import Settings
@@ -66,7 +67,7 @@ class HubForTests(ThreadLink):
         asyncio.run_coroutine_threadsafe(work, loop).result()
 
 
-class _ShiftedLoop(asyncio.SelectorEventLoop):
+class _ShiftedLoop(HubLoop):
     ahead_seconds = 0.0
 
     def time(self) -> float:
