@@ -16,13 +16,13 @@ from flask.sansio.app import App
 
 from .errors import SSEError
 from .hub.link import Link, announce, open_link
+from .hub.stand_in import MEMORY_URL, StandIn, stand_in
 from .publisher import LinkedPublisher
 from .settings import Settings
 from .wire import message as wire_message
 from .wire.envelope import checked_json
 
-EXTENSION = "sse"
-read_settings = Settings.from_mapping
+_EXTENSION = "sse"
 _creating = threading.Lock()
 
 
@@ -72,17 +72,31 @@ def current_extension() -> Extension:
         KeyError: If the application has no URL of a broker.
         InvalidSettingError: If a setting cannot be used.
     """
+    instead = stand_in()
     extensions = current_app.extensions
-    if EXTENSION not in extensions:
+    if instead is not None:
+        extensions = instead.kept_for(current_app._get_current_object())  # type: ignore[attr-defined] # noqa: SLF001 - Flask shows it
+    if _EXTENSION not in extensions:
         with _creating:
-            if EXTENSION not in extensions:
-                settings = read_settings(current_app.config)
-                # Once more, for settings that were made after the blueprint was registered.
-                _announce(current_app)
-                link = open_link(settings)
-                extensions[EXTENSION] = Extension(settings, link, _FlaskPublisher(settings, link))
-    extension: Extension = extensions[EXTENSION]
+            if _EXTENSION not in extensions:
+                extensions[_EXTENSION] = _extension_at(instead) if instead is not None else _extension()
+    extension: Extension = extensions[_EXTENSION]
     return extension
+
+
+def _extension() -> Extension:
+    settings = Settings.from_mapping(current_app.config)
+    # Once more, for settings that were made after the blueprint was registered.
+    _announce(current_app)
+    link = open_link(settings)
+    return Extension(settings, link, _FlaskPublisher(settings, link))
+
+
+def _extension_at(instead: StandIn) -> Extension:
+    """Return what the application has meanwhile: its own settings, but for where hub and broker are."""
+    settings = Settings.from_mapping({**current_app.config, "SSE_BROKER_URL": MEMORY_URL})
+    link = instead.open_link(settings)
+    return Extension(settings, link, _FlaskPublisher(settings, link))
 
 
 def _announce(app: App) -> None:
@@ -90,10 +104,12 @@ def _announce(app: App) -> None:
 
     It would end otherwise if nobody opens a page for a while.
     """
+    if stand_in() is not None:
+        return
     with contextlib.suppress(KeyError, SSEError):
         settings = Settings.from_mapping(app.config, warn=False)
         # Kept, for the hub counts connections.
-        app.extensions[f"{EXTENSION}.presence"] = announce(settings)
+        app.extensions[f"{_EXTENSION}.presence"] = announce(settings)
 
 
 def announce_from_now_on(app: App) -> None:

@@ -96,7 +96,7 @@ def test_fork_while_a_hub_thread_starts_does_not_lock_the_child_out(
 ) -> None:
     starting, go_on = threading.Event(), threading.Event()
 
-    class SlowThread(thread._HubThread):
+    class SlowThread(thread.HubThread):
         def __init__(self, *settings: object) -> None:
             starting.set()
             assert go_on.wait(10)
@@ -104,7 +104,7 @@ def test_fork_while_a_hub_thread_starts_does_not_lock_the_child_out(
 
     with HubClient(URL, hub="thread") as client, ThreadPoolExecutor(1) as pool:
         with monkeypatch.context() as patch:
-            patch.setattr(thread, "_HubThread", SlowThread)
+            patch.setattr(thread, "HubThread", SlowThread)
             status: Future[object] = pool.submit(client.status)
             assert starting.wait(10)
             patch.undo()

@@ -15,7 +15,15 @@ from flask import Flask, abort, request
 from flask.testing import FlaskClient
 from tests.support.local import make_app
 
-from flask_sse import Message, Publisher, ServerSentEventsBlueprint, UsageError, sse
+from flask_sse import (
+    BrokerUnavailableError,
+    HubUnavailableError,
+    Message,
+    Publisher,
+    ServerSentEventsBlueprint,
+    UsageError,
+    sse,
+)
 from flask_sse.testing import (
     PublishedEvents,
     StreamEvent,
@@ -100,6 +108,7 @@ def test_it_begins_empty_and_can_be_emptied(app: Flask, sse_events: PublishedEve
         (event(data=containing(user="bob")), False),
         (event(data=containing(name="ann")), False),
         (event(type="other"), False),
+        (event(type=None), False),
         ("something else", False),
     ],
 )
@@ -111,9 +120,19 @@ def test_fields_that_are_left_out_may_be_anything(
     assert (sse_events[0] == expected) is is_equal
 
 
+@pytest.mark.parametrize("given", [None, "", "message"])
+@pytest.mark.parametrize("wanted", [None, "message"])
+def test_an_event_without_a_type_is_a_message_as_for_a_page(
+    app: Flask, sse_events: PublishedEvents, given: str | None, wanted: str | None
+) -> None:
+    publish(app, "x", type=given)
+    assert sse_events == [event(type=wanted)]
+    assert sse_events != [event(type="other")]
+
+
 def test_a_field_that_no_event_has_is_an_error() -> None:
-    with pytest.raises(TypeError, match="events have no kind"):
-        event(kind="x")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'kind'"):
+        event(kind="x")  # type: ignore[call-arg] # it is what is tested
 
 
 def test_one_returns_the_only_one_and_otherwise_says_what_is_there(
@@ -174,6 +193,50 @@ def test_after_the_block_all_is_as_before(app: Flask) -> None:
         sse.publish("z")
 
 
+def test_publishers_are_caught_whenever_they_were_made_and_no_longer(sse_events: PublishedEvents) -> None:
+    before = Publisher(UNREACHABLE)
+    with capture() as events:
+        before.publish("before")
+        within = Publisher(UNREACHABLE)
+        within.publish("within")
+    assert events == [event(data="before"), event(data="within")]
+    within.publish("after")
+    assert sse_events == [event(data="after")]
+    assert len(events) == 2
+
+
+def test_what_goes_on_after_the_block_reaches_no_hub_and_starts_none(app: Flask) -> None:
+    before = threading.active_count()
+    with capture() as events:
+        response = app.test_client().get("/stream", buffered=False)
+        publisher = Publisher(UNREACHABLE)
+        publisher.publish("x")
+    with pytest.raises(BrokerUnavailableError, match=r"127\.0\.0\.1:1 "):
+        publisher.publish("x")
+    with pytest.raises(HubUnavailableError, match="its block is over"):
+        events.advance(1)
+    assert response.data.count(b"retry:") == 2, "it was not told goodbye"
+    assert threading.active_count() == before
+    # A note that the log has said something once is the application's own.
+    assert app.extensions.keys() <= {"sse.presence", "sse.said"}
+
+
+def test_an_event_that_a_stream_has_is_there(
+    app: Flask, client: FlaskClient, sse_events: PublishedEvents
+) -> None:
+    def work() -> None:
+        for number in range(300):
+            publish(app, str(number))
+
+    with open_stream(client, "/stream") as stream:
+        thread = threading.Thread(target=work)
+        thread.start()
+        for number in range(300):
+            stream.next(timeout=10)
+            assert len(sse_events) > number
+        thread.join()
+
+
 # -- streams -----------------------------------------------------------------------------------------
 
 
@@ -198,7 +261,41 @@ def test_what_is_published_after_the_stream_was_opened_arrives(app: Flask, clien
         assert stream.response.headers["Content-Type"].startswith("text/event-stream")
         assert 2000 <= (stream.retry_ms or 0) <= 5000
         assert stream.last_event_id == stream.events[-1].id
+        assert (got.retry, stream.events[-1].retry) == (None, None)
+        publish(app, "", retry=77, channel="a")
+        assert stream.next().retry == stream.retry_ms == 77
         stream.nothing()
+
+
+def test_what_was_published_or_ended_before_needs_no_time(app: Flask, client: FlaskClient) -> None:
+    with open_stream(client, "/stream") as stream:
+        for number in range(100):
+            publish(app, str(number))
+            assert stream.next(timeout=0).data == str(number)
+        with app.app_context():
+            sse.disconnect(channel="sse")
+        stream.wait_closed(timeout=0)
+        assert stream.next("stream-end", timeout=0).json == {"reason": "disconnected"}
+
+
+def test_all_events_so_far_are_there_without_waiting(app: Flask, client: FlaskClient) -> None:
+    with open_stream(client, "/stream") as stream:
+        for number in range(100):
+            publish(app, "x" * 1000)
+            assert len(stream.events) == number + 2
+
+
+def test_others_that_read_the_same_channel_see_nothing_of_the_test(app: Flask, client: FlaskClient) -> None:
+    response = client.get("/stream", buffered=False)
+    pieces = response.iter_encoded()
+    assert b"stream-open" in next(pieces)
+    with open_stream(client, "/stream") as stream:
+        for _ in range(500):
+            stream.nothing()
+        publish(app, "x")
+        assert b"mark" not in stream.raw
+    assert next(pieces).startswith(b"data:x\n")
+    response.close()
 
 
 def test_nothing_is_proven_without_waiting_and_something_is_told(app: Flask, client: FlaskClient) -> None:
@@ -279,6 +376,27 @@ def test_a_stream_that_is_refused_politely_is_closed(app: Flask, client: FlaskCl
             first.wait_closed(timeout=0.01)
         with pytest.raises(AssertionError, match="no event and the stream is closed"):
             second.next()
+
+
+@pytest.mark.parametrize("setting", ["SSE_MAX_STREAMS", "SSE_MAX_CHANNELS"])
+def test_each_application_has_its_own_limits(client: FlaskClient, setting: str) -> None:
+    limited = make_app(**{setting: 1})
+    with open_stream(client, "/stream?channel=a") as stream:
+        with open_stream(limited.test_client(), "/stream?channel=b") as refused:
+            refused.wait_closed()
+            assert b"too many" in refused.raw
+        with open_stream(client, "/stream?channel=b") as other:
+            assert not other.closed
+        assert not stream.closed
+
+
+def test_a_day_goes_by_in_seconds(client: FlaskClient, sse_events: PublishedEvents) -> None:
+    began = time.monotonic()
+    with open_stream(client, "/stream") as stream:
+        sse_events.advance(24 * 3600)
+        assert stream.heartbeats >= 24 * 360
+        assert not stream.closed
+    assert time.monotonic() - began < 30
 
 
 def test_time_goes_by_when_the_test_says_so(
@@ -366,6 +484,7 @@ def test_messages_status_and_disconnect_go_by_the_same_hub(app: Flask, client: F
 
 GEVENT = """
 from gevent import monkey; monkey.patch_all()
+import asyncio
 import gevent
 from flask import Flask
 from flask_sse import sse
@@ -378,6 +497,12 @@ def publish():
     with app.app_context():
         sse.publish("from a greenlet", type="x")
 
+async def publish_in_a_loop():
+    await asyncio.sleep(0.01)
+    with app.app_context():
+        sse.publish("from a loop", type="y")
+    await asyncio.sleep(0.01)
+
 with capture() as events, open_stream(app.test_client(), "/stream") as stream:
     gevent.spawn_later(0.05, publish)
     assert stream.next("x", timeout=10).data == "from a greenlet"
@@ -385,6 +510,8 @@ with capture() as events, open_stream(app.test_client(), "/stream") as stream:
     events.advance(20)
     assert stream.heartbeats == 1
     stream.nothing()
+    asyncio.run(publish_in_a_loop())
+    assert stream.next("y").data == "from a loop"
 print("done")
 """
 

@@ -80,6 +80,7 @@ class Core(Generic[M]):
         broker_away: Whether the broker cannot be reached.
         admission: Which streams come in.
         directory: Its channels.
+        max_channels: Most channels.
         seen: The last events, with their channels, while somebody watches; ``None`` while nobody does.
     """
 
@@ -90,7 +91,7 @@ class Core(Generic[M]):
         self.admission = Admission()
         self.directory: Directory[M] = Directory(self.outbox)
         self.seen: deque[tuple[str, bytes]] | None = None
-        self._max_channels = max_channels
+        self.max_channels = max_channels
         self._max_envelope_bytes = max_body_bytes(max_event_bytes)
         self._groups: Groups[M] = Groups()
         self._members: set[M] = set()
@@ -117,7 +118,7 @@ class Core(Generic[M]):
         if dismissal is not None:
             return stream_end(member.form, dismissal.reason)
         new = sum(name not in self.directory for name in member.channels)
-        if new and len(self.directory) + new > self._max_channels:
+        if new and len(self.directory) + new > self.max_channels:
             self.admission.refused["channels"] += 1
             return refused(member.form, "too many channels")
         what = self.admission.refuses(member)

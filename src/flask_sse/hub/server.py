@@ -96,7 +96,7 @@ class HubServer:
     async def run(self) -> str:
         """Serve until ``stop``; return the reason."""
         self._loop.set_exception_handler(self._failed_on_loop)
-        work = [self._loop.create_task(self._go_on(each)) for each in (self._listen, self._tick)]
+        work = [self._loop.create_task(self._go_on(each)) for each in (self._listen, self._tick_on)]
         self._core.directory.obey()
         self._carry_out()
         try:
@@ -264,6 +264,16 @@ class HubServer:
     def streams(self) -> frozenset[Stream]:
         """All of them, also those that have not begun."""
         return self._core.members
+
+    def limit(self, streams: int | None, channels: int) -> None:
+        """Let in no more than this from now on; what is open stays so. As in ``HubServer``."""
+        self._stream_limit = streams
+        self._core.max_channels = channels
+
+    def write_behind(self, stream: Stream, data: bytes) -> None:
+        """Write to one stream, behind all that was published so far."""
+        self.flush()
+        self._send(stream, data)
 
     def attach(self, sock: socket.socket, request: Attach) -> None:
         """Take a stream over; ``sock`` is the hub's from here on."""
@@ -464,17 +474,21 @@ class HubServer:
         for stream in list(streams):
             self._drop(stream)
 
-    async def _tick(self) -> None:
+    async def _tick_on(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self._doing = ("tick",)
-            if self.applications.are_cut_off:
-                self.stop("its socket was removed")
-            self._core.tick(self._loop.time())
-            self._take_census()
-            self._carry_out()
-            if self._drained and not len(self._core):
-                self.stop(self._drained)
+            self.tick()
+
+    def tick(self) -> None:
+        """Do what is due now."""
+        self._doing = ("tick",)
+        if self.applications.are_cut_off:
+            self.stop("its socket was removed")
+        self._core.tick(self._loop.time())
+        self._take_census()
+        self._carry_out()
+        if self._drained and not len(self._core):
+            self.stop(self._drained)
 
     def _take_census(self) -> None:
         now = self._loop.time()

@@ -49,21 +49,27 @@ class ThreadLink:
     def _forget(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._thread: _HubThread | None = None
+        self._thread: HubThread | None = None
 
     def attach(self, descriptor: int, request: Attach) -> None:
         """See ``Link.attach``."""
         sock = socket.socket(fileno=duplicate(descriptor))
         try:
-            self._call(lambda server: server.attach(sock, request))
+            self._call(lambda server: self._attach(server, sock, request))
         except HubUnavailableError:
             sock.close()
             raise
 
+    def _attach(self, server: HubServer, sock: socket.socket, request: Attach) -> None:
+        server.attach(sock, request)
+
     def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
         """See ``Link.publish``."""
-        receipts = self._call(lambda server: [server.publish(each) for each in publications])
+        receipts = self._call(lambda server: [self._publish(server, each) for each in publications])
         return [_from_memory(receipt) for receipt in receipts]
+
+    def _publish(self, server: HubServer, publication: Publication) -> Receipt | None:
+        return server.publish(publication)
 
     def cursors(self, channels: Sequence[str]) -> list[Cursor]:
         """See ``Link.cursors``."""
@@ -94,12 +100,15 @@ class ThreadLink:
         while True:
             with self._lock:
                 if self._thread is None or not self._thread.is_alive:
-                    self._thread = _HubThread(self._settings, self._new_loop)
+                    self._thread = self._start()
                 thread = self._thread
             try:
                 return thread.call(action)
             except _EndingError:
                 thread.join()
+
+    def _start(self) -> HubThread:
+        return HubThread(self._settings, self._new_loop)
 
 
 def _from_memory(answer: T | None) -> T:
@@ -112,7 +121,17 @@ class _EndingError(Exception):
     """The thread ends; nothing was done."""
 
 
-class _HubThread:
+class HubThread:
+    """One thread with its loop and its hub; it runs when it has been made.
+
+    Args:
+        settings: What the hub needs to know.
+        new_loop: Makes its loop.
+
+    Raises:
+        HubUnavailableError: If it cannot run.
+    """
+
     def __init__(self, settings: Settings, new_loop: Callable[[], HubLoop]) -> None:
         self._settings = settings
         self._new_loop = new_loop
@@ -131,6 +150,11 @@ class _HubThread:
         return self._thread.is_alive()
 
     def call(self, action: Callable[[HubServer], T]) -> T:
+        """Return what ``action`` returns on the loop of the hub.
+
+        Raises:
+            HubUnavailableError: If the hub did not begin with it within ``ANSWER_SECONDS``.
+        """
         result: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         def act() -> None:
@@ -154,11 +178,13 @@ class _HubThread:
             return result.result()
 
     def stop(self) -> None:
+        """Say goodbye to all streams, and wait for the end."""
         with contextlib.suppress(RuntimeError):  # it has ended by itself
             self._loop.call_soon_threadsafe(self._server.stop, "closed")
         self.join()
 
     def join(self) -> None:
+        """Wait for the end."""
         self._thread.join()
 
     def _run(self) -> None:

@@ -1,22 +1,17 @@
-"""Put a hub for tests in the place of every hub and every broker of this process, for a while."""
+"""What was published, caught by a hub that stands in for every hub and every broker of this process."""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, overload
+from unittest.mock import ANY
 
-from .. import extension, publisher
 from ..brokers.base import Publication
-from ..brokers.memory import MemoryPublisher
 from ..channels import CONTROL_CHANNEL
-from ..settings import Settings
+from ..hub.stand_in import StandIn, standing_in
 from .events import PublishedEvent, event
-from .hub import HubForTests
-
-_numbers = itertools.count(1)
+from .hub import HubForTests, LinkForTests
 
 
 class PublishedEvents(Sequence[PublishedEvent]):
@@ -56,13 +51,23 @@ class PublishedEvents(Sequence[PublishedEvent]):
         """Return those of one channel."""
         return [each for each in self._events if each.channel == channel]
 
-    def one(self, **fields: Any) -> PublishedEvent:
+    def one(
+        self,
+        *,
+        channel: Any = ANY,
+        data: Any = ANY,
+        type: Any = ANY,  # noqa: A002 - as in publish
+        id: Any = ANY,  # noqa: A002 - as in publish
+        retry: Any = ANY,
+        key: Any = ANY,
+        collapse: Any = ANY,
+    ) -> PublishedEvent:
         """Return the only event with these fields; see ``event``.
 
         Raises:
             AssertionError: If there is none, or more than one.
         """
-        wanted = event(**fields)
+        wanted = event(channel=channel, data=data, type=type, id=id, retry=retry, key=key, collapse=collapse)
         found = [each for each in self._events if each == wanted]
         if len(found) != 1:
             there = "\n".join(f"    {each!r}" for each in self._events) or "    nothing"
@@ -86,35 +91,16 @@ def capture() -> Iterator[PublishedEvents]:
     """Catch what is published meanwhile by any application or ``Publisher`` of this process.
 
     All of them meet in one hub with a memory of its own, whatever broker and hub their settings name, also
-    none. Their other settings hold. Streams that are open in the end are closed.
+    none, and whenever they were made. Their other settings hold. Streams that are open in the end are closed.
+    A capture within another one catches alone.
 
     Yields:
-        What was published, as it grows.
+        What was published, as it grows. An event is there before any stream gets it.
     """
     events = PublishedEvents()
     hub = events._hub  # noqa: SLF001 - it is made there, and ended here
-    key = f"sse.test.{next(_numbers)}"
-    with ExitStack() as stack:
-        stack.callback(hub.end)
-        stack.enter_context(
-            _replaced(extension, EXTENSION=key, read_settings=_settings, open_link=lambda _: hub)
-        )
-        stack.enter_context(_replaced(extension, announce=lambda _: None))
-        stack.enter_context(_replaced(publisher, open_link=lambda _: hub, open_publisher=MemoryPublisher))
-        yield events
-
-
-def _settings(config: Mapping[str, Any]) -> Settings:
-    return Settings.from_mapping({**config, "SSE_BROKER_URL": "memory://tests"})
-
-
-@contextlib.contextmanager
-def _replaced(module: object, **names: Any) -> Iterator[None]:
-    before = {name: getattr(module, name) for name in names}
-    for name, value in names.items():
-        setattr(module, name, value)
     try:
-        yield
+        with standing_in(StandIn(lambda settings: LinkForTests(hub, settings))):
+            yield events
     finally:
-        for name, value in before.items():
-            setattr(module, name, value)
+        hub.end()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from typing import Any
+from unittest.mock import ANY
 
 from ..brokers.base import Publication
 from ..wire.envelope import split_collapse, unpack
+
+DEFAULT_TYPE = "message"
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,32 +59,52 @@ class Expected:
 
     __hash__ = None  # type: ignore[assignment] # it is equal to many
 
-    def __init__(self, **wanted: Any) -> None:
+    def __init__(self, wanted: dict[str, Any]) -> None:
         self._wanted = wanted
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PublishedEvent):
             return NotImplemented
-        return all(getattr(other, name) == value for name, value in self._wanted.items())
+        return all(_shown(other, name) == value for name, value in self._wanted.items())
 
     def __repr__(self) -> str:
         return _written(self._wanted, leave_out_none=False)
 
 
-def event(**fields_wanted: Any) -> Any:
+def event(
+    *,
+    channel: Any = ANY,
+    data: Any = ANY,
+    type: Any = ANY,  # noqa: A002 - as in publish
+    id: Any = ANY,  # noqa: A002 - as in publish
+    retry: Any = ANY,
+    key: Any = ANY,
+    collapse: Any = ANY,
+) -> Any:
     """Return what is equal to every published event with these fields; those left out may be anything.
 
-    Args:
-        fields_wanted: Any of ``channel``, ``data``, ``type``, ``id``, ``retry``, ``key`` and ``collapse``.
-            Values are compared with ``==``, so ``unittest.mock.ANY`` and ``containing`` may stand anywhere.
+    Values are compared with ``==``, so ``unittest.mock.ANY`` and ``containing`` may stand anywhere.
 
-    Raises:
-        TypeError: If events have no such field.
+    Args:
+        channel: Who gets it.
+        data: What pages get, read from JSON if it was no string.
+        type: Its type; ``None`` and ``"message"`` are the same.
+        id: The id that the application gave; ``None`` if it gave none.
+        retry: As it was given, in milliseconds.
+        key: As it was given.
+        collapse: As it was given.
     """
-    unknown = fields_wanted.keys() - {each.name for each in fields(PublishedEvent)}
-    if unknown:
-        raise TypeError(f"events have no {', '.join(sorted(unknown))}")
-    return Expected(**fields_wanted)
+    wanted = {"channel": channel, "data": data, "type": type, "id": id, "retry": retry}
+    wanted |= {"key": key, "collapse": collapse}
+    if type is None:
+        wanted["type"] = DEFAULT_TYPE
+    return Expected({name: value for name, value in wanted.items() if value is not ANY})
+
+
+def _shown(event: PublishedEvent, name: str) -> Any:
+    """Return a field as pages see it: an event without type is a message."""
+    value = getattr(event, name)
+    return DEFAULT_TYPE if name == "type" and not value else value
 
 
 class _Containing:

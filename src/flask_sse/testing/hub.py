@@ -1,70 +1,145 @@
-"""A hub for tests: the real one in a thread, with a memory of its own and a clock that can be set forward."""
+"""A hub for tests: the real one in a thread, with a memory of its own and a clock that can be set forward.
+
+It stands in for every hub of the process. Each application has a link of its own to it, with its own limits.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine, Sequence
+import socket
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..brokers.base import Publication, Receipt
+from ..errors import HubUnavailableError
 from ..hub.agenda import TICK_SECONDS
-from ..hub.control import FRAMES
+from ..hub.control import Attach
 from ..hub.loop import HubLoop
 from ..hub.server import HubServer
-from ..hub.thread import ThreadLink
+from ..hub.stand_in import MEMORY_URL
+from ..hub.thread import HubThread, ThreadLink
 from ..settings import Settings
+from ..wire.cursor import Cursor
 from ..wire.encode import encode_comment
 
+# Publishers have looked at the size, each at its own limit.
 MAX_EVENT_BYTES = 64 * 1024 * 1024
 # How often the loop must turn until all that was begun has been done: read, delivered, flushed.
 _TURNS = 5
+# What a comment begins with that shows a reader how far it has read.
+MARK = b":flask-sse mark "
 
 
 class HubForTests(ThreadLink):
-    """A ``Link`` to it, for all applications and publishers of a test.
+    """The hub; it starts when it is used.
 
     Args:
-        published: Is called with what was published, once for each key.
+        published: Is called with what is published, once for each key, before any stream gets it. On the
+            loop of the hub.
     """
 
     def __init__(self, published: Callable[[Publication], None]) -> None:
-        super().__init__(Settings("memory://tests", max_event_bytes=MAX_EVENT_BYTES), _ShiftedLoop)
+        super().__init__(Settings(MEMORY_URL, max_event_bytes=MAX_EVENT_BYTES), _ShiftedLoop)
         self._published = published
         self._keys: set[tuple[str, str]] = set()
+        self._open: list[tuple[Attach, socket.socket]] = []
         self._marks = itertools.count(1)
+        self._attaching = threading.Lock()
+        self._has_ended = False
 
-    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
-        """See ``Link.publish``."""
+    def _start(self) -> HubThread:
+        if self._has_ended:
+            raise HubUnavailableError("capture()", "its block is over")
+        return super()._start()
+
+    def _publish(self, server: HubServer, publication: Publication) -> Receipt | None:
+        channel, key = publication.channel, publication.key
         # First, so that who sees an event in a stream finds it among those that were published.
-        for publication in publications:
-            if (publication.channel, publication.key) not in self._keys:
-                self._published(publication)
-            if publication.key is not None:
-                self._keys.add((publication.channel, publication.key))
-        return super().publish(publications)
+        if key is None or (channel, key) not in self._keys:
+            self._published(publication)
+        if key is not None:
+            self._keys.add((channel, key))
+        return super()._publish(server, publication)
 
-    def close(self) -> None:
-        """Do nothing: one publisher is closed, and others go on."""
+    def attach_within(self, settings: Settings, descriptor: int, request: Attach) -> None:
+        """Take a stream over, if an application with these settings lets it in."""
+        with self._attaching:
+            self._call(lambda server: server.limit(settings.max_streams, settings.max_channels))
+            self.attach(descriptor, request)
+
+    def _attach(self, server: HubServer, sock: socket.socket, request: Attach) -> None:
+        super()._attach(server, sock, request)
+        self._open = [each for each in (*self._open, (request, sock)) if each[1].fileno() >= 0]
 
     def end(self) -> None:
-        """End all streams and the thread."""
-        super().close()
+        """End all streams and the thread, and start none any more."""
+        self._has_ended = True
+        self.close()
 
     def advance(self, seconds: float) -> None:
         """Set the clock forward, and return when all that became due has been done."""
-        self._do(_advance(seconds))
+        loop = self._call(lambda server: _advance(server, seconds))
+        asyncio.run_coroutine_threadsafe(_settle(), loop).result()
 
-    def mark(self) -> str:
-        """Write a comment to every open stream, behind all that was published so far; return it."""
-        text = f"mark {next(self._marks)}"
-        self._do(_settle())
-        self._call(lambda server: _write_to_all(server, encode_comment(text)))
-        return text
+    def mark(self, asked: Attach) -> bytes | None:
+        """Write a comment to one stream, behind all that was published so far.
 
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
-        loop = self._call(lambda _: asyncio.get_running_loop())
-        asyncio.run_coroutine_threadsafe(work, loop).result()
+        Args:
+            asked: With what it was opened, the very object.
+
+        Returns:
+            The comment; ``None`` if the stream is over.
+        """
+        if self._has_ended:
+            return None
+        comment = encode_comment(f"{MARK[1:].decode()}{next(self._marks)}")
+        asyncio.run_coroutine_threadsafe(_settle(), self._call(_loop_of)).result()
+        return comment if self._call(lambda server: self._write_behind(server, asked, comment)) else None
+
+    def _write_behind(self, server: HubServer, asked: Attach, data: bytes) -> bool:
+        socks = [sock for request, sock in self._open if request is asked]
+        stream = next((each for each in server.streams if each.sock in socks), None)
+        if stream is None or not stream.has_begun:
+            return False
+        server.write_behind(stream, data)
+        return True
+
+
+class LinkForTests:
+    """A ``Link`` to it, of one application or one publisher.
+
+    Attributes:
+        hub: Where it leads.
+    """
+
+    def __init__(self, hub: HubForTests, settings: Settings) -> None:
+        self.hub = hub
+        self._settings = settings
+
+    def attach(self, descriptor: int, request: Attach) -> None:
+        """See ``Link.attach``."""
+        self.hub.attach_within(self._settings, descriptor, request)
+
+    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
+        """See ``Link.publish``."""
+        return self.hub.publish(publications)
+
+    def cursors(self, channels: Sequence[str]) -> list[Cursor]:
+        """See ``Link.cursors``."""
+        return self.hub.cursors(channels)
+
+    def status(self) -> dict[str, object]:
+        """See ``Link.status``."""
+        return self.hub.status()
+
+    def details(self) -> dict[str, Any]:
+        """See ``Link.details``."""
+        return self.hub.details()
+
+    def close(self) -> None:
+        """Do nothing: one publisher is closed, and others go on."""
 
 
 class _ShiftedLoop(HubLoop):
@@ -74,24 +149,23 @@ class _ShiftedLoop(HubLoop):
         return super().time() + self.ahead_seconds
 
 
-async def _settle() -> None:
-    for _ in range(_TURNS):
-        await asyncio.sleep(0)
+def _loop_of(_: HubServer) -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
 
 
-async def _advance(seconds: float) -> None:
+def _advance(server: HubServer, seconds: float) -> asyncio.AbstractEventLoop:
     loop = asyncio.get_running_loop()
     if not isinstance(loop, _ShiftedLoop):
         raise TypeError(loop)
-    left = seconds
-    while left > 0:
+    end = loop.ahead_seconds + seconds
+    while loop.ahead_seconds < end:
         # Step by step, for the hub looks at its clock no more often.
-        loop.ahead_seconds += min(left, TICK_SECONDS)
-        left -= TICK_SECONDS
-        await _settle()
+        loop.ahead_seconds = min(end, loop.ahead_seconds + TICK_SECONDS)
+        server.tick()
+        server.flush()
+    return loop
 
 
-def _write_to_all(server: HubServer, data: bytes) -> None:
-    for stream in server.streams:
-        if stream.has_begun and stream.form == FRAMES:
-            stream.send(data)
+async def _settle() -> None:
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)

@@ -17,10 +17,13 @@ from ..errors import UsageError
 from ..hub.notices import STREAM_OPEN
 from ..serving.response import EventStreamResponse
 from ..wire.decode import Decoder
-from .hub import HubForTests
+from ..wire.encode import HEARTBEAT
+from .hub import MARK, LinkForTests
 
 # Longest real time for what takes none: a test that fails must end.
 OPEN_SECONDS = 5.0
+_NOT_SAID: int | None = None
+_FRAME_END = b"\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,13 @@ class StreamEvent:
         type: ``message`` where none was given.
         data: Its text.
         id: What the page would come back with.
+        retry: The reconnection time that came with it, in milliseconds; ``None`` if none did.
     """
 
     type: str
     data: str
     id: str
+    retry: int | None = None
 
     @property
     def json(self) -> Any:
@@ -62,29 +67,35 @@ class LiveStream:
 
     Attributes:
         response: The application's answer, for its status and headers.
-        events: All events so far, ``stream-open`` included.
-        raw: All bytes so far.
+        raw: All bytes of what is complete so far.
+        retry_ms: When a browser would come back, in milliseconds; ``None`` if the stream did not say it.
     """
 
     def __init__(self, response: TestResponse, stream: EventStreamResponse) -> None:
         self.response = response
-        self.events: list[StreamEvent] = []
         self.raw = b""
+        self.retry_ms: int | None = None
         self._stream = stream
         self._decoder = Decoder()
+        self._incomplete = b""
+        self._events: list[StreamEvent] = []
+        self._heartbeats = 0
+        self._mark: bytes | None = None
         self._position = 0
         self._ended = False
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, name="flask-sse test stream", daemon=True)
         self._reader.start()
-        self._wait(lambda: self.raw or self._ended, OPEN_SECONDS)
+        if not self._wait(lambda: self.raw or self._ended, OPEN_SECONDS):
+            self.close()
+            raise AssertionError(f"the stream has not begun within {OPEN_SECONDS:g} s")
 
     def next(self, type: str | None = None, timeout: float = 1.0) -> StreamEvent:  # noqa: A002 - as in publish
         """Return the next event.
 
         Args:
             type: Of this type, and others are skipped; ``None`` for any but ``stream-open``.
-            timeout: How long to wait for it, in seconds. What was published before is there at once.
+            timeout: How long to wait for it, in seconds; 0 is enough for what was published before.
 
         Raises:
             AssertionError: If none came.
@@ -92,18 +103,18 @@ class LiveStream:
         began_at = self._position
 
         def found() -> StreamEvent | None:
-            while self._position < len(self.events):
-                event = self.events[self._position]
+            while self._position < len(self._events):
+                event = self._events[self._position]
                 self._position += 1
                 if event.type == type or (type is None and event.type != STREAM_OPEN):
                     return event
             return None
 
-        event: StreamEvent | None = self._wait(found, timeout)
+        event: StreamEvent | None = self._wait_for_all(found, timeout)
         if event is None:
             wanted = "event" if type is None else f"event of type {type!r}"
             state = "and the stream is closed" if self._ended else f"within {timeout:g} s"
-            raise AssertionError(f"no {wanted} {state}; what came:{_listed(self.events[began_at:])}")
+            raise AssertionError(f"no {wanted} {state}; what came:{_listed(self._events[began_at:])}")
         return event
 
     def nothing(self) -> None:
@@ -114,26 +125,27 @@ class LiveStream:
             UsageError: If the stream is not one of ``capture()``, whose hub can say so.
         """
         self._sync()
-        rest = [event for event in self.events[self._position :] if event.type != STREAM_OPEN]
+        rest = [event for event in self._events[self._position :] if event.type != STREAM_OPEN]
         if rest:
             raise AssertionError(f"there is something:{_listed(rest)}")
+
+    @property
+    def events(self) -> list[StreamEvent]:
+        """All events so far, ``stream-open`` included: of a stream of channels all that was published."""
+        self._sync_if_it_can()
+        return list(self._events)
 
     @property
     def heartbeats(self) -> int:
         """How many comments without text kept the connection alive so far."""
         self._sync()
-        return self.raw.split(b"\n\n").count(b":")
+        return self._heartbeats
 
     @property
     def closed(self) -> bool:
         """Whether the application has ended the stream."""
         self._sync()
         return self._ended
-
-    @property
-    def retry_ms(self) -> int | None:
-        """When a browser would come back, in milliseconds."""
-        return self._decoder.retry_ms
 
     @property
     def last_event_id(self) -> str:
@@ -146,8 +158,8 @@ class LiveStream:
         Raises:
             AssertionError: If it does not.
         """
-        if not self._wait(lambda: self._ended, timeout):
-            raise AssertionError(f"open after {timeout:g} s; what came:{_listed(self.events)}")
+        if not self._wait_for_all(lambda: self._ended, timeout):
+            raise AssertionError(f"open after {timeout:g} s; what came:{_listed(self._events)}")
 
     def close(self) -> None:
         """Leave, as a page that is closed."""
@@ -156,29 +168,54 @@ class LiveStream:
         self.response.close()
 
     def _sync(self) -> None:
+        """Return when all that the hub has written so far was read."""
         link = self._stream.link
         if self._ended:
             return
-        if not isinstance(link, HubForTests):
+        if not isinstance(link, LinkForTests):
             raise UsageError("this needs a stream of the hub of capture(), or of the fixture sse_events")
-        mark = f":{link.mark()}\n".encode()
-        if not self._wait(lambda: self._ended or mark in self.raw, OPEN_SECONDS):
+        mark = link.hub.mark(self._stream.relay.asked)
+        if not self._wait(lambda: self._ended or (mark and self._mark == mark), OPEN_SECONDS):
             raise AssertionError("the hub does not answer")
+
+    def _sync_if_it_can(self) -> None:
+        if isinstance(self._stream.link, LinkForTests):
+            self._sync()
+
+    def _wait_for_all(self, condition: Callable[[], Any], timeout: float) -> Any:
+        """Wait, and do not give up before all was read that the hub has written: a machine may be slow."""
+        result = self._wait(condition, timeout)
+        if not result:
+            self._sync_if_it_can()
+            result = self._wait(condition, 0)
+        return result
 
     def _read(self) -> None:
         try:
             for piece in self.response.iter_encoded():
                 with self._changed:
-                    self.raw += piece
-                    self.events += [
-                        StreamEvent(event.type, event.data, event.last_event_id)
-                        for event in self._decoder.feed(piece)
-                    ]
+                    *frames, self._incomplete = (self._incomplete + piece).split(_FRAME_END)
+                    for frame in frames:
+                        self._take(frame + _FRAME_END)
                     self._changed.notify_all()
         finally:
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()
+
+    def _take(self, frame: bytes) -> None:
+        if frame.startswith(MARK):
+            # Ours, and no page would get it.
+            self._mark = frame
+            return
+        self.raw += frame
+        self._heartbeats += frame == HEARTBEAT
+        self._decoder.retry_ms = _NOT_SAID
+        events = self._decoder.feed(frame)
+        retry_ms = self._decoder.retry_ms
+        self._events += [StreamEvent(each.type, each.data, each.last_event_id, retry_ms) for each in events]
+        if retry_ms is not None:
+            self.retry_ms = retry_ms
 
     def _wait(self, condition: Callable[[], Any], timeout: float) -> Any:
         with self._changed:
