@@ -185,6 +185,7 @@ def test_a_publisher_goes_on_in_a_forked_process(line: Line, channel: str) -> No
 
 
 def test_a_channel_that_nobody_listens_to_costs_nothing(line: Line, channel: str) -> None:
+    wait_until(lambda: line.server.status()["channels"] == 0, what="the streams of other tests to be gone")
     before = line.server.status()
     for _ in range(20):
         assert line.publisher.publish("anyone?", channel=channel) == 0
