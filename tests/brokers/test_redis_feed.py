@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import redis
 from tests.support.brokers import Broker
+from tests.support.processes import wait_until
 
-from flask_sse.brokers.base import Page
-from flask_sse.brokers.redis import tap
+from flask_sse.brokers.base import UNUSED_SECONDS, Page
+from flask_sse.brokers.redis import history, reader, tap
 from flask_sse.brokers.redis.feed import RedisFeed
 from flask_sse.wire.cursor import Cursor, Stamp
 
@@ -33,6 +34,7 @@ class Listener:
         self.pages: dict[int, Page] = {}
         self.confirmed: list[str] = []
         self.refusals: list[str] = []
+        self.tops: list[Cursor] = []
         self._changed = asyncio.Event()
 
     def deliver(self, channel: str, stamp: Stamp | None, envelope: bytes) -> int:
@@ -54,7 +56,8 @@ class Listener:
         self._changed.set()
 
     def top(self, channel: str, cursor: Cursor) -> None:
-        """Forty seconds are longer than any test here."""
+        self.tops.append(cursor)
+        self._changed.set()
 
     def refused(self, channel: str, reason: str) -> None:
         self.refusals.append(channel)
@@ -112,3 +115,23 @@ def test_a_channel_that_the_server_forbids_takes_no_other_with_it(valkey: Broker
         asyncio.run(listening(valkey.url.replace("://", "://narrow:narrow@"), story))
     finally:
         admin.execute_command("ACL", "DELUSER", "narrow")
+
+
+def test_a_channel_that_is_listened_to_is_known_for_as_long_as_that(
+    valkey: Broker, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """13.15: an unused channel is soon forgotten, but not while a page waits for its first event."""
+    assert 4 * reader.CHECK_SECONDS < UNUSED_SECONDS, "a check may fail, and the next one is in time"
+    monkeypatch.setattr(reader, "CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(history, "_UNUSED_MS", 1500)
+    client: Any = redis.Redis.from_url(valkey.url)
+    _, meta, _ = history.keys_of(channel)
+
+    async def story(feed: RedisFeed, listener: Listener) -> None:
+        feed.subscribe(channel)
+        feed.read(1, channel, "")
+        await listener.until(lambda: len(listener.tops) > 25)
+        assert set(listener.tops) == {listener.pages[1].end}
+
+    asyncio.run(listening(valkey.url, story))
+    wait_until(lambda: not client.exists(meta), what="the channel to be forgotten")

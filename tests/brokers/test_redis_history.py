@@ -20,6 +20,7 @@ from flask_sse.brokers.base import (
     PAGE_BYTES,
     PAGE_EVENTS,
     REMEMBERED_LIVES,
+    UNUSED_SECONDS,
     Page,
     Publication,
     Receipt,
@@ -28,6 +29,7 @@ from flask_sse.brokers.redis import history
 from flask_sse.brokers.redis.publisher import RedisPublisher
 from flask_sse.settings import History as Kept
 from flask_sse.wire.cursor import EARLIEST, FROM_NOW, Cursor, order
+from flask_sse.wire.run import cancel_channel
 
 DATABASE = 7  # of these tests alone
 SHORT_SECONDS = 0.005
@@ -257,10 +259,45 @@ def test_every_key_has_a_time_to_live(store: Store, channel: str) -> None:
         own_ids: 3600,
         meta: 3600 * REMEMBERED_LIVES,
         **{history.publish_words([each])[0][3]: KEY_SECONDS for each in with_keys},
-        history.keys_of(f"{channel}-asked")[1]: LISTENING_SECONDS,
-        history.keys_of(f"{channel}-read")[1]: LISTENING_SECONDS,
+        history.keys_of(f"{channel}-asked")[1]: UNUSED_SECONDS,
+        history.keys_of(f"{channel}-read")[1]: UNUSED_SECONDS,
     }
     assert seconds == pytest.approx(lives, abs=30)
+
+
+def test_a_channel_that_nothing_was_published_to_is_known_for_minutes(store: Store, channel: str) -> None:
+    """13.15: visitors name channels, and each name was kept for a day."""
+    _, meta, _ = history.keys_of(channel)
+    for _ in range(3):
+        start = store.cursor(channel)
+        store.read(channel, start)
+        store.read(channel, EARLIEST)
+    assert 0 < store.admin.ttl(meta) <= UNUSED_SECONDS
+
+    # From the first event on it is an ordinary one, which an early position belongs to.
+    store.append(channel, "first")
+    assert data_of(store.read(channel, start)) == envelopes("first")
+    assert store.admin.ttl(meta) > LISTENING_SECONDS - 30
+
+
+def test_a_run_leaves_nothing_when_its_history_is_over(store: Store, channel: str) -> None:
+    """13.15: 595 runs left 1391 keys, for up to a week."""
+    run = f"run:{channel}"
+    for name in (run, cancel_channel(run)):
+        start = store.cursor(name)
+        store.append(name, own_id="seven")
+        store.read(name, start)
+        store.cursor(name)
+    assert max(store.admin.ttl(key) for key in store.admin.scan_iter()) <= 3600
+
+    # A page that listens holds up the position of a silent run no longer than it stays.
+    short = f"{run}-short"
+    last = store.append(short, seconds=SHORT_SECONDS)
+    assert data_of(store.read(short, last)) == []
+    assert UNUSED_SECONDS - 30 < store.admin.ttl(history.keys_of(short)[1]) <= UNUSED_SECONDS
+    unread = f"{run}-unread"
+    store.append(unread, own_id="seven", seconds=SHORT_SECONDS)
+    wait_until(lambda: not store.admin.exists(*history.keys_of(unread)), what="the run to be gone")
 
 
 def test_a_time_to_live_is_made_longer_and_not_shorter(store: Store, channel: str) -> None:

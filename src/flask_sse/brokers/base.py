@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from ..settings import History
 from ..wire.cursor import EPOCH_LETTERS, Cursor, Stamp
+from ..wire.run import is_run
 
 # Events of one page; a page ends also with the event that brings it over so many bytes.
 PAGE_EVENTS = 250
@@ -19,6 +20,9 @@ KEY_SECONDS = 300
 REMEMBERED_LIVES = 168
 # The same while a hub listens, however short the events live.
 LISTENING_SECONDS = 24 * 3600.0
+# How long the epoch of a channel is kept to which nothing was ever published. Visitors name channels, so it
+# is short; a hub that has streams of the channel asks for its position more often than that.
+UNUSED_SECONDS = 300.0
 
 _LETTERS = bytes(ord("a") + number % 26 for number in range(256))
 
@@ -96,6 +100,19 @@ class Page(NamedTuple):
                 return False
             reached = entry.id
         return not self.complete or reached == self.top
+
+
+def remembered_seconds(channel: str, history: History) -> float:
+    """Return how long the position of a channel is kept after its last event.
+
+    Each run has channels of its own, and many end every day, so nothing of them outlives their events.
+    """
+    return history.seconds * (1 if is_run(channel) else REMEMBERED_LIVES)
+
+
+def listening_seconds(channel: str) -> float:
+    """Return how long the position of a channel with events is kept after a hub has asked for it."""
+    return UNUSED_SECONDS if is_run(channel) else LISTENING_SECONDS
 
 
 def new_epoch() -> str:

@@ -18,3 +18,9 @@ local function live(key, milliseconds)
     redis.call('PEXPIRE', key, milliseconds)
   end
 end
+
+-- Keep meta because somebody asks for it; only for the second time where nothing was ever published, since
+-- visitors name such channels.
+local function listen(meta, top, milliseconds, unused_milliseconds)
+  live(meta, top == '0-0' and unused_milliseconds or milliseconds)
+end

@@ -4,7 +4,8 @@ For the channel ``news``, all with a time to live:
 
     flask-sse:{news}:s      stream; of each event the envelope ``d``, the id ``p`` of the event before it and
                             the application's own id ``i``
-    flask-sse:{news}:m      hash; epoch ``e`` and id ``t`` of the last event. It outlives the stream by far
+    flask-sse:{news}:m      hash; epoch ``e`` and id ``t`` of the last event. It outlives the stream by far,
+                            except of a run; where nothing was ever published, it lives for minutes
     flask-sse:{news}:i      sorted set; the application's own ids by the time of their events
     flask-sse:{news}:k:...  what became of the publication with the key whose SHA-256 follows
 
@@ -24,20 +25,21 @@ from redis.exceptions import ResponseError
 from ...wire.cursor import EARLIEST, FROM_NOW, Cursor, read_cursor
 from ..base import (
     KEY_SECONDS,
-    LISTENING_SECONDS,
     PAGE_BYTES,
     PAGE_EVENTS,
-    REMEMBERED_LIVES,
+    UNUSED_SECONDS,
     Entry,
     Page,
     Publication,
     Receipt,
+    listening_seconds,
     new_epoch,
+    remembered_seconds,
 )
 
 PREFIX = "flask-sse"
 
-_LISTENING_MS = int(LISTENING_SECONDS * 1000)
+_UNUSED_MS = int(UNUSED_SECONDS * 1000)
 
 Words = list[bytes | str | int]
 
@@ -69,7 +71,7 @@ def publish_words(publications: Sequence[Publication]) -> tuple[list[str], Words
             publication.envelope,
             history.size,
             kept_ms,
-            kept_ms * REMEMBERED_LIVES,
+            max(kept_ms, int(remembered_seconds(channel, history) * 1000)),
             own_id or "",
             new_epoch(),
             0 if publication.key is None else KEY_SECONDS,
@@ -106,7 +108,8 @@ def read_words(channel: str, since: str) -> tuple[list[str], Words]:
         start = [since or "now", "", ""]
     else:
         start = ["own id", since, ""]
-    return [*keys_of(channel)], [new_epoch(), _LISTENING_MS, *start, PAGE_EVENTS, PAGE_BYTES]
+    listening_ms = int(listening_seconds(channel) * 1000)
+    return [*keys_of(channel)], [new_epoch(), listening_ms, *start, PAGE_EVENTS, PAGE_BYTES, _UNUSED_MS]
 
 
 def page(answer: list[bytes]) -> Page:
@@ -123,7 +126,10 @@ def page(answer: list[bytes]) -> Page:
 def tops_words(channels: Sequence[str]) -> tuple[list[str], Words]:
     """Return keys and arguments of the script ``tops``."""
     keys = [key for channel in channels for key in keys_of(channel)]
-    return keys, [_LISTENING_MS, *(new_epoch() for _ in channels)]
+    words: Words = [_UNUSED_MS]
+    for channel in channels:
+        words += (new_epoch(), int(listening_seconds(channel) * 1000))
+    return keys, words
 
 
 def cursor(answer: bytes) -> Cursor:

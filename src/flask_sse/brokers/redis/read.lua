@@ -2,14 +2,15 @@
 --
 -- KEYS: stream, meta, own ids
 -- ARGV: fresh epoch, milliseconds that meta is kept at least, what to go on from ("now", "earliest",
---   "cursor", "own id"), its epoch or the own id, its id, most events, bytes after which the page ends
+--   "cursor", "own id"), its epoch or the own id, its id, most events, bytes after which the page ends,
+--   milliseconds that meta is kept at least where nothing was ever published
 -- Returns epoch, top, the id behind which the events follow or "", whether nothing follows ("1"), and then
 --   id, id of the event before, and envelope of each event.
 
 local stream, meta, own_ids = KEYS[1], KEYS[2], KEYS[3]
 local kind, count, bytes = ARGV[3], tonumber(ARGV[6]), tonumber(ARGV[7])
 local epoch, top = begin(stream, meta, own_ids, ARGV[1])
-live(meta, ARGV[2])
+listen(meta, top, ARGV[2], ARGV[8])
 
 -- Fields of an entry by name; somebody else may have put other ones there.
 local function fields(entry)

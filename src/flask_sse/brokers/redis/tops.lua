@@ -1,12 +1,13 @@
 -- Return the cursor behind the last event of each of several channels, or "!ERROR".
 --
 -- KEYS, three for each channel: stream, meta, own ids
--- ARGV: milliseconds that meta is kept at least, and a fresh epoch for each channel
+-- ARGV: milliseconds that meta is kept at least where nothing was ever published, and for each channel
+--   a fresh epoch and milliseconds that meta is kept at least
 
 local function cursor(i)
   local meta = KEYS[3 * i - 1]
-  local epoch, top = begin(KEYS[3 * i - 2], meta, KEYS[3 * i], ARGV[i + 1])
-  live(meta, ARGV[1])
+  local epoch, top = begin(KEYS[3 * i - 2], meta, KEYS[3 * i], ARGV[2 * i])
+  listen(meta, top, ARGV[2 * i + 1], ARGV[1])
   return epoch .. '.' .. top
 end
 
