@@ -16,6 +16,7 @@ from flask_sse.errors import (
     InvalidSettingError,
     MessageTooLargeError,
     SSEError,
+    TooManyRunsError,
     UsageError,
 )
 
@@ -60,6 +61,14 @@ def test_wrong_usage_is_also_a_value_error() -> None:
             InvalidMessageError("type", "a\nb", "it must not hold LF"),
             {"field": "type", "value": "a\nb"},
             r"type 'a\nb' cannot be sent: it must not hold LF",
+        ),
+        (
+            TooManyRunsError(200, "the limit is SSE_MAX_RUNS"),
+            {"runs": 200},
+            (
+                "no further run can be started in this process, which has 200: the limit is SSE_MAX_RUNS; "
+                "try later, or let a job queue run it (Publisher.produce)"
+            ),
         ),
         (
             MessageTooLargeError(300, 200),
@@ -136,6 +145,7 @@ def test_a_foreign_value_is_shown_in_one_short_printable_line(value: object) -> 
         BrokerUnavailableError("localhost:6379", "refused"),
         BrokerUnavailableError("localhost:6379", "refused", [Published(2, "order-7")]),
         HubUnavailableError("its socket", "gone"),
+        TooManyRunsError(200, "the limit is SSE_MAX_RUNS"),
     ],
 )
 def test_an_error_crosses_to_another_process_as_task_queues_need_it(error: SSEError) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         InvalidSettingError,
         MessageTooLargeError,
         SSEError,
+        TooManyRunsError,
         UsageError,
     )
     from .extension import Message
@@ -52,6 +53,7 @@ __all__ = [
     "Publisher",
     "SSEError",
     "ServerSentEventsBlueprint",
+    "TooManyRunsError",
     "UsageError",
     "new_run",
     "sse",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -33,7 +31,7 @@ from .hub.control import ENVELOPES, FRAMES, Attach, BlockDecoder
 from .hub.dismissal import REMEMBERED_SECONDS
 from .hub.notices import END_ID, refused
 from .producing.response import SourceLink, asked_of
-from .producing.run import Producer, new_run
+from .producing.run import Producer, new_run, start_run
 from .producing.source import Items, Source
 from .publisher import Published
 from .serving.relay import open_stream, received
@@ -44,8 +42,6 @@ from .wire import message as wire_message
 from .wire.cursor import EARLIEST, FROM_NOW, positions
 from .wire.envelope import unpack
 from .wire.run import is_run
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_MAX_CHANNELS = 10
 
@@ -279,6 +275,9 @@ class ServerSentEventsBlueprint(Blueprint):
         If the connection breaks, the page comes back and the view is called again: for what must not begin
         again, see ``run``.
 
+        Where ``SSE_MAX_RESPONSES`` are at work in this process, the page gets a comment and reconnects after
+        30 to 90 seconds; the generator is not begun.
+
         Args:
             items: What is sent: data, or a ``Message``.
 
@@ -289,7 +288,7 @@ class ServerSentEventsBlueprint(Blueprint):
             return _no_stream("", HTTPStatus.NO_CONTENT)
         # It needs no broker.
         settings = Settings.from_mapping({"SSE_BROKER_URL": "memory://", **current_app.config}, warn=False)
-        link = SourceLink(Source(items), _frame, call_in_contexts())
+        link = SourceLink(Source(items), _frame, call_in_contexts(), settings.max_responses)
         may_take_over = settings.takeover == "auto"
         asked = asked_of(settings.rules)
         return event_stream(current_app.response_class, link, asked, may_take_over=may_take_over)
@@ -313,18 +312,12 @@ class ServerSentEventsBlueprint(Blueprint):
         Raises:
             KeyError: If the application has no URL of a broker.
             UsageError: If the channel is not that of a run, or the items cannot be iterated.
+            TooManyRunsError: If as many runs as ``SSE_MAX_RUNS`` are at work in this process.
         """
         channel = channel or new_run()
-        producer = Producer(current_extension().publisher, channel, items)
-        call = call_in_contexts()
-
-        def work() -> None:
-            try:
-                producer.work()
-            except Exception:
-                logger.exception("%s failed", channel)
-
-        threading.Thread(target=call, args=(work,), name="flask-sse run", daemon=True).start()
+        extension = current_extension()
+        producer = Producer(extension.publisher, channel, items)
+        start_run(producer, call_in_contexts(), extension.settings.max_runs)
         return channel
 
     def cancel(self, channel: str) -> None:

@@ -6,6 +6,7 @@ SSEError
 │   ├── MessageTooLargeError           the encoded event is over SSE_MAX_EVENT_BYTES
 │   ├── InvalidChannelError            a channel name that is empty, too long or has control characters
 │   └── InvalidSettingError            a value of a setting that cannot be used
+├── TooManyRunsError                   this process has as many runs as SSE_MAX_RUNS allows
 ├── BrokerError                        outside this process; may pass by itself
 │   └── BrokerUnavailableError         the broker did not answer in time
 └── HubError                           between this process and the hub; may pass by itself
@@ -70,6 +71,17 @@ class InvalidSettingError(UsageError):
         self.key = key
         self.value = value
         super().__init__(f"{key} = {_shown(value)} cannot be used: {mend}")
+
+
+class TooManyRunsError(SSEError):
+    """This process cannot start a further run; nothing was published. It may pass by itself."""
+
+    def __init__(self, runs: int, reason: str) -> None:
+        self.runs = runs
+        super().__init__(
+            f"no further run can be started in this process, which has {runs}: {reason}; "
+            "try later, or let a job queue run it (Publisher.produce)"
+        )
 
 
 class BrokerError(SSEError):

@@ -82,6 +82,8 @@ class Settings:
         max_channels: Most channels of one hub.
         max_channels_per_stream: Most channels that one stream may ask for; ``None`` for 10, or for 1
             where a guard of the blueprint may know only of the first, as in 1.0.
+        max_responses: Most responses of generators (``sse.response``) of one process.
+        max_runs: Most runs (``sse.run``) of one process.
         require_ticket: Whether a stream needs a ticket.
         cors_origins: Whose pages may listen besides those of the application's own origin; ``*`` for all,
             without their cookies.
@@ -101,6 +103,8 @@ class Settings:
     max_streams: int | None = None
     max_channels: int = 100_000
     max_channels_per_stream: int | None = None
+    max_responses: int = 200
+    max_runs: int = 200
     require_ticket: bool = False
     cors_origins: frozenset[str] = frozenset()
     history: History = History()
@@ -316,5 +320,7 @@ _KEYS: dict[str, tuple[str, str, Callable[[str, Any], Any]]] = {
     "SSE_REQUIRE_TICKET": ("", "require_ticket", _flag),
     "SSE_CORS_ORIGINS": ("", "cors_origins", _origins),
     "SSE_MAX_CHANNELS": ("", "max_channels", _whole(1)),
+    "SSE_MAX_RESPONSES": ("", "max_responses", _whole(1)),
+    "SSE_MAX_RUNS": ("", "max_runs", _whole(1)),
     "SSE_MAX_CHANNELS_PER_STREAM": ("", "max_channels_per_stream", _whole(1)),
 }

@@ -28,6 +28,7 @@ DEFAULTS = {
     "10, or 1 where the blueprint has a guard": None,
     "90 % of the hub's limit of file descriptors": None,
     "100000": 100_000,
+    "200": 200,
     "false": None,
     "none": None,
 }

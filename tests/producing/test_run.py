@@ -295,7 +295,7 @@ def test_one_whose_broker_stays_away_fails(
         with pytest.raises(BrokerUnavailableError):
             publisher.produce(work(), channel)
         publisher.close()
-    assert f"{channel} is failed" in caplog.text
+    assert f"{channel!r} is failed" in caplog.text
 
 
 def test_the_generator_has_the_request_that_started_it(server: LocalServer) -> None:

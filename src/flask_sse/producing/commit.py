@@ -105,5 +105,5 @@ def _send(events: list[tuple[Send, Publication]]) -> None:
             send(publications)
         except SSEError as error:
             # The data is committed: who committed it must not be told that it is not.
-            channels = sorted({publication.channel for publication in publications})
+            channels = ascii(sorted({publication.channel for publication in publications}))
             logger.error("committed, but not published on %s: %s", channels, error)  # noqa: TRY400 - says it all

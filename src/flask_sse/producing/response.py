@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import socket
 import threading
 import time
@@ -16,10 +17,12 @@ from collections.abc import Callable, Generator
 
 from ..hub.control import FRAMES, Attach
 from ..hub.limits import duplicate
-from ..hub.notices import reconnect_in, stream_end
+from ..hub.notices import reconnect_in, refused, stream_end
+from ..hub.stream import Stream
 from ..settings import StreamRules
 from ..wire.encode import HEARTBEAT
 from ..wire.run import FAILED, FINISHED
+from .slots import responses
 from .source import Source
 
 logger = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ class SourceLink:
         source: What is sent.
         encode: Makes the bytes of an event out of an item.
         in_contexts: Calls a function, in another thread, with the contexts of the application.
+        max_responses: How many such responses this process may have at once.
     """
 
     def __init__(
@@ -47,22 +51,46 @@ class SourceLink:
         source: Source,
         encode: Callable[[object], bytes],
         in_contexts: Callable[[Callable[[], None]], None],
+        max_responses: int,
     ) -> None:
         self._source = source
         self._encode = encode
         self._in_contexts = in_contexts
+        self._max_responses = max_responses
 
     def attach(self, descriptor: int, request: Attach) -> None:
         """Take a connection over; the caller closes its own copy."""
         sock = socket.socket(fileno=duplicate(descriptor))
+        if not responses.take(self._max_responses):
+            _reject(sock, request, "too many responses (SSE_MAX_RESPONSES)")
+            return
+        try:
+            threading.Thread(
+                target=self._work, args=(sock, request), name="flask-sse response", daemon=True
+            ).start()
+        except RuntimeError as error:
+            responses.release()
+            _reject(sock, request, str(error))
+
+    def _work(self, sock: socket.socket, request: Attach) -> None:
         outlet = Outlet(sock, request.rules.heartbeat_seconds, self._source.stop)
-        pieces = self._pieces(request)
-
-        def produce() -> None:
-            self._in_contexts(lambda: outlet.write_all(pieces))
-
-        threading.Thread(target=produce, name="flask-sse response", daemon=True).start()
-        threading.Thread(target=outlet.look_after, name="flask-sse response watch", daemon=True).start()
+        watch = threading.Thread(target=outlet.look_after, name="flask-sse response watch", daemon=True)
+        try:
+            # Started from here: where the system has no second thread, this one is the only writer.
+            try:
+                watch.start()
+            except RuntimeError as error:
+                _reject(sock, request, str(error))
+                return
+            pieces = self._pieces(request)
+            try:
+                self._in_contexts(lambda: outlet.write_all(pieces))
+            finally:
+                # Contexts that cannot be entered must not leave the other thread behind.
+                outlet.end()
+                watch.join()
+        finally:
+            responses.release()
 
     def status(self) -> dict[str, object]:
         """Be there, as a hub that must be started would be."""
@@ -81,13 +109,27 @@ class SourceLink:
         yield stream_end(FRAMES, reason)
 
 
+def _reject(sock: socket.socket, request: Attach, reason: str) -> None:
+    """Answer as a hub does that has no room; for connections that nobody else writes to."""
+    if responses.reject():
+        logger.warning(
+            "rejected a response: %s; %d at work in this process, %d rejected so far",
+            reason,
+            responses.taken,
+            responses.rejected,
+        )
+    stream = Stream(sock, request)
+    stream.send(request.head + refused(FRAMES, reason))
+    stream.close()
+
+
 class Outlet:
     """One connection, written by one thread and looked after by another.
 
     Args:
         sock: The connection; it is closed in the end.
-        heartbeat_seconds: Longest silence before a comment is sent, and how long a client that does not read
-            is waited for.
+        heartbeat_seconds: Longest silence before a comment is sent. A client that takes nothing for half of
+            it is given up.
         left: Is called when the client has left.
     """
 
@@ -96,7 +138,8 @@ class Outlet:
         self._heartbeat_seconds = heartbeat_seconds
         self._left = left
         self._lock = threading.Lock()
-        self._written_at = time.monotonic()
+        # No comment before the head, which waits until the contexts are there.
+        self._written_at = math.inf
         self._is_over = False
         sock.settimeout(heartbeat_seconds / 2)
 
@@ -108,9 +151,13 @@ class Outlet:
                     if not self._write(piece):
                         break
         finally:
-            with self._lock:
-                self._is_over = True
-                self._shut_down()
+            self.end()
+
+    def end(self) -> None:
+        """Write nothing any more; the other thread closes."""
+        with self._lock:
+            self._is_over = True
+            self._shut_down()
 
     def look_after(self) -> None:
         """Write comments into the silence until the client leaves or all is written; then close."""
@@ -141,14 +188,17 @@ class Outlet:
         with self._lock:
             if self._is_over:
                 return False
+            rest = memoryview(data)
             try:
-                self._sock.sendall(data)
+                # Not sendall(), whose time-out is for all of it: a client that takes some of it is not gone.
+                while rest:
+                    rest = rest[self._sock.send(rest) :]
+                    self._written_at = time.monotonic()
             except OSError:
                 # Half an event may be written, so nothing may follow it.
                 self._is_over = True
                 self._shut_down()
                 return False
-            self._written_at = time.monotonic()
             return True
 
     def _shut_down(self) -> None:

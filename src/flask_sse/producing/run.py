@@ -14,10 +14,11 @@ import secrets
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..channels import check_channel
-from ..errors import BrokerError, HubError, UsageError
+from ..errors import BrokerError, HubError, TooManyRunsError, UsageError
 from ..wire.cursor import BEFORE_ALL, order, read_cursor
 from ..wire.message import Message
 from ..wire.run import (
@@ -33,6 +34,7 @@ from ..wire.run import (
     ended,
     is_run,
 )
+from .slots import runs
 from .source import Items, Source
 
 logger = logging.getLogger(__name__)
@@ -85,6 +87,39 @@ def new_run(name: str | None = None) -> str:
     return check_channel(f"{RUN_PREFIX}{secrets.token_urlsafe(16) if name is None else name}")
 
 
+def start_run(producer: Producer, in_contexts: Callable[[Callable[[], None]], None], max_runs: int) -> None:
+    """Let a producer work in a thread of its own.
+
+    Args:
+        producer: It has not begun.
+        in_contexts: Calls a function, in another thread, with the contexts of the application.
+        max_runs: How many runs this process may have at once.
+
+    Raises:
+        TooManyRunsError: If it has as many, or the system has no more threads; nothing was published.
+    """
+
+    def work() -> None:
+        try:
+            producer.work()
+        except Exception:
+            logger.exception("%s failed", ascii(producer.channel))
+
+    def work_in_contexts() -> None:
+        try:
+            in_contexts(work)
+        finally:
+            runs.release()
+
+    if not runs.take(max_runs):
+        raise TooManyRunsError(max_runs, "the limit is SSE_MAX_RUNS")
+    try:
+        threading.Thread(target=work_in_contexts, name="flask-sse run", daemon=True).start()
+    except RuntimeError as error:
+        runs.release()
+        raise TooManyRunsError(runs.taken, str(error)) from error
+
+
 def cancel(publisher: Publishing, channel: str) -> None:
     """End a run, wherever it works: its pages are told at once, its generator ends where it yields next."""
     check_run(channel)
@@ -110,11 +145,14 @@ class Producer:
         publisher: The way to the broker.
         channel: The run's.
         items: What is published: data, or messages.
+
+    Attributes:
+        channel: The run's.
     """
 
     def __init__(self, publisher: Publishing, channel: str, items: Items) -> None:
         self._publisher = publisher
-        self._channel = check_run(channel)
+        self.channel = check_run(channel)
         self._source = Source(items)
         self._lock = threading.Lock()
         self._position = ""
@@ -150,7 +188,7 @@ class Producer:
         self._end(INTERRUPTED)
 
     def _begin(self) -> None:
-        self._position = self._publisher.cursor(self._channel)
+        self._position = self._publisher.cursor(self.channel)
         if not self._position:
             raise UsageError("a run needs a history, and SSE_HISTORY_RULES gives its channel none")
         if self._is_cancelled():
@@ -169,7 +207,7 @@ class Producer:
                 self._publish_once(ended(reason))
             except _AWAY as error:
                 logger.error(  # noqa: TRY400 - the text says it all
-                    "%s is %s, as its pages learn from its silence: %s", self._channel, reason, error
+                    "%s is %s, as its pages learn from its silence: %s", ascii(self.channel), reason, error
                 )
         return reason
 
@@ -183,9 +221,9 @@ class Producer:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                published = _publish(self._publisher, message, self._channel)
+                published = _publish(self._publisher, message, self.channel)
                 own_id = message.id is not None
-                self._position = self._publisher.cursor(self._channel) if own_id else published.id or ""
+                self._position = self._publisher.cursor(self.channel) if own_id else published.id or ""
             except _AWAY:
                 if time.monotonic() > deadline or self._source.is_stopped:
                     raise
@@ -199,7 +237,7 @@ class Producer:
         """Tell whether something was published since the last event that is known to be there; know it."""
         known = self._position
         try:
-            self._position = self._publisher.cursor(self._channel)
+            self._position = self._publisher.cursor(self.channel)
         except _AWAY:
             return False
         before, now = read_cursor(known), read_cursor(self._position)
@@ -208,7 +246,7 @@ class Producer:
         return order(now.id) > order(before.id)
 
     def _is_cancelled(self) -> bool:
-        cursor = read_cursor(self._publisher.cursor(cancel_channel(self._channel)))
+        cursor = read_cursor(self._publisher.cursor(cancel_channel(self.channel)))
         return cursor is not None and cursor.id != BEFORE_ALL
 
     def _stop(self) -> None:
