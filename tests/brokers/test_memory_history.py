@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -16,11 +16,12 @@ from flask_sse.brokers.base import (
     PAGE_BYTES,
     PAGE_EVENTS,
     REMEMBERED_LIVES,
+    UNUSED_SECONDS,
     Page,
     Publication,
     Receipt,
 )
-from flask_sse.brokers.history import CHANNEL_BYTES, SLOT_SECONDS, History
+from flask_sse.brokers.history import CHANNEL_BYTES, EXPIRE_BATCH, MAX_UNUSED, SLOT_SECONDS, History
 from flask_sse.settings import History as Kept
 from flask_sse.wire.cursor import EARLIEST, FROM_NOW, Cursor, Stamp, order
 
@@ -336,11 +337,11 @@ def test_100_000_channels_that_were_published_to_once_leave_nothing() -> None:
     history = History(max_bytes=1_000_000_000)
     for number in range(100_000):
         append(history, publication(channel=f"job-{number}", seconds=60, own_id="done"), NOW + number / 1000)
-    history.expire(NOW + 200)
+    expire_all(history, NOW + 200)
     assert len(history) == 100_000  # their last events are known, nothing else
     assert history._bytes == 100_000 * CHANNEL_BYTES
 
-    history.expire(NOW + 100 + 60 * REMEMBERED_LIVES + 2 * SLOT_SECONDS)
+    expire_all(history, NOW + 100 + 60 * REMEMBERED_LIVES + 2 * SLOT_SECONDS)
     assert is_empty(history)
 
 
@@ -380,15 +381,126 @@ def test_an_event_larger_than_all_is_not_kept_and_that_is_told() -> None:
     assert len(data_of(history.read("a", EARLIEST, NOW))) == 0
 
 
-def test_channels_without_events_make_room_as_well() -> None:
-    history = History(max_bytes=100 * CHANNEL_BYTES)
-    for number in range(1000):
-        history.cursor(f"c{number}", NOW)
+def test_names_that_visitors_make_up_throw_no_history_out() -> None:
+    """13.15: 57 000 of them were enough to lose the events of everybody else."""
+    history = History(max_bytes=20 * (CHANNEL_BYTES + 600))
+    stamps = [append(history, publication(channel=f"c{number}")) for number in range(20)]
+    used = history._bytes
+    for number in range(60_000):
+        history.pin(f"made up {number}")
+        history.read(f"made up {number}", EARLIEST, NOW)
+        history.unpin(f"made up {number}", NOW)
 
-    assert len(history) <= 100
-    assert history._bytes == len(history) * CHANNEL_BYTES
-    history.expire(NOW + LISTENING_SECONDS + 3 * SLOT_SECONDS)
+    assert [data_of(history.read(f"c{number}", EARLIEST, NOW)) for number in range(20)] == [[b"x"]] * 20
+    assert [history.cursor(f"c{number}", NOW) for number in range(20)] == [each.cursor for each in stamps]
+    assert history._bytes == used
+    assert len(history) == 20 + MAX_UNUSED
+    expire_all(history, NOW + UNUSED_SECONDS + 2 * SLOT_SECONDS)
+    assert len(history) == 20
+
+
+def test_channels_whose_events_are_over_go_before_the_events_of_others() -> None:
+    history = History(max_bytes=10 * CHANNEL_BYTES)
+    for number in range(6):
+        append(history, publication(channel=f"over {number}", seconds=1))
+    kept = append(history, publication(channel="kept"))
+    expire_all(history, NOW + 10)
+    append(history, publication(b"x" * 3 * CHANNEL_BYTES, channel="large"), NOW + 10)
+
+    assert data_of(history.read("kept", str(Cursor(kept.epoch, "0-0")), NOW)) == [b"x"]
+    assert 3 < len(history) < 8
+    assert history._bytes <= 10 * CHANNEL_BYTES
+
+
+def test_a_channel_that_the_hub_listens_to_stays_whatever_others_do() -> None:
+    """13.15: a page that waits for the first event for days must not be told of a gap."""
+    history = History(max_bytes=10 * CHANNEL_BYTES)
+    for name in ("unused", "spent"):
+        history.pin(name)
+    starts = [history.cursor("unused", NOW), append(history, publication(channel="spent", seconds=1)).cursor]
+    for number in range(2 * MAX_UNUSED):
+        history.cursor(f"c{number}", NOW)
+        append(history, publication(channel=f"d{number}"))
+    later = NOW + 10 * LISTENING_SECONDS
+    expire_all(history, later)
+
+    assert len(history) == 2
+    assert (history._bytes, history._slots) == (0, {})
+    for name, start in zip(("unused", "spent"), starts, strict=True):
+        append(history, publication(channel=name), later)
+        assert data_of(history.read(name, str(start), later)) == [b"x"]
+        history.unpin(name, later)
+    expire_all(history, later + HOUR * REMEMBERED_LIVES + 2 * SLOT_SECONDS)
     assert is_empty(history)
+
+
+def test_a_run_leaves_nothing_when_its_history_is_over() -> None:
+    """13.15: it was remembered for a week, and the channel that cancels it for a day."""
+    history = History()
+    for name in ("run:1", "run:1:cancel", "run:2:cancel"):
+        history.pin(name)
+        history.cursor(name, NOW)
+    append(history, publication(channel="run:1"))
+    append(history, publication(channel="run:1:cancel"))
+    for name in ("run:1", "run:1:cancel", "run:2:cancel"):
+        history.unpin(name, NOW)
+    expire_all(history, NOW + HOUR - 1)
+    assert len(data_of(history.read("run:1", EARLIEST, NOW))) == 1
+    assert len(history) == 2
+
+    expire_all(history, NOW + HOUR + 2 * SLOT_SECONDS)
+    assert is_empty(history)
+
+
+def test_events_of_a_channel_that_was_asked_for_first_are_kept_hardly_longer_either() -> None:
+    history = History()
+    history.cursor("a", NOW)
+    history.expire(NOW + SLOT_SECONDS)
+    append(history, publication(seconds=60))
+    history.expire(NOW + 60 + 2 * SLOT_SECONDS)
+
+    assert data_of(history.read("a", EARLIEST, NOW + 70)) == []
+
+
+def test_much_that_is_over_at_once_goes_piece_by_piece() -> None:
+    """13.13: no turn of the hub's loop is as long as what others have published."""
+    history = History(max_bytes=1_000_000_000)
+    for number in range(3 * EXPIRE_BATCH):
+        append(history, publication(channel="many" if number % 2 else f"c{number}", seconds=1, size=10_000))
+    later = NOW + 60 * REMEMBERED_LIVES
+    before = history._bytes
+    assert not history.expire(later)
+    assert before - history._bytes <= EXPIRE_BATCH * 2000
+    assert expire_all(history, later) > 2
+    assert is_empty(history)
+
+
+def test_what_another_hub_kept_is_all_there_before_this_one_listens() -> None:
+    """13.15: a name that a page waits on is not thrown out by names that other visitors made up."""
+    old = History()
+    waited_on = old.cursor("waited on", NOW)
+    old.pin("waited on")
+    for number in range(MAX_UNUSED):
+        old.cursor(f"c{number}", NOW)
+    newest = append(old, publication(channel="b")), append(old, publication(channel="a"))
+    history = History()
+    for fields, body in old.dump():
+        history.load(fields, body)
+    history.pin("waited on")
+    history.cursor("one more", NOW)
+
+    assert history.cursor("waited on", NOW) == waited_on
+    assert [history.cursor(name, NOW) for name in "ba"] == [stamp.cursor for stamp in newest]
+    assert list(history._with_events) == ["b", "a"]
+    assert len(history) == MAX_UNUSED + 3
+    history.unpin("waited on", NOW)
+    expire_all(history, NOW + HOUR * REMEMBERED_LIVES + 2 * SLOT_SECONDS)
+    assert is_empty(history)
+
+
+def expire_all(history: History, now: float) -> int:
+    """Let go of all that is over; return in how many pieces."""
+    return next(number for number in count(1) if history.expire(now))
 
 
 def test_channels_that_made_room_take_none() -> None:

@@ -82,10 +82,12 @@ class MemoryFeed:
 
     def subscribe(self, channel: str) -> None:
         """See ``BrokerFeed.subscribe``; it holds at once."""
+        self._history.pin(channel)
         self._sink.subscribed(channel)
 
     def unsubscribe(self, channel: str) -> None:
-        """Do nothing: the hub knows its streams."""
+        """See ``BrokerFeed.unsubscribe``."""
+        self._history.unpin(channel, time.time())
 
     def read(self, number: int, channel: str, since: str) -> None:
         """See ``BrokerFeed.read``; it is answered at once."""
@@ -93,6 +95,8 @@ class MemoryFeed:
 
     async def run(self) -> None:
         """Let go of what is over, until cancelled."""
+        pause_seconds = SLOT_SECONDS
         while True:
-            await asyncio.sleep(SLOT_SECONDS)
-            self._history.expire(time.time())
+            await asyncio.sleep(pause_seconds)
+            # What is left over waits for the next turn of the loop, so that others have theirs.
+            pause_seconds = SLOT_SECONDS if self._history.expire(time.time()) else 0.0
