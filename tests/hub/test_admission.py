@@ -13,6 +13,7 @@ from flask_sse.hub.admission import Admission
 from flask_sse.hub.claim import NOBODY, Claim
 from flask_sse.hub.control import ENVELOPES, FRAMES, Attach, PacketDecoder
 from flask_sse.hub.core import Core
+from flask_sse.hub.directory import CHANNEL_LINGER_SECONDS
 from flask_sse.hub.dismissal import HISTORY, REMEMBERED_SECONDS, Dismissal
 from flask_sse.hub.group import Member
 from flask_sse.hub.orders import Complain, End, Read, Subscribe
@@ -197,3 +198,84 @@ def test_an_order_says_what_it_said() -> None:
     dismissal = Dismissal("ann", "a", "bye", 1.5)
     assert Dismissal.read(dismissal.envelope()) == dismissal
     assert json.loads(dismissal.envelope())["data"]["subject"] == "ann"
+
+
+# -- channels, whose names come from visitors ------------------------------------------------------------
+
+
+def come_and_go(core: Core[Member], stream: Member) -> None:
+    """Open a stream, and leave at once."""
+    assert core.refusal(stream) is None
+    core.add(stream, NOW)
+    settle(core)
+    core.remove(stream, NOW)
+    settle(core)
+
+
+def test_one_client_that_makes_names_up_fills_no_hub() -> None:
+    """13.15: what it had left counted for a minute, and nobody else came in."""
+    core = core_with()
+    for number in range(1000):
+        come_and_go(core, member(NOBODY, f"made up {number}"))
+    # 99 are left of them, beside the one that carries revocations.
+    assert len(core.directory) == core.max_channels == 100
+    others = [member(ANN, f"page {number}", "shared") for number in range(98)]
+    for each in others:
+        assert core.refusal(each) is None
+        core.add(each, NOW)
+    assert len(core.directory) == 100
+
+    assert b"too many channels" in (core.refusal(member(NOBODY, "one more")) or b"")
+    assert core.refusal(member(NOBODY, "shared")) is None
+    assert core.admission.refused["channels"] == 1
+    assert all(name in core.directory for each in others for name in each.channels)
+
+
+def test_the_channel_that_has_been_idle_for_longest_is_given_up_first_and_none_that_is_asked_for() -> None:
+    core: Core[Member] = Core(10_000, 3)
+    for name in "abc":
+        come_and_go(core, member(NOBODY, name))
+    come_and_go(core, member(NOBODY, "a", "d"))
+    assert [name for name in "abcd" if name in core.directory] == ["a", "c", "d"]
+    come_and_go(core, member(NOBODY, "c", "d", "b"))
+    assert [name for name in "abcd" if name in core.directory] == ["b", "c", "d"]
+    assert core.refusal(member(NOBODY, *"abcd")) is not None
+    assert len(core.directory) == 3
+
+
+def test_a_stream_that_is_one_too_many_of_its_address_gives_no_channel_up() -> None:
+    core: Core[Member] = Core(10_000, 1)
+    come_and_go(core, member(NOBODY, "idle"))
+    assert core.refusal(member(ANN, "new", max_streams_per_address=0)) is not None
+    assert "idle" in core.directory
+
+
+@pytest.mark.parametrize("what", ["address", "subject"])
+def test_a_limit_of_streams_counts_the_channels_that_they_leave(what: str) -> None:
+    """13.15: one stream at a time is enough to leave any number of channels for a minute."""
+    core = core_with(listening := member(NOBODY, "mine 0"))
+    limit: dict[str, Any] = {f"max_streams_per_{what}": 3}
+    other = Claim("bob", "192.0.2.9")
+    come_and_go(core, member(other, "other", **limit))
+    for number in range(50):
+        come_and_go(core, member(ANN, f"mine {number}", **limit))
+        assert len(core.directory) <= 6
+
+    left = [channel.name for channel in core.directory]
+    assert left == [CONTROL, "mine 0", "other", "mine 47", "mine 48", "mine 49"]
+    # One of them that has a stream again counts no more, and one that is left again counts as the latest.
+    core.add(again := member(NOBODY, "mine 48"), NOW)
+    come_and_go(core, member(ANN, "mine 50", **limit))
+    core.remove(again, NOW)
+    core.remove(listening, NOW)
+    settle(core)
+    assert {channel.name for channel in core.directory} > {
+        "mine 47",
+        "mine 49",
+        "mine 50",
+        "mine 48",
+        "mine 0",
+    }
+    core.tick(NOW + CHANNEL_LINGER_SECONDS)
+    assert [channel.name for channel in core.directory] == [CONTROL]
+    assert not core.directory._idle._left_by

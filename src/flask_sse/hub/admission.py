@@ -24,12 +24,9 @@ class Admission:
 
     def refuses(self, member: Member) -> str:
         """Return what a new stream would be one too many of; empty if it may come in."""
-        rules = member.rules
-        for what, counts, name, most in (
-            ("subject", self._subjects, member.claim.subject, rules.max_streams_per_subject),
-            ("address", self._addresses, member.claim.address, rules.max_streams_per_address),
-        ):
-            if name is not None and most is not None and counts[name] >= most:
+        counts = {"subject": self._subjects, "address": self._addresses}
+        for (what, name), most in member.limits.items():
+            if counts[what][name] >= most:
                 self.refused[what] += 1
                 return what
         return ""

@@ -117,12 +117,13 @@ class Core(Generic[M]):
         dismissal = self.admission.dismissal_of(member)
         if dismissal is not None:
             return stream_end(member.form, dismissal.reason)
-        new = sum(name not in self.directory for name in member.channels)
-        if new and len(self.directory) + new > self.max_channels:
+        what = self.admission.refuses(member)
+        if what:
+            return refused(member.form, f"too many streams of this {what}")
+        if not self.directory.make_room(member.channels, self.max_channels):
             self.admission.refused["channels"] += 1
             return refused(member.form, "too many channels")
-        what = self.admission.refuses(member)
-        return refused(member.form, f"too many streams of this {what}") if what else None
+        return None
 
     def add(self, member: M, now: float) -> None:
         """Take a stream in."""
@@ -157,7 +158,7 @@ class Core(Generic[M]):
         self._groups.leave(member)
         for name in member.channels:
             self._no_longer_waiting(self.directory[name], member)
-            self.directory.leave(name, now)
+        self.directory.leave(member.channels, now, member.limits)
 
     def go_on(self, member: M, now: float) -> None:
         """Note that a client has taken all that was written to it."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Generic
 
 from ..channels import CONTROL_CHANNEL, STATUS_CHANNEL
 from ..wire.cursor import EARLIEST, Cursor
 from .group import Channel, M
+from .idle import Idle, Owner
 from .orders import Order, Subscribe, Unsubscribe
 from .sequencer import Sequencer
 
@@ -27,7 +28,7 @@ class Directory(Generic[M]):
     def __init__(self, outbox: deque[Order]) -> None:
         self._outbox = outbox
         self._channels: dict[str, Channel[M]] = {}
-        self._idle_since: dict[str, float] = {}
+        self._idle = Idle()
         self._runs: dict[str, Channel[M]] = {}
 
     def __len__(self) -> int:
@@ -49,7 +50,7 @@ class Directory(Generic[M]):
     @property
     def names(self) -> list[str]:
         """Channels of the application that have streams."""
-        return sorted(self._channels.keys() - self._idle_since.keys() - _OURS)
+        return sorted(self._channels.keys() - set(self._idle) - _OURS)
 
     def of_application(self) -> list[Channel[M]]:
         """Return its channels, also those that had streams a moment ago."""
@@ -82,16 +83,37 @@ class Directory(Generic[M]):
     def enter(self, name: str) -> Channel[M]:
         """Count one more stream of a channel, and return it."""
         channel = self.open(name)
-        self._idle_since.pop(name, None)
+        self._idle.discard(name)
         channel.streams += 1
         return channel
 
-    def leave(self, name: str, now: float) -> None:
-        """Count one stream less of a channel."""
-        channel = self._channels[name]
-        channel.streams -= 1
-        if not channel.streams:
-            self._idle_since[name] = now
+    def leave(self, names: Sequence[str], now: float, limits: Mapping[Owner, int]) -> None:
+        """Count one stream less of some channels.
+
+        Args:
+            names: Which ones.
+            now: The time, in seconds.
+            limits: How many idle channels are kept for the owners of that stream.
+        """
+        for name in names:
+            channel = self._channels[name]
+            channel.streams -= 1
+            if not channel.streams:
+                self._idle.add(name, now, limits)
+        for owner, most in limits.items():
+            for name in self._idle.beyond(owner, most):
+                self.give_up_now(name)
+
+    def make_room(self, names: Sequence[str], most: int) -> bool:
+        """Give idle channels up where a new stream would make it too many; return whether it may come."""
+        new = sum(name not in self for name in names)
+        excess = len(self) + new - most if new else 0
+        idle = self._idle.oldest(excess, spared=names)
+        if len(idle) < excess:
+            return False
+        for name in idle:
+            self.give_up_now(name)
+        return True
 
     def lost(self) -> None:
         """Note that nothing is heard of any channel."""
@@ -100,15 +122,19 @@ class Directory(Generic[M]):
 
     def give_up(self, now: float) -> None:
         """Forget channels that have had no streams for a while."""
-        for name in list(takewhile(lambda name: self._is_over(name, now), self._idle_since)):
-            del self._idle_since[name]
-            del self._channels[name]
-            self._runs.pop(name, None)
-            if name != STATUS_CHANNEL:
-                self._outbox.append(Unsubscribe(name))
+        for name in list(takewhile(lambda name: self._is_over(name, now), self._idle)):
+            self.give_up_now(name)
+
+    def give_up_now(self, name: str) -> None:
+        """Forget a channel that has no streams."""
+        self._idle.discard(name)
+        del self._channels[name]
+        self._runs.pop(name, None)
+        if name != STATUS_CHANNEL:
+            self._outbox.append(Unsubscribe(name))
 
     def _is_over(self, name: str, now: float) -> bool:
-        return now - self._idle_since[name] >= CHANNEL_LINGER_SECONDS
+        return now - self._idle.since(name) >= CHANNEL_LINGER_SECONDS
 
     # -- another hub -----------------------------------------------------------------------------
 
@@ -117,7 +143,7 @@ class Directory(Generic[M]):
         return {
             name: str(channel.position)
             for name, channel in self._channels.items()
-            if name not in self._idle_since
+            if name not in self._idle
             and channel.sequencer is not None
             and channel.sequencer.position is not None
         }

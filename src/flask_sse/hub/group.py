@@ -14,6 +14,7 @@ from ..wire.run import is_run
 from .agenda import Item
 from .claim import Claim
 from .control import ENVELOPES, Attach, encode_block
+from .idle import Owner
 from .parts import Parts, join
 from .resume import Resume, Tail, joined
 from .runs import Run
@@ -83,6 +84,15 @@ class Member(Item):
         self.pace = 0.0
         self.ends_at: float | None = None
         self.expires_at: float | None = None
+
+    @property
+    def limits(self) -> dict[Owner, int]:
+        """Whom its streams are counted for, and how many they may be."""
+        counted = (
+            ("subject", self.claim.subject, self.rules.max_streams_per_subject),
+            ("address", self.claim.address, self.rules.max_streams_per_address),
+        )
+        return {(what, name): most for what, name, most in counted if name is not None and most is not None}
 
     def come_in(self, now: float) -> None:
         """Begin to count the time."""
