@@ -2,24 +2,32 @@
 
 ``/healthz`` tells whether the application can stream at all, and answers 200 also while the broker is away:
 taking all servers out of service would help nobody. ``/readyz`` answers 503 then.
+
+They answer whoever reaches them, so they show counts and states alone; where hub and broker are, and what
+they said, is logged.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint
+from flask import Blueprint, current_app
 from flask.typing import ResponseReturnValue
 
 from .blueprint import sse
 from .errors import SSEError
 
+logger = logging.getLogger(__name__)
+
 OK = "ok"
 DEGRADED = "degraded"
 DOWN = "down"
 
+# Load balancers ask every few seconds, each worker and for as long as it lasts.
+LOG_EVERY_SECONDS = 60.0
 _NOT_TO_BE_KEPT = {"Cache-Control": "no-store"}
 
 health = Blueprint("sse_health", __name__)
@@ -46,30 +54,48 @@ def check() -> dict[str, Any]:
 
     Returns:
         ``status``, which is ``ok``, ``degraded`` if the broker is away, or ``down`` if there is no hub; and
-        what ``hub`` and ``broker`` answered.
+        the states and counts of ``hub`` and ``broker``.
 
     Raises:
         KeyError: If the application has no URL of a broker.
     """
+    hub: dict[str, Any] = {"reachable": True}
     try:
         status = sse.status()
+        hub |= {"streams": status["streams"], "broker_away": status["broker_away"]}
     except SSEError as error:
-        return {"status": DOWN, "hub": {"error": str(error)}, "broker": ask_broker()}
-    broker = ask_broker()
-    is_well = "error" not in broker and not status["broker_away"]
-    hub = {"pid": status["pid"], "streams": status["streams"], "broker_away": status["broker_away"]}
-    return {"status": OK if is_well else DEGRADED, "hub": hub, "broker": broker}
+        hub["reachable"] = False
+        _log("hub", error)
+    broker: dict[str, Any] = {"reachable": True}
+    try:
+        broker["milliseconds"] = ask_broker()
+    except SSEError as error:
+        broker["reachable"] = False
+        _log("broker", error)
+    is_well = broker["reachable"] and not hub.get("broker_away")
+    return {
+        "status": DOWN if not hub["reachable"] else OK if is_well else DEGRADED,
+        "hub": hub,
+        "broker": broker,
+    }
 
 
-def ask_broker() -> dict[str, Any]:
-    """Return ``milliseconds``, the time of a round trip to the broker, or the ``error``.
+def _log(what: str, error: SSEError) -> None:
+    """Log why a check failed, at most once a minute for each application and ``what``."""
+    logged_at = current_app.extensions.setdefault("sse_health.logged_at", {})
+    now = time.monotonic()
+    if now - logged_at.get(what, -LOG_EVERY_SECONDS) >= LOG_EVERY_SECONDS:
+        logged_at[what] = now
+        logger.warning("health check: the %s cannot be reached: %s", what, error)
+
+
+def ask_broker() -> float:
+    """Return the time of a round trip to the broker, in milliseconds.
 
     Raises:
         KeyError: If the application has no URL of a broker.
+        SSEError: If it did not answer.
     """
     began = time.perf_counter()
-    try:
-        sse.cursor()
-    except SSEError as error:
-        return {"error": str(error)}
-    return {"milliseconds": round(1000 * (time.perf_counter() - began), 3)}
+    sse.cursor()
+    return round(1000 * (time.perf_counter() - began), 3)

@@ -52,7 +52,7 @@ def look() -> dict[str, Any]:
     history = current_extension().settings.history
     return {
         "hub": _hub(),
-        "broker": ask_broker(),
+        "broker": _broker(),
         "history": {"size": history.size, "seconds": history.seconds},
     }
 
@@ -60,6 +60,13 @@ def look() -> dict[str, Any]:
 def _hub() -> dict[str, Any]:
     try:
         return sse.status(details=True)
+    except SSEError as error:
+        return {"error": str(error)}
+
+
+def _broker() -> dict[str, Any]:
+    try:
+        return {"milliseconds": ask_broker()}
     except SSEError as error:
         return {"error": str(error)}
 
