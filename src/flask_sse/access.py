@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 MAX_SUBJECT_CHARACTERS = 256
 TICKET = "ticket"
+# Most channels of a stream: where each of them is decided on, and where a guard may know of the first only.
+DECIDED_MAX_CHANNELS = 10
+UNDECIDED_MAX_CHANNELS = 1
 _TICKET_IN_URL = re.compile(rf"([?&]{TICKET}=)[^\s&\"']+")
 _ACCESS_LOGS = ("werkzeug", "gunicorn.access", "uvicorn.access", "hypercorn.access", "granian.access")
 
@@ -52,13 +55,32 @@ class Access:
         self.may_listen: Callable[[str], Any] | None = None
         self.subject_of_request: Callable[[], Any] | None = None
 
-    def admit(self, channels: Sequence[str], settings: Settings, *, is_guarded: bool) -> Claim:
+    def max_channels(self, settings: Settings, *, is_decided: bool) -> int:
+        """Return how many channels the stream of this request may listen to.
+
+        A guard written for 1.0, wherever it stands, looks at ``request.args.get("channel")``, which is the
+        first one, so no other may get past it. Rules of ``authorize`` are asked for each, and a ticket
+        names all of them.
+
+        Args:
+            settings: Of the application.
+            is_decided: Whether the view names the channels.
+        """
+        if settings.max_channels_per_stream is not None:
+            return settings.max_channels_per_stream
+        is_decided = is_decided or self.may_listen is not None or TICKET in request.args
+        return DECIDED_MAX_CHANNELS if is_decided else UNDECIDED_MAX_CHANNELS
+
+    def admit(
+        self, channels: Sequence[str], settings: Settings, *, is_guarded: bool, is_decided: bool
+    ) -> Claim:
         """Let the visitor of this request in.
 
         Args:
             channels: What the stream is to listen to.
             settings: Of the application.
             is_guarded: Whether a guard of the blueprint has been asked.
+            is_decided: Whether the view names the channels, so that nobody else is asked.
 
         Raises:
             RefusedError: If the visitor may not listen to all of them.
@@ -72,10 +94,11 @@ class Access:
             return _of_ticket(request.args[TICKET], channels, address)
         if settings.require_ticket:
             raise RefusedError(HTTPStatus.FORBIDDEN, "a ticket is needed (SSE_REQUIRE_TICKET)")
-        if self.may_listen is None and not is_guarded:
+        may_listen = None if is_decided else self.may_listen
+        if may_listen is None and not is_guarded and not is_decided:
             _say_that_streams_are_public()
         issued_at = time.time()
-        if not all(self.may_listen is None or self.may_listen(channel) for channel in channels):
+        if not all(may_listen is None or may_listen(channel) for channel in channels):
             raise RefusedError(HTTPStatus.FORBIDDEN, "you may not listen to all of these channels")
         return Claim(self.subject(), address, _session_ends_in(), issued_at)
 
@@ -136,10 +159,28 @@ def _session_ends_in() -> float | None:
     return current_app.permanent_session_lifetime.total_seconds()
 
 
-def _say_that_streams_are_public() -> None:
+def warn_of_rejected_channels(count: int, limit: int) -> None:
+    """Say, once for each application, that a stream asked for more channels than it may."""
+    if _is_new("channels"):
+        logger.warning(
+            "rejected a stream over %d channels of %s: the limit is %d; SSE_MAX_CHANNELS_PER_STREAM changes "
+            "it, and it is %d where @sse.authorize, a ticket or the view decides on each channel",
+            count,
+            ascii(request.path),
+            limit,
+            DECIDED_MAX_CHANNELS,
+        )
+
+
+def _is_new(topic: str) -> bool:
     said = current_app.extensions.setdefault("sse.said", set())
-    if "public" not in said and not current_app.debug:
-        said.add("public")
+    is_new = topic not in said
+    said.add(topic)
+    return is_new
+
+
+def _say_that_streams_are_public() -> None:
+    if not current_app.debug and _is_new("public"):
         logger.warning(
             "streams are public: whoever reaches %s can listen to every channel; "
             "say who may with @sse.authorize",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -22,12 +23,13 @@ from .access import (
     keep_tickets_out_of_logs,
     preflight_headers,
     signing_keys,
+    warn_of_rejected_channels,
 )
 from .brokers.redis.client import redis_py_url
 from .channels import DEFAULT_CHANNEL, asked_channels, check_channel
-from .errors import HubUnavailableError, InvalidChannelError
+from .errors import HubError, HubUnavailableError, InvalidChannelError
 from .extension import Extension, Message, announce_from_now_on, call_in_contexts, current_extension
-from .hub.control import ENVELOPES, FRAMES, Attach, BlockDecoder
+from .hub.control import ENVELOPES, FRAMES, STREAM_CHANNELS, Attach, BlockDecoder
 from .hub.dismissal import REMEMBERED_SECONDS
 from .hub.notices import END_ID, refused
 from .producing.response import SourceLink, asked_of
@@ -42,8 +44,6 @@ from .wire import message as wire_message
 from .wire.cursor import EARLIEST, FROM_NOW, positions
 from .wire.envelope import unpack
 from .wire.run import is_run
-
-DEFAULT_MAX_CHANNELS = 10
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -366,12 +366,23 @@ class ServerSentEventsBlueprint(Blueprint):
             for message in map(unpack, envelopes())
         )
 
-    def stream(self) -> Response:
+    def stream(self, *channels: str) -> Response:
         """Answer a request with an event stream.
 
-        ``?channel=`` says what it listens to, once or several times; without it, the channel ``sse``.
+        ``?channel=`` says what it listens to, once or several times; without it, the channel ``sse``. A view
+        of the application's own may name the channels instead::
+
+            @app.get("/my-events")
+            @login_required
+            def my_events():
+                return sse.stream(f"user-{current_user.id}", "news")
+
         Where it goes on from is what the client sends as ``Last-Event-ID``, or else ``?last_event_id=``: the
         id of an event, a cursor, or ``earliest`` for all that is kept.
+
+        Args:
+            channels: What it listens to, whatever the request asks for. The view decides then who may
+                listen, and ``authorize`` is not asked. None means those of the request.
 
         Returns:
             A response that holds no worker where the web server lets its socket be taken over. The
@@ -383,22 +394,23 @@ class ServerSentEventsBlueprint(Blueprint):
             KeyError: If the application has no URL of a broker.
         """
         extension = current_extension()
-        response = self._answer(extension)
+        response = self._answer(extension, channels)
         response.headers.extend(cors_headers(extension.settings))
         return response
 
-    def _answer(self, extension: Extension) -> Response:
-        settings = extension.settings
+    def _answer(self, extension: Extension, named: tuple[str, ...]) -> Response:
+        settings, is_decided = extension.settings, bool(named)
         try:
-            channels = asked_channels(request.args.getlist("channel"))
+            channels = asked_channels(named or request.args.getlist("channel"))
         except InvalidChannelError as error:
             return _no_stream(f"{error}\n", HTTPStatus.BAD_REQUEST)
-        limit = settings.max_channels_per_stream or self._default_limit()
+        limit = self._access.max_channels(settings, is_decided=is_decided)
         if len(channels) > limit:
-            body = refused(FRAMES, f"at most {limit} channels on one stream (SSE_MAX_CHANNELS_PER_STREAM)")
-            return _no_stream(body, HTTPStatus.OK, "text/event-stream")
+            return _too_many_channels(extension, len(channels), limit)
         try:
-            claim = self._access.admit(channels, settings, is_guarded=self._is_guarded())
+            claim = self._access.admit(
+                channels, settings, is_guarded=self._is_guarded(), is_decided=is_decided
+            )
         except RefusedError as error:
             return _no_stream("" if error.status == HTTPStatus.NO_CONTENT else f"{error}\n", error.status)
         return event_stream(
@@ -409,14 +421,6 @@ class ServerSentEventsBlueprint(Blueprint):
             ),
             may_take_over=settings.takeover == "auto",
         )
-
-    def _default_limit(self) -> int:
-        """Return how many channels a stream may ask for where no setting says it.
-
-        A guard written for 1.0 looks at ``request.args.get("channel")``, which is the first one; more
-        than that one must not get past it. Rules of ``authorize`` are asked for each.
-        """
-        return 1 if self._is_guarded() and self._access.may_listen is None else DEFAULT_MAX_CHANNELS
 
     def _is_guarded(self) -> bool:
         """Return whether a guard of the blueprint, or of one around it, was asked."""
@@ -434,7 +438,8 @@ class ServerSentEventsBlueprint(Blueprint):
         Returns:
             Counts by name. ``streams``, ``channels`` and ``apps`` that are open now; ``opened``, ``events``,
             ``deliveries``, ``lost_runs``, ``resumed``, ``resets``, ``refused`` (of these ``refused_subject``,
-            ``refused_address`` and ``refused_channels`` for those limits), ``dismissed`` by ``disconnect``,
+            ``refused_address``, ``refused_channels`` and ``refused_stream_channels`` for those limits),
+            ``dismissed`` by ``disconnect``,
             ``foreign_refused`` and ``ended_slow`` since the hub started; ``broker_away``; and the ``pid`` of
             the hub. With ``details`` also ``events_per_second`` and ``deliveries_per_second`` over the last
             10 seconds, ``backlog_bytes`` that wait for all clients, and the ``busiest`` channels and the
@@ -460,6 +465,14 @@ class ServerSentEventsBlueprint(Blueprint):
             clients[url] = redis.Redis.from_url(redis_py_url(url))
         client: redis.Redis = clients[url]
         return client
+
+
+def _too_many_channels(extension: Extension, count: int, limit: int) -> Response:
+    warn_of_rejected_channels(count, limit)
+    with contextlib.suppress(HubError):
+        extension.link.count_rejected(STREAM_CHANNELS)
+    most = f"at most {limit} channel{'s' if limit > 1 else ''} on one stream (SSE_MAX_CHANNELS_PER_STREAM)"
+    return _no_stream(refused(FRAMES, most), HTTPStatus.OK, "text/event-stream")
 
 
 def _no_stream(body: str | bytes, status: HTTPStatus, mimetype: str = "text/plain") -> Response:

@@ -42,7 +42,7 @@ _COUNTERS = {
     "lost_runs": _Said("flask_sse_runs_lost", "Runs whose producer died."),
 }
 _REFUSED = _Said("flask_sse_streams_refused", "Streams that were refused, by the limit.")
-_LIMITS = ("subject", "address", "channels")
+_LIMITS = ("subject", "address", "channels", "stream_channels")
 
 
 class HubCollector(Collector):

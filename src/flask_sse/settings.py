@@ -80,8 +80,8 @@ class Settings:
         max_event_bytes: Largest event in bytes on the wire.
         max_streams: Most streams of one hub; ``None`` for 90 % of its descriptor limit.
         max_channels: Most channels of one hub.
-        max_channels_per_stream: Most channels that one stream may ask for; ``None`` for 10, or for 1
-            where a guard of the blueprint may know only of the first, as in 1.0.
+        max_channels_per_stream: Most channels that one stream may ask for; ``None`` for 10 where a rule, a
+            ticket or the view decides on each of them, and else 1.
         max_responses: Most responses of generators (``sse.response``) of one process.
         max_runs: Most runs (``sse.run``) of one process.
         require_ticket: Whether a stream needs a ticket.

@@ -148,7 +148,7 @@ def test_a_page_of_another_site_goes_on_with_a_long_last_event_id(
     blueprint: Blueprint, start: Serve, shop: LocalServer, chromium: Page
 ) -> None:
     """The standard has browsers ask first (preflight) above 128 bytes; Chromium does not."""
-    settings = {"SSE_RETRY_MS": 100, "SSE_MAX_STREAM_SECONDS": 1}
+    settings = {"SSE_RETRY_MS": 100, "SSE_MAX_STREAM_SECONDS": 1, "SSE_MAX_CHANNELS_PER_STREAM": 8}
     server = start(SSE_CORS_ORIGINS=[f"http://localhost:{shop.port}"], **settings)
     chromium.goto(f"http://localhost:{shop.port}")
     channels = [f"channel-{number}" for number in range(8)]

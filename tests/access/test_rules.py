@@ -160,7 +160,7 @@ def test_the_user_of_flask_login_is_the_subject(blueprint: ServerSentEventsBluep
 def test_streams_of_a_channel_are_ended_but_not_those_of_python(
     blueprint: ServerSentEventsBlueprint, start: Serve
 ) -> None:
-    server = start()
+    server = start(SSE_MAX_CHANNELS_PER_STREAM=2)
     with server.app.app_context():
         messages = blueprint.messages("a")
     with (

@@ -106,7 +106,7 @@ def test_t10_a_name_is_no_pattern_and_reaches_no_other_key(
 
 
 def test_t11_names_do_not_fill_the_hub(blueprint: Blueprint, start: Serve) -> None:
-    server = start(SSE_MAX_CHANNELS=3)
+    server = start(SSE_MAX_CHANNELS=3, SSE_MAX_CHANNELS_PER_STREAM=2)
     with opened(server, "/stream?channel=a&channel=b"):
         refused = server.get("/stream?channel=c&channel=d")
         assert refused.body.startswith(b":too many channels\n\n")

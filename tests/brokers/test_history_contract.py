@@ -76,7 +76,9 @@ def line(request: pytest.FixtureRequest) -> Iterator[Line]:
     with ExitStack() as stack:
         broker = stack.enter_context(start()) if start else None
         url = broker.url if broker else f"memory://history-{uuid.uuid4().hex}"
-        server = stack.enter_context(serve(SSE_BROKER_URL=url, SSE_HISTORY_RULES=RULES, SSE_MAX_CHANNELS_PER_STREAM=10))
+        server = stack.enter_context(
+            serve(SSE_BROKER_URL=url, SSE_HISTORY_RULES=RULES, SSE_MAX_CHANNELS_PER_STREAM=10)
+        )
         yield Line(url, server, broker)
 
 

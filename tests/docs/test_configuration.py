@@ -25,7 +25,7 @@ DEFAULTS = {
     "2000-5000": (2000, 5000),
     "1048576 (1 MiB)": 1024 * 1024,
     "262144 (256 KiB)": 256 * 1024,
-    "10, or 1 where the blueprint has a guard": None,
+    "1, or 10 where each channel is decided on": None,
     "90 % of the hub's limit of file descriptors": None,
     "100000": 100_000,
     "200": 200,

@@ -68,6 +68,18 @@ answer = client.get(address, headers=cross_site)
 assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, "https://shop.example")
 """
 
+VIEW = """
+from app import app
+
+app.config["SSE_HUB"] = "thread"
+client = app.test_client()
+assert client.get("/my-events?channel=user-bob").status_code == 401
+with client.session_transaction() as session:
+    session["user"] = "ann"
+stream = client.get("/my-events?channel=user-bob").iter_encoded()
+assert b'{"channels": ["news", "user-ann"]}' in next(stream)
+"""
+
 
 @contextmanager
 def heard(broker: Broker, *channels: str) -> Iterator[Callable[[], Any]]:
@@ -275,6 +287,11 @@ def test_the_page_of_ann_is_told_why_it_ended() -> None:
 def test_a_page_with_a_ticket_gets_its_stream(tmp_path: Path) -> None:
     lay(tmp_path, {"app.py": "guard/tickets.py"})
     subprocess.run([sys.executable, "-W", "error", "-c", TICKETS], cwd=tmp_path, check=True)
+
+
+def test_a_view_names_the_channels_of_its_stream(tmp_path: Path) -> None:
+    lay(tmp_path, {"app.py": "guard/view.py"})
+    subprocess.run([sys.executable, "-W", "error", "-c", VIEW], cwd=tmp_path, check=True)
 
 
 def test_the_page_of_two_games_asks_for_channels_that_the_application_uses() -> None:

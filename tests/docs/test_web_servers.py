@@ -59,7 +59,7 @@ def test_a_goal_reaches_a_page_that_asked_for_its_game(name: str, servers: Serve
     port, process = servers[name]
     process.wait_for_port(port)
     game = Path(name).stem
-    with StreamClient(port, f"/stream?channel=other&channel=game-{game}") as stream:
+    with StreamClient(port, f"/stream?channel=game-0&channel=game-{game}") as stream:
         stream.wait_for_bytes(b"retry:")
         is_takeover = stream.reading.head.endswith(b"\r\nConnection: close\r\n\r\n")
         assert is_takeover == (name in TAKEOVER)
@@ -72,6 +72,6 @@ def test_a_goal_reaches_a_page_that_asked_for_its_game(name: str, servers: Serve
 def test_tornado_is_refused_with_a_text_that_says_why(servers: Servers) -> None:
     port, process = servers[REFUSED]
     process.wait_for_port(port)
-    answer = get(port, "/stream")
+    answer = get(port, "/stream?channel=game-1")
     assert answer.status == 500
     assert b"Tornado's WSGI container cannot serve event streams" in answer.body

@@ -47,7 +47,14 @@ def servers(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Lo
     shorten_waits(monkeypatch)
     with ExitStack() as stack:
         yield [
-            stack.enter_context(serve(SSE_BROKER_URL=broker.url, SSE_HUB="thread", SSE_HEARTBEAT_SECONDS=5))
+            stack.enter_context(
+                serve(
+                    SSE_BROKER_URL=broker.url,
+                    SSE_HUB="thread",
+                    SSE_HEARTBEAT_SECONDS=5,
+                    SSE_MAX_CHANNELS_PER_STREAM=2,
+                )
+            )
             for _ in range(2)
         ]
 

@@ -51,7 +51,11 @@ def servers(broker: Broker) -> Iterator[list[RunningServer]]:
         running = []
         for _ in range(2):
             directory = stack.enter_context(separate_hubs())
-            env = {"FLASK_REDIS_URL": broker.url, RUNTIME_DIRECTORY: directory}
+            env = {
+                "FLASK_REDIS_URL": broker.url,
+                "FLASK_SSE_MAX_CHANNELS_PER_STREAM": str(len(CHANNELS)),
+                RUNTIME_DIRECTORY: directory,
+            }
             options = ["--workers", "2"]
             running.append(
                 stack.enter_context(webservers.start("gunicorn-sync", "plain:app", APPS, env, options))

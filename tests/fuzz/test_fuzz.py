@@ -22,7 +22,7 @@ from tests.support.local import local_app
 
 from flask_sse import ServerSentEventsBlueprint
 from flask_sse.errors import InvalidMessageError, ProtocolError
-from flask_sse.hub.control import Attach, Hello, PacketDecoder, read_channel, read_publish
+from flask_sse.hub.control import Attach, Hello, PacketDecoder, read_channel, read_publish, read_rejected
 from flask_sse.hub.dismissal import Dismissal
 from flask_sse.wire.cursor import MAX_ID_BYTES, positions, read_cursor
 from flask_sse.wire.decode import Decoder
@@ -98,7 +98,7 @@ def test_control_protocol() -> None:
         decoder = PacketDecoder(MAX_BODY_BYTES)
         try:
             for packet in decoder.feed(data):
-                for read in (Attach.read, Hello.read, read_publish, read_channel):
+                for read in (Attach.read, Hello.read, read_publish, read_channel, read_rejected):
                     with contextlib.suppress(ProtocolError):
                         read(packet)
         except ProtocolError:

@@ -150,7 +150,7 @@ def test_counts_go_back_to_nothing() -> None:
         core.add(each, NOW)
     late = member(ANN, max_streams_per_subject=2)
     assert core.refusal(late) is not None
-    assert core.admission.refused == {"subject": 1, "address": 0, "channels": 0}
+    assert core.admission.refused == {"subject": 1, "address": 0, "channels": 0, "stream_channels": 0}
     for each in streams:
         core.remove(each, NOW)
     assert core.refusal(late) is None

@@ -14,7 +14,12 @@ from flask_sse import sse
 @pytest.fixture
 def server() -> Any:
     """An application with its hub in a thread."""
-    app = make_app(SSE_BROKER_URL="memory://census", SSE_HUB="thread", SSE_MAX_BACKLOG_BYTES=50_000_000)
+    app = make_app(
+        SSE_BROKER_URL="memory://census",
+        SSE_HUB="thread",
+        SSE_MAX_BACKLOG_BYTES=50_000_000,
+        SSE_MAX_CHANNELS_PER_STREAM=5,
+    )
     with LocalServer(app) as server:
         yield server
 

@@ -34,7 +34,9 @@ from flask_sse.hub.control import (
     read_channel,
     read_publish,
     read_receipt,
+    read_rejected,
     refusal,
+    rejected_request,
     status_request,
 )
 from flask_sse.settings import History, Settings, StreamRules
@@ -445,6 +447,14 @@ def test_whatever_the_settings_allow_is_understood(**values: object) -> None:
 
     attach = replace(ATTACH, rules=rules)
     assert Attach.read(sent(attach.packet())) == attach
+
+
+@pytest.mark.parametrize("limit", [None, 1, "address", "streams", "", ["stream_channels"]])
+def test_a_rejected_stream_is_counted_by_a_limit_of_applications_alone(limit: object) -> None:
+    request = rejected_request("stream_channels")
+    assert read_rejected(sent(request)) == "stream_channels"
+    with pytest.raises(ProtocolError, match="rejected"):
+        read_rejected(sent(changed(request, limit=limit)))
 
 
 @pytest.mark.parametrize("channel", [None, 1, True, ["a"], {}])

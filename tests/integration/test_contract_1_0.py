@@ -29,7 +29,7 @@ def memory_url() -> str:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LocalServer]:
-    with serve(SSE_BROKER_URL=memory_url()) as running:
+    with serve(SSE_BROKER_URL=memory_url(), SSE_MAX_CHANNELS_PER_STREAM=10) as running:
         yield running
 
 
@@ -153,7 +153,7 @@ def test_a_guard_sends_away_whom_it_does_not_know(channel: str) -> None:
         # It looks at the first channel, for 1.0 knew no other; so there is no other.
         with server.stream(f"/stream?channel=public&channel={channel}") as stream:
             stream.wait_closed()
-            assert bytes(stream.reading.body).startswith(b":at most 1 channels on one stream")
+            assert bytes(stream.reading.body).startswith(b":at most 1 channel on one stream")
 
 
 class Live(ServerSentEventsBlueprint):

@@ -102,7 +102,7 @@ def test_a_page_that_may_skip_is_told_and_goes_on(
 def test_a_page_of_several_channels_skips_where_all_may(channel: str, request: pytest.FixtureRequest) -> None:
     rules = {f"{channel}-skips": "skip"}
     with (
-        served("memory", channel, request, SSE_SLOW_RULES=rules) as server,
+        served("memory", channel, request, SSE_SLOW_RULES=rules, SSE_MAX_CHANNELS_PER_STREAM=2) as server,
         slow_page(server, f"{channel}-skips&channel={channel}-ends"),
     ):
 

@@ -40,7 +40,11 @@ def url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def server(url: str) -> Iterator[LocalServer]:
     """An application with streams, its hub in a thread of this process."""
-    with LocalServer(make_app(SSE_BROKER_URL=url, SSE_HUB="thread", SSE_HEARTBEAT_SECONDS=0.2)) as server:
+    with LocalServer(
+        make_app(
+            SSE_BROKER_URL=url, SSE_HUB="thread", SSE_HEARTBEAT_SECONDS=0.2, SSE_MAX_CHANNELS_PER_STREAM=2
+        )
+    ) as server:
         yield server
 
 
@@ -203,7 +207,7 @@ def test_a_silent_one_says_that_it_lives_and_a_failed_one_that_it_failed(
 def test_a_producer_that_dies_is_missed_or_says_goodbye(
     number: signal.Signals, valkey: Broker, channel: str
 ) -> None:
-    config = {"SSE_HUB": "thread", "SSE_HEARTBEAT_SECONDS": 0.2}
+    config = {"SSE_HUB": "thread", "SSE_HEARTBEAT_SECONDS": 0.2, "SSE_MAX_CHANNELS_PER_STREAM": 2}
     name = f"run:{channel}"
     with (
         LocalServer(make_app(SSE_BROKER_URL=valkey.url, **config)) as server,

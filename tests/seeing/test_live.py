@@ -35,7 +35,7 @@ def live_app(**config: Any) -> Flask:
 @pytest.fixture
 def server() -> Iterator[LocalServer]:
     """An application with its live page, for whoever does not say to be somebody else."""
-    with LocalServer(live_app(SSE_MAX_BACKLOG_BYTES=50_000_000)) as server:
+    with LocalServer(live_app(SSE_MAX_BACKLOG_BYTES=50_000_000, SSE_MAX_CHANNELS_PER_STREAM=2)) as server:
         yield server
 
 

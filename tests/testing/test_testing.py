@@ -40,7 +40,8 @@ UNREACHABLE = "redis://127.0.0.1:1"
 @pytest.fixture
 def app() -> Flask:
     """An application whose broker cannot be reached."""
-    return make_app(SSE_REDIS_URL=UNREACHABLE, SSE_HEARTBEAT_SECONDS=10, SECRET_KEY="x")
+    config = {"SSE_HEARTBEAT_SECONDS": 10, "SSE_MAX_CHANNELS_PER_STREAM": 2, "SECRET_KEY": "x"}
+    return make_app(SSE_REDIS_URL=UNREACHABLE, **config)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ app.config.from_mapping(
     SSE_MAX_EVENT_BYTES=256 * 1024,
     SSE_MAX_STREAM_SECONDS=None,
     SSE_MAX_STREAMS=None,
-    SSE_MAX_CHANNELS_PER_STREAM=None,  # 10, or 1 where the blueprint has a guard
+    SSE_MAX_CHANNELS_PER_STREAM=None,  # 1, or 10 where each channel is decided on
     SSE_MAX_STREAMS_PER_SUBJECT=None,
     SSE_MAX_STREAMS_PER_ADDRESS=None,
     SSE_MAX_CHANNELS=100_000,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 
+from .control import STREAM_CHANNELS
 from .dismissal import HISTORY, REMEMBERED_SECONDS, Dismissal
 from .group import Member
 
@@ -16,7 +17,7 @@ class Admission:
     """
 
     def __init__(self) -> None:
-        self.refused = {"subject": 0, "address": 0, "channels": 0}
+        self.refused = {"subject": 0, "address": 0, "channels": 0, STREAM_CHANNELS: 0}
         self._subjects: Counter[str] = Counter()
         self._addresses: Counter[str] = Counter()
         # The last one for each subject and channel that was named; in the order in which they came.

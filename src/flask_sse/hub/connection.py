@@ -31,6 +31,7 @@ from .control import (
     publish_answer,
     read_channel,
     read_publish,
+    read_rejected,
     refusal,
 )
 from .peer import is_trusted, peer_uid, send_all
@@ -77,6 +78,10 @@ class Hub(Protocol):
 
     def cursor(self, channel: str) -> Cursor | None:
         """Return the position behind the last event of a channel; ``None`` if this hub has another broker."""
+        ...
+
+    def count_rejected(self, limit: str) -> None:
+        """Count a stream that an application rejected."""
         ...
 
     def status(self) -> dict[str, Any]:
@@ -207,6 +212,9 @@ class AppConnection:
         elif packet.op == "status":
             details = packet.fields.get("details") is True
             self._send(answer(**self._hub.details() if details else self._hub.status()))
+        elif packet.op == "rejected":
+            self._hub.count_rejected(read_rejected(packet))
+            self._send(answer())
         else:
             raise ProtocolError(f"a request {ascii(packet.op)[:80]}")
 

@@ -9,9 +9,9 @@ A control connection is a stream socket between processes of one user. Everythin
 
 The application says ``hello`` first, with the versions of the protocol that it speaks; the hub answers with
 the one that both go on with, or refuses. ``attach`` carries one descriptor with its first byte and has no
-answer; ``publish``, ``cursor`` and ``status`` are answered in order. Anything else breaks the rules, and the
-hub closes the connection. A hub that wants to take the place of this one says ``succeed`` instead of
-``hello``: ``succession.py``.
+answer; ``publish``, ``cursor``, ``status`` and ``rejected`` are answered in order. Anything else breaks the
+rules, and the hub closes the connection. A hub that wants to take the place of this one says ``succeed``
+instead of ``hello``: ``succession.py``.
 
 A *block* is what the hub writes to a reader of ``messages()``: 4 bytes length and an envelope; an empty
 one is a heartbeat.
@@ -36,7 +36,9 @@ from ..wire.cursor import read_cursor
 from .claim import NOBODY, Claim
 
 # What this release speaks; the highest that both ends speak counts.
-PROTOCOLS = (3,)
+PROTOCOLS = (4,)
+# The limit that applications enforce themselves, before they ask who may listen to all those channels.
+STREAM_CHANNELS = "stream_channels"
 FRAMES = "frames"
 ENVELOPES = "envelopes"
 # One text for all streams, not one a packet.
@@ -245,6 +247,23 @@ def cursor_request(channel: str) -> Packet:
 def status_request(*, details: bool = False) -> Packet:
     """Return the packet that asks the hub how it is."""
     return Packet("status", {"details": details})
+
+
+def rejected_request(limit: str) -> Packet:
+    """Return the packet that has a stream counted which the application rejected."""
+    return Packet("rejected", {"limit": limit})
+
+
+def read_rejected(packet: Packet) -> str:
+    """Return the limit by which a stream was rejected.
+
+    Raises:
+        ProtocolError: If it is none that an application enforces.
+    """
+    limit = packet.fields.get("limit")
+    if limit != STREAM_CHANNELS:
+        raise ProtocolError(f"a stream rejected by {ascii(limit)[:80]}")
+    return STREAM_CHANNELS
 
 
 def answer(**fields: Any) -> Packet:

@@ -20,7 +20,15 @@ from ..brokers.base import Publication, Receipt
 from ..errors import HubStartError, HubUnavailableError, ProtocolError
 from ..settings import Settings
 from ..wire.cursor import Cursor
-from .control import Attach, Packet, cursor_request, publish_packet, read_receipt, status_request
+from .control import (
+    Attach,
+    Packet,
+    cursor_request,
+    publish_packet,
+    read_receipt,
+    rejected_request,
+    status_request,
+)
 from .thread import ThreadLink
 
 if sys.platform != "win32" or TYPE_CHECKING:
@@ -73,6 +81,14 @@ class Link(StreamTaker, Protocol):
         """
         ...
 
+    def count_rejected(self, limit: str) -> None:
+        """Have the hub count a stream that the application rejected by a limit of its own.
+
+        Raises:
+            HubUnavailableError: If no hub answered.
+        """
+        ...
+
     def details(self) -> dict[str, Any]:
         """Return counts, and what is going on: see ``Census.details``.
 
@@ -109,6 +125,10 @@ class ProcessLink:
     def cursors(self, channels: Sequence[str]) -> list[Cursor]:
         """See ``Link.cursors``."""
         return [Cursor.of(fields["cursor"]) for fields in self._ask([*map(cursor_request, channels)])]
+
+    def count_rejected(self, limit: str) -> None:
+        """See ``Link.count_rejected``."""
+        self._ask([rejected_request(limit)])
 
     def status(self) -> dict[str, object]:
         """See ``StreamTaker.status``."""
@@ -201,6 +221,10 @@ class AutoLink:
     def cursors(self, channels: Sequence[str]) -> list[Cursor]:
         """See ``Link.cursors``."""
         return self._try(lambda link: link.cursors(channels))
+
+    def count_rejected(self, limit: str) -> None:
+        """See ``Link.count_rejected``."""
+        self._try(lambda link: link.count_rejected(limit))
 
     def status(self) -> dict[str, object]:
         """See ``Link.status``."""

@@ -232,6 +232,10 @@ class HubServer:
         """See ``Hub``."""
         self.applications.gone(app)
 
+    def count_rejected(self, limit: str) -> None:
+        """See ``Hub``."""
+        self._core.admission.refused[limit] += 1
+
     def details(self) -> dict[str, Any]:
         """Return counts, and what is going on; see ``Census.details``."""
         return {**self.status(), **self._census.details(self._loop.time())}

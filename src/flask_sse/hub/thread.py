@@ -76,6 +76,10 @@ class ThreadLink:
         cursors = self._call(lambda server: [server.cursor(channel) for channel in channels])
         return [_from_memory(cursor) for cursor in cursors]
 
+    def count_rejected(self, limit: str) -> None:
+        """See ``Link.count_rejected``."""
+        self._call(lambda server: server.count_rejected(limit))
+
     def status(self) -> dict[str, object]:
         """See ``Link.status``."""
         return self._call(lambda server: server.status())

@@ -130,6 +130,10 @@ class LinkForTests:
         """See ``Link.cursors``."""
         return self.hub.cursors(channels)
 
+    def count_rejected(self, limit: str) -> None:
+        """See ``Link.count_rejected``."""
+        self.hub.count_rejected(limit)
+
     def status(self) -> dict[str, object]:
         """See ``Link.status``."""
         return self.hub.status()
