@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from flask import current_app, request, session
-from flask.sessions import NullSession
+from flask import Flask, Response, current_app, has_request_context, request, session
+from flask.sessions import NullSession, SessionMixin
 
 from .errors import InvalidSettingError
 from .hub.claim import Claim
@@ -25,6 +25,8 @@ TICKET = "ticket"
 # Most channels of a stream: where each of them is decided on, and where a guard may know of the first only.
 DECIDED_MAX_CHANNELS = 10
 UNDECIDED_MAX_CHANNELS = 1
+# In the environ, as this is a matter of one request whatever contexts are around it.
+_SAVES_NO_SESSION = "flask_sse.saves_no_session"
 _TICKET_IN_URL = re.compile(rf"([?&]{TICKET}=)[^\s&\"']+")
 _ACCESS_LOGS = ("werkzeug", "gunicorn.access", "uvicorn.access", "hypercorn.access", "granian.access")
 
@@ -186,6 +188,39 @@ def _say_that_streams_are_public() -> None:
             "say who may with @sse.authorize",
             request.path,
         )
+
+
+# -- sessions ----------------------------------------------------------------------------------------
+
+
+def save_no_session() -> None:
+    """Have nothing saved of what is written into the session of this request, whatever answers it.
+
+    A stream is a request that nobody made by hand, that is repeated for hours, and that may wait for a slow
+    rule meanwhile. Its session is a copy of what was true when it came: saved late, it would undo a sign-out
+    or an update of another request, and a session that nobody uses would never end.
+    """
+    request.environ[_SAVES_NO_SESSION] = True
+    interface = current_app.session_interface
+    # Asked each time: extensions set another interface whenever they are initialised.
+    if not isinstance(interface.save_session, _SessionSaver):
+        interface.save_session = _SessionSaver(interface.save_session)  # type: ignore[method-assign]
+
+
+class _SessionSaver:
+    """``save_session`` of a session interface, but for requests of streams.
+
+    It stands on the interface because that is the last to see a response, behind all ``after_request``.
+    """
+
+    def __init__(self, save: Callable[[Flask, SessionMixin, Response], None]) -> None:
+        self._save = save
+
+    def __call__(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        if not (has_request_context() and _SAVES_NO_SESSION in request.environ):
+            self._save(app, session, response)
+        elif session.accessed:
+            response.vary.add("Cookie")
 
 
 # -- other origins -----------------------------------------------------------------------------------

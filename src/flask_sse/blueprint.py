@@ -22,6 +22,7 @@ from .access import (
     cors_headers,
     keep_tickets_out_of_logs,
     preflight_headers,
+    save_no_session,
     signing_keys,
     warn_of_rejected_channels,
 )
@@ -37,7 +38,7 @@ from .producing.run import Producer, new_run, start_run
 from .producing.source import Items, Source
 from .publisher import Published
 from .serving.relay import open_stream, received
-from .serving.response import HEADERS, event_stream
+from .serving.response import HEADERS, event_stream, without_cookies
 from .settings import Settings, redis_url
 from .tickets import Ticket, sign
 from .wire import message as wire_message
@@ -73,7 +74,8 @@ class ServerSentEventsBlueprint(Blueprint):
         """Decorate the function that says who may listen to a channel.
 
         It is called in the request of each stream, for every channel that is asked for, and again
-        whenever the client comes back. If it refuses one, the request is answered with 403.
+        whenever the client comes back. If it refuses one, the request is answered with 403. What it writes
+        into ``session`` is dropped.
 
         Example::
 
@@ -272,6 +274,8 @@ class ServerSentEventsBlueprint(Blueprint):
         client leaves, a generator ends where it yields next, and an asynchronous one is cancelled where it
         waits. In the end the page gets ``stream-end`` and does not come back.
 
+        The view's ``session`` and cookies are sent with the head, as with any other answer of a view.
+
         If the connection breaks, the page comes back and the view is called again: for what must not begin
         again, see ``run``.
 
@@ -291,7 +295,9 @@ class ServerSentEventsBlueprint(Blueprint):
         link = SourceLink(Source(items), _frame, call_in_contexts(), settings.max_responses)
         may_take_over = settings.takeover == "auto"
         asked = asked_of(settings.rules)
-        return event_stream(current_app.response_class, link, asked, may_take_over=may_take_over)
+        return event_stream(
+            current_app.response_class, link, asked, may_take_over=may_take_over, may_set_cookies=True
+        )
 
     def run(self, items: Items, channel: str | None = None) -> str:
         """Start a *run*: publish what a generator yields, in a thread, whatever becomes of its readers.
@@ -380,6 +386,9 @@ class ServerSentEventsBlueprint(Blueprint):
         Where it goes on from is what the client sends as ``Last-Event-ID``, or else ``?last_event_id=``: the
         id of an event, a cursor, or ``earliest`` for all that is kept.
 
+        It sets no cookie and saves no session: what was written into ``session`` in its request, by
+        ``authorize`` or before, is dropped.
+
         Args:
             channels: What it listens to, whatever the request asks for. The view decides then who may
                 listen, and ``authorize`` is not asked. None means those of the request.
@@ -393,6 +402,7 @@ class ServerSentEventsBlueprint(Blueprint):
         Raises:
             KeyError: If the application has no URL of a broker.
         """
+        save_no_session()
         extension = current_extension()
         response = self._answer(extension, channels)
         response.headers.extend(cors_headers(extension.settings))
@@ -420,6 +430,7 @@ class ServerSentEventsBlueprint(Blueprint):
                 channels, FRAMES, settings.rules_of(channels), _since(settings.kept(channels)), claim=claim
             ),
             may_take_over=settings.takeover == "auto",
+            may_set_cookies=False,
         )
 
     def _is_guarded(self) -> bool:
@@ -477,7 +488,8 @@ def _too_many_channels(extension: Extension, count: int, limit: int) -> Response
 
 def _no_stream(body: str | bytes, status: HTTPStatus, mimetype: str = "text/plain") -> Response:
     """Return an answer in place of a stream; it is not to be cached either."""
-    return current_app.response_class(body, status, headers=HEADERS, mimetype=mimetype)
+    response_class = without_cookies(current_app.response_class)
+    return response_class(body, status, headers=HEADERS, mimetype=mimetype)
 
 
 def _frame(item: object) -> bytes:

@@ -135,6 +135,13 @@ def test_who_is_remembered_has_a_sign_in_of_its_own(site: Site) -> None:
             site.check_goes_on(first)
 
 
+def test_a_stream_begins_no_sign_in_that_no_sign_out_could_end(site: Site) -> None:
+    """It saves no session, so nobody would know its subject (13.9)."""
+    with site.device("ann") as laptop, site.device() as later:
+        later.cookies.set("remember_token", laptop.cookies["remember_token"])
+        site.check_refused(later)
+
+
 @pytest.mark.parametrize("path", ["/logout", "/logout-everywhere"])
 def test_tickets_end_with_the_sign_in_that_they_were_made_in(site: Site, path: str) -> None:
     with site.device("ann") as laptop, site.device("ann") as phone, site.device() as nobody:

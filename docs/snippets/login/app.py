@@ -33,6 +33,9 @@ def load_user(user_id: str) -> User | None:
 # start of the rules
 @sse.authorize
 def may_listen(channel: str) -> bool:
+    # First of all: a remembered user would begin a sign-in here that is not saved.
+    if "sign_in" not in session:
+        return False
     return current_user.is_authenticated and channel == f"user-{current_user.name}"
 
 

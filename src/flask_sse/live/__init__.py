@@ -15,6 +15,7 @@ from flask import Blueprint, abort, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.wrappers import Response
 
+from ..access import save_no_session
 from ..blueprint import sse
 from ..channels import STATUS_CHANNEL
 from ..errors import SSEError, UsageError
@@ -75,6 +76,7 @@ class LivePage(Blueprint):
 
     def stream(self) -> Response:
         """Answer with the reports of the hub."""
+        save_no_session()
         extension = current_extension()
         rules = replace(extension.settings.rules, max_stream_seconds=WATCH_SECONDS)
         return event_stream(
@@ -82,6 +84,7 @@ class LivePage(Blueprint):
             extension.link,
             Attach((STATUS_CHANNEL,), FRAMES, rules),
             may_take_over=extension.settings.takeover == "auto",
+            may_set_cookies=False,
         )
 
     def publish(self) -> ResponseReturnValue:

@@ -8,8 +8,9 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
+from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Response
 from werkzeug.wsgi import ClosingIterator
 
@@ -21,6 +22,8 @@ from .servers import find_client_socket, joins_the_body, overlooks_leaving, watc
 from .takeover import DeadBody, take_over
 
 logger = logging.getLogger(__name__)
+
+R = TypeVar("R", bound=Response)
 
 # How long a stream may go on for a client that may have left, where that cannot be known.
 OVERLOOKED_SECONDS = 300.0
@@ -34,6 +37,19 @@ HEADERS = {
 }
 # Extensions that compress responses leave alone what is encoded already.
 _NOT_TO_BE_COMPRESSED = {"Content-Encoding": "identity"}
+
+
+class WithoutCookies(Response):
+    """An answer to the request of a stream, which sets no cookie, whatever hooks of the application add.
+
+    It may be given long after its request came, so a cookie would bring back what was true then.
+    """
+
+    def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:
+        """Return the headers as they are sent."""
+        headers = super().get_wsgi_headers(environ)
+        headers.remove("Set-Cookie")
+        return headers
 
 
 class EventStreamResponse(Response):
@@ -98,6 +114,7 @@ def event_stream(
     asked: Attach,
     *,
     may_take_over: bool,
+    may_set_cookies: bool,
 ) -> Response:
     """Return a response whose body is a stream of the hub.
 
@@ -106,15 +123,28 @@ def event_stream(
         link: What takes the stream, as the hub does.
         asked: What the client listens to.
         may_take_over: Whether the hub may get the client's own connection.
+        may_set_cookies: Whether it is the answer of a view, which may do so once, and no stream, which comes
+            again by itself.
     """
     relay = Relay(link, asked)
-    response = _subclass(response_class)(relay, headers=HEADERS | _NOT_TO_BE_COMPRESSED)  # type: ignore[arg-type] # it has a hash
+    kind = EventStreamResponse if may_set_cookies else _StreamWithoutCookies
+    made_of: type[EventStreamResponse] = _subclass(kind, response_class)  # type: ignore[arg-type] # it has a hash
+    response = made_of(relay, headers=HEADERS | _NOT_TO_BE_COMPRESSED)
     response.link = link
     response.relay = relay
     response.may_take_over = may_take_over
     return response
 
 
+def without_cookies(response_class: type[Response]) -> type[Response]:
+    """Return the class of an answer in place of a stream: the application's own, but for cookies."""
+    return _subclass(WithoutCookies, response_class)  # type: ignore[arg-type] # it has a hash
+
+
+class _StreamWithoutCookies(WithoutCookies, EventStreamResponse):
+    pass
+
+
 @functools.cache
-def _subclass(response_class: type[Response]) -> type[EventStreamResponse]:
-    return type("EventStreamResponse", (EventStreamResponse, response_class), {})
+def _subclass(kind: type[R], response_class: type[Response]) -> type[R]:
+    return type(kind.__name__.strip("_"), (kind, response_class), {})

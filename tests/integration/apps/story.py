@@ -23,8 +23,9 @@ app.config.from_mapping(
 
 @app.after_request
 def add_marks(response: Response) -> Response:
-    """Add what an application adds: a header and a cookie that only this visitor may see."""
+    """Add what an application adds: headers and a cookie that only this visitor may see."""
     response.headers["X-After"] = "yes"
+    response.headers["X-Who"] = request.args.get("who", "nobody")
     response.set_cookie("who", request.args.get("who", "nobody"))
     return response
 
