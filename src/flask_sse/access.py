@@ -14,13 +14,13 @@ from flask.sessions import NullSession, SessionMixin
 
 from .errors import InvalidSettingError
 from .hub.claim import Claim
-from .hub.notices import END_ID
 from .settings import Settings
+from .subjects import checked_subject
 from .tickets import read
+from .wire.cursor import END_ID
 
 logger = logging.getLogger(__name__)
 
-MAX_SUBJECT_CHARACTERS = 256
 TICKET = "ticket"
 # Most channels of a stream: where each of them is decided on, and where a guard may know of the first only.
 DECIDED_MAX_CHANNELS = 10
@@ -115,20 +115,6 @@ class Access:
         return None
 
 
-def checked_subject(subject: Any) -> str | None:
-    """Return a subject as text.
-
-    Raises:
-        ValueError: If it is too long.
-    """
-    if subject is None:
-        return None
-    text = str(subject)
-    if len(text) > MAX_SUBJECT_CHARACTERS:
-        raise ValueError(f"a subject of {len(text)} characters, the most is {MAX_SUBJECT_CHARACTERS}")
-    return text
-
-
 def signing_keys() -> list[bytes]:
     """Return the application's secrets, the newest one last.
 
@@ -186,7 +172,7 @@ def _say_that_streams_are_public() -> None:
         logger.warning(
             "streams are public: whoever reaches %s can listen to every channel; "
             "say who may with @sse.authorize",
-            request.path,
+            ascii(request.path),
         )
 
 

@@ -18,7 +18,6 @@ from .access import (
     TICKET,
     Access,
     RefusedError,
-    checked_subject,
     cors_headers,
     keep_tickets_out_of_logs,
     preflight_headers,
@@ -32,7 +31,7 @@ from .errors import HubError, HubUnavailableError, InvalidChannelError
 from .extension import Extension, Message, announce_from_now_on, call_in_contexts, current_extension
 from .hub.control import ENVELOPES, FRAMES, STREAM_CHANNELS, Attach, BlockDecoder
 from .hub.dismissal import REMEMBERED_SECONDS
-from .hub.notices import END_ID, refused
+from .hub.notices import refused
 from .producing.response import SourceLink, asked_of
 from .producing.run import Producer, new_run, start_run
 from .producing.source import Items, Source
@@ -40,9 +39,10 @@ from .publisher import Published
 from .serving.relay import open_stream, received
 from .serving.response import HEADERS, event_stream, without_cookies
 from .settings import Settings, redis_url
+from .subjects import checked_subject
 from .tickets import Ticket, sign
 from .wire import message as wire_message
-from .wire.cursor import EARLIEST, FROM_NOW, positions
+from .wire.cursor import EARLIEST, END_ID, FROM_NOW, positions
 from .wire.envelope import unpack
 from .wire.run import is_run
 
@@ -147,11 +147,11 @@ class ServerSentEventsBlueprint(Blueprint):
         Args:
             subject: Those of this subject; ``None`` for those of everybody.
             channel: Those that listen to this channel, also where they listen to others, too.
-            reason: What the pages are told.
+            reason: What the pages are told, up to 1000 characters.
 
         Raises:
             KeyError: If the application has no URL of a broker.
-            UsageError: If neither subject nor channel is given.
+            UsageError: If neither subject nor channel is given, or the subject or the reason cannot be used.
             InvalidChannelError: If the channel's name cannot be used.
             BrokerUnavailableError: If the broker did not take it within 2 seconds.
         """

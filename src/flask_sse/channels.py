@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from .errors import InvalidChannelError
+from .wire.text import flaw_of_line
 
 DEFAULT_CHANNEL = "sse"
 MAX_CHANNEL_BYTES = 200
@@ -14,8 +14,6 @@ MAX_CHANNEL_BYTES = 200
 CONTROL_CHANNEL = "flask-sse:control"
 # Carries what a hub tells of itself; it comes from no broker, and only an application's own page gets it.
 STATUS_CHANNEL = "flask-sse:status"
-
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def check_channel(name: Any) -> str:
@@ -30,14 +28,9 @@ def check_channel(name: Any) -> str:
         raise InvalidChannelError(name, "it is empty")
     if name in (CONTROL_CHANNEL, STATUS_CHANNEL):
         raise InvalidChannelError(name, "it is reserved")
-    if _CONTROL.search(name):
-        raise InvalidChannelError(name, "it must not hold control characters")
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
-        raise InvalidChannelError(name, "it holds a lone surrogate, not a character") from None
-    if size > MAX_CHANNEL_BYTES:
-        raise InvalidChannelError(name, f"it must not be longer than {MAX_CHANNEL_BYTES} bytes")
+    flaw = flaw_of_line(name, MAX_CHANNEL_BYTES)
+    if flaw is not None:
+        raise InvalidChannelError(name, flaw)
     return name
 
 

@@ -20,10 +20,13 @@ from .producing.commit import send_on_commit
 from .producing.run import Producer, cancel
 from .producing.source import Items
 from .settings import Settings
+from .subjects import checked_subject
 from .wire.envelope import pack
 from .wire.message import Message
+from .wire.text import flaw_of_text
 
 MAX_KEY_BYTES = 200
+MAX_REASON_CHARACTERS = 1000
 # Line feeds grow most: two bytes of an envelope become six of a frame.
 _FRAME_GROWTH = 6
 
@@ -161,10 +164,10 @@ class LinkedPublisher:
         Args:
             subject: Those of this subject; ``None`` for those of everybody.
             channel: Those that listen to this channel, also where they listen to others, too.
-            reason: What the pages are told.
+            reason: What the pages are told, up to 1000 characters.
 
         Raises:
-            UsageError: If neither subject nor channel is given.
+            UsageError: If neither subject nor channel is given, or the subject or the reason cannot be used.
             InvalidChannelError: If the channel's name cannot be used.
             BrokerUnavailableError: If the broker did not take it within 2 seconds.
         """
@@ -172,7 +175,7 @@ class LinkedPublisher:
             raise UsageError("disconnect() needs a subject, a channel or both")
         if channel is not None:
             check_channel(channel)
-        order = dismissal.Dismissal(subject, channel, reason, time.time())
+        order = dismissal.Dismissal(checked_subject(subject), channel, _checked_reason(reason), time.time())
         self._broker.publish([Publication(CONTROL_CHANNEL, order.envelope(), dismissal.HISTORY)])
 
     def produce(self, items: Items, channel: str) -> str:
@@ -257,13 +260,19 @@ def _checked_key(field: str, key: Any) -> str | None:
         return None
     if not isinstance(key, str) or not key:
         raise InvalidMessageError(field, key, "it must be a string that is not empty")
-    try:
-        size = len(key.encode())
-    except UnicodeEncodeError:
-        raise InvalidMessageError(field, key, "it holds a lone surrogate, not a character") from None
-    if size > MAX_KEY_BYTES:
-        raise InvalidMessageError(field, key, f"it must not be longer than {MAX_KEY_BYTES} bytes")
+    flaw = flaw_of_text(key, MAX_KEY_BYTES)
+    if flaw is not None:
+        raise InvalidMessageError(field, key, flaw)
     return key
+
+
+def _checked_reason(reason: Any) -> str:
+    flaw = flaw_of_text(reason) if isinstance(reason, str) else "it must be a string"
+    if flaw is None and len(reason) > MAX_REASON_CHARACTERS:
+        flaw = f"it has {len(reason)} characters, the most is {MAX_REASON_CHARACTERS}"
+    if flaw is not None:
+        raise UsageError(f"the reason cannot be used: {flaw}")
+    return str(reason)
 
 
 class Publisher(LinkedPublisher):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import InvalidSettingError
+from .wire.message import MAX_RETRY_MS
 from .wire.run import is_run
 
 PREFIX = "SSE_"
@@ -251,7 +252,7 @@ def _slow_rules(key: str, value: Any) -> tuple[tuple[str, str], ...]:
 def _retry_range(key: str, value: Any) -> tuple[int, int]:
     parts = value.split("-") if isinstance(value, str) else value
     ends = [_number(end) for end in (parts if isinstance(parts, list | tuple) else [parts])]
-    numbers = [int(end) for end in ends if end is not None and end >= 0 and end.is_integer()]
+    numbers = [int(end) for end in ends if end is not None and 0 <= end <= MAX_RETRY_MS and end.is_integer()]
     if len(numbers) != len(ends) or len(ends) not in {1, 2} or numbers[0] > numbers[-1]:
         mend = "it must be whole milliseconds, or two numbers as in '2000-5000', the lower one first"
         raise InvalidSettingError(key, value, mend)

@@ -186,7 +186,7 @@ LAST_EVENT_IDS = {
     "NUL": b"\0",
     "70 KB": b"x" * 40_000,
     "large": b"abcdefgh.18446744073709551615-18446744073709551615",
-    "largest": b"abcdefgh.9007199254740991-9223372036854775807",
+    "largest": b"abcdefgh.8640000000000000-9223372036854775807",
     "other epoch": b"zzzzzzzz.1-1",
     "other channel": b"abcdefgh.1-1,abcdefgh.1-1",
     "negative": b"abcdefgh.-1--1",

@@ -695,7 +695,7 @@ HOSTILE: dict[str, bytes] = {
     "60 KB of commas": b"," * 60_000,
     "the largest id of Redis": b"18446744073709551615-18446744073709551615",
     "the largest id of Redis in an epoch": b"abcdefgh.18446744073709551615-18446744073709551615",
-    "the largest id of ours": b"abcdefgh.9007199254740991-9223372036854775807",
+    "the largest id of ours": b"abcdefgh.8640000000000000-9223372036854775807",
     "other epoch": b"zzzzzzzz.1-0",
     "negative": b"abcdefgh.-1-0",
     "unicode digits": "abcdefgh.\u0661-0".encode(),

@@ -28,7 +28,7 @@ from flask_sse.brokers.base import (
 from flask_sse.brokers.redis import history
 from flask_sse.brokers.redis.publisher import RedisPublisher
 from flask_sse.settings import History as Kept
-from flask_sse.wire.cursor import EARLIEST, FROM_NOW, Cursor, order
+from flask_sse.wire.cursor import EARLIEST, FROM_NOW, MAX_MS, Cursor, order
 from flask_sse.wire.run import cancel_channel
 
 DATABASE = 7  # of these tests alone
@@ -152,7 +152,7 @@ def test_a_position_ahead_of_the_history_proves_nothing(store: Store, channel: s
     milliseconds, _ = order(last.id)
 
     assert not store.read(channel, f"{last.epoch}.{milliseconds + 1}-0").is_proven
-    assert not store.read(channel, f"{last.epoch}.{2**53 - 1}-{2**63 - 1}").is_proven
+    assert not store.read(channel, f"{last.epoch}.{MAX_MS}-{2**63 - 1}").is_proven
     assert not store.read(channel, f"{last.epoch}.{milliseconds - 1}-7").is_proven
 
 

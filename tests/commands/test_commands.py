@@ -20,8 +20,8 @@ from tests.support.webservers import SCRIPTS
 
 from flask_sse import sse
 from flask_sse.commands import sse_group
-from flask_sse.commands.listen import _readable
-from flask_sse.wire.decode import Decoder
+from flask_sse.commands.listen import _readable, _show
+from flask_sse.wire.decode import Decoder, Event
 
 APP = """
 import os
@@ -182,6 +182,16 @@ def test_json_is_readable_and_nothing_is_an_order_for_the_terminal() -> None:
         _readable("\x1b]0;title\x07\x9b\u202e")
         == "\N{REPLACEMENT CHARACTER}]0;title" + 3 * "\N{REPLACEMENT CHARACTER}"
     )
+
+
+def test_nothing_of_an_event_reaches_the_terminal_as_a_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # 13.11
+    _show(Event("a\x1b]0;title\x07\u202eb", "\x9b2J", "id\x1b[31m"))
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert not {"\x07", "\x9b", "\u202e"} & set(shown)
+    assert "a\N{REPLACEMENT CHARACTER}]0;title" in shown
 
 
 def test_a_run_that_is_over_ends_it(app: Flask) -> None:

@@ -95,6 +95,9 @@ FOREIGN: dict[str, Callable[[str], bytes]] = {
     "a stamp far ahead": lambda position: (
         STAMP % (f"{position[:8]}.9007199254740991-0", "9007199254740990-0", '"forged"')
     ).encode(),
+    "a stamp as far ahead as one can be": lambda position: (
+        STAMP % (f"{position[:8]}.8640000000000000-0", "8639999999999999-0", '"forged"')
+    ).encode(),
     "a stamp that was": lambda position: (STAMP % (f"{position[:8]}.1-0", "0-0", '"forged"')).encode(),
     "a stamp and no data": lambda position: b'{"data": "zzzzzzzz.1-1 0-0", "data": }',
     "a stamp without the id before": lambda position: b'{"data": "zzzzzzzz.1-1", "data": "forged"}',

@@ -525,7 +525,7 @@ def test_a_block_that_is_cut_off_is_not_read() -> None:
 def test_the_envelope_of_the_largest_event_fits(max_event_bytes: int) -> None:
     # JSON writes a control character as six bytes, and an event has it as one.
     frame_overhead = len(Message("", id="i" * 256).frame())
-    message = Message("\x01" * max(0, max_event_bytes - frame_overhead), id="\x01" * 256)
+    message = Message("\x01" * max(0, max_event_bytes - frame_overhead), id='"' * 256)
 
     assert len(pack(message)) <= max_body_bytes(max_event_bytes)
 

@@ -130,6 +130,27 @@ def test_an_operator_sees_what_goes_on_and_acts(server: LocalServer, chromium: P
         expect(chromium.locator("[data-chart=streams] strong")).to_have_text("1")
 
 
+def test_a_time_that_is_none_stops_no_table(server: LocalServer, chromium: Page) -> None:  # 13.11
+    with server.stream("/live/stream") as watcher:
+        report = json.loads(watcher.next_event().data)
+    row = {"streams": 1, "events": 1}
+    report["busiest"] = [
+        {**row, "channel": name, "last_event_id": f"abcdefgh.{time}-0"}
+        for name, time in (("forged", "9" * 16), ("huge", "9" * 400), ("right", "1700000000000"))
+    ]
+    report["resets"] = 4711
+    chromium.route(
+        "**/live/stream",
+        lambda route: route.fulfill(
+            content_type="text/event-stream", body=f"event:status\ndata:{json.dumps(report)}\n\n"
+        ),
+    )
+    chromium.goto(f"http://127.0.0.1:{server.port}/live/")
+    expect(chromium.locator("#busiest tbody tr")).to_have_count(3)
+    expect(chromium.locator("#busiest tbody tr").first).to_contain_text("–")
+    expect(chromium.locator("#counts")).to_contain_text("4,711")
+
+
 def test_refused_orders_are_told(server: LocalServer, chromium: Page) -> None:
     chromium.goto(f"http://127.0.0.1:{server.port}/live/")
     chromium.locator("#disconnect").get_by_role("button").click()

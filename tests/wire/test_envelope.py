@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.wire.vectors import texts
 
 from flask_sse.errors import InvalidMessageError
-from flask_sse.wire.cursor import Stamp
+from flask_sse.wire.cursor import MAX_MS, Stamp
 from flask_sse.wire.envelope import checked_json, pack, split_stamp, unpack
 from flask_sse.wire.message import Message
 
@@ -24,7 +24,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
     max_leaves=12,
 )
-names = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_size=10)
+names = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=10)
 messages = st.builds(
     Message,
     json_values,
@@ -123,7 +123,7 @@ def stamped(envelope: bytes, stamp: Stamp) -> bytes:
     return f'{{"data": "{stamp.cursor} {stamp.previous}", '.encode() + envelope[1:]
 
 
-event_ids = st.builds("{}-{}".format, st.integers(0, 2**53 - 1), st.integers(0, 2**63 - 1))
+event_ids = st.builds("{}-{}".format, st.integers(0, MAX_MS), st.integers(0, 2**63 - 1))
 epochs = st.text("abcdefghijklmnopqrstuvwxyz", min_size=8, max_size=8)
 stamps = st.builds(Stamp, epochs, event_ids, event_ids)
 STAMP = Stamp("abcdefgh", "2-0", "1-0")
@@ -203,6 +203,8 @@ NO_STAMPS = {
     "short epoch": b'{"data": "abcdefg.2-0 1-0", "data": "x"}',
     "digits of other scripts": '{"data": "abcdefgh.٢-0 1-0", "data": "x"}'.encode(),
     "thousands of digits": b'{"data": "abcdefgh.%b-0 1-0", "data": "x"}' % (b"9" * 5000),
+    "a time that no date of a page can be": b'{"data": "abcdefgh.%d-0 1-0", "data": "x"}' % (MAX_MS + 1),
+    "a counter that no broker has": b'{"data": "abcdefgh.2-%d 1-0", "data": "x"}' % 2**63,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import unicodedata
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -75,10 +76,10 @@ _SURROGATES = "\ud800\udfff"
 # Any text that can be sent, and any that Python can hold.
 texts = st.text(st.sampled_from(_NASTY) | st.characters(codec="utf-8"), max_size=30)
 wild_texts = st.text(st.sampled_from(_NASTY + _SURROGATES) | st.characters(), max_size=30)
-# What may stand in one line, without the NUL that an id must not have.
+# What may stand in a type or an id.
 lines = st.text(
-    st.sampled_from([character for character in _NASTY if character not in "\r\n\0"])
-    | st.characters(codec="utf-8", exclude_characters="\r\n\0"),
+    st.sampled_from([character for character in _NASTY if unicodedata.category(character) != "Cc"])
+    | st.characters(codec="utf-8", exclude_categories=["Cc"]),
     max_size=30,
 )
 

@@ -15,9 +15,8 @@ from ..channels import asked_channels
 from ..errors import SSEError
 from ..extension import Extension, current_extension
 from ..hub.control import FRAMES, Attach
-from ..hub.notices import END_ID
 from ..serving.relay import open_stream, received
-from ..wire.cursor import FROM_NOW, positions
+from ..wire.cursor import END_ID, FROM_NOW, positions
 from ..wire.decode import Decoder, Event
 from ..wire.message import RESERVED_PREFIX
 from .errors import told
@@ -82,16 +81,16 @@ def _show(event: Event) -> None:
     is_ours = event.type.startswith(RESERVED_PREFIX)
     head = [
         click.style(time.strftime("%H:%M:%S"), dim=True),
-        click.style(event.type, fg="yellow" if is_ours else "cyan", bold=True),
+        click.style(_harmless(event.type), fg="yellow" if is_ours else "cyan", bold=True),
     ]
     if event.last_event_id:
-        head.append(click.style(event.last_event_id, dim=True))
+        head.append(click.style(_harmless(event.last_event_id), dim=True))
     click.echo("  ".join(head))
     click.echo("\n".join(f"  {line}" for line in _readable(event.data).split("\n")))
 
 
 def _readable(data: str) -> str:
-    """Return JSON indented, and nothing that a terminal would take for an order."""
+    """Return JSON indented."""
     try:
         value = json.loads(data)
     except ValueError:
@@ -99,7 +98,12 @@ def _readable(data: str) -> str:
     text = data
     if isinstance(value, dict | list) and len(data) > _LINE_CHARACTERS:
         text = json.dumps(value, indent=2, ensure_ascii=False)
+    return _harmless(text, keep="\n\t")
+
+
+def _harmless(text: str, keep: str = "") -> str:
+    """Return a text without anything that a terminal would take for a command."""
     return "".join(
-        character if character.isprintable() or character in "\n\t" else "\N{REPLACEMENT CHARACTER}"
+        character if character.isprintable() or character in keep else "\N{REPLACEMENT CHARACTER}"
         for character in text
     )

@@ -83,7 +83,7 @@ class Census:
         events = [_shown(channel, envelope) for channel, envelope in seen]
         self._core.seen = deque(maxlen=MOST_EVENTS)
         data = {**status, **self.details(now), "events_seen": events}
-        return encode_event(json.dumps(data, ensure_ascii=False), event=STATUS)
+        return encode_event(json.dumps(data), event=STATUS)
 
     def rest(self) -> None:
         """Remember nothing any more, because nobody watches."""

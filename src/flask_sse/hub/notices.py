@@ -1,4 +1,7 @@
-"""What the hub itself says on a stream."""
+"""What the hub itself says on a stream.
+
+Its JSON is ASCII: that can be encoded whatever texts are in it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import json
 import random
 from collections.abc import Sequence
 
-from ..wire.cursor import Cursor
+from ..wire.cursor import END_ID, Cursor
 from ..wire.encode import encode_comment, encode_event
 from .control import ENVELOPES
 
@@ -17,8 +20,6 @@ UNREACHED_RETRY_MS = (5_000, 15_000)
 STREAM_OPEN = "stream-open"
 STREAM_RESET = "stream-reset"
 STREAM_END = "stream-end"
-# The last event id of a stream that is over for good: who comes back with it is not to come back.
-END_ID = "stream-end"
 
 BROKER_AWAY = encode_comment("the broker cannot be reached; events come as soon as it is back")
 
@@ -64,14 +65,14 @@ def stream_open(channels: Sequence[str], last_event_id: str) -> bytes:
 
 @functools.lru_cache(maxsize=64)
 def _channels_json(channels: tuple[str, ...]) -> str:
-    return json.dumps({"channels": channels}, ensure_ascii=False)
+    return json.dumps({"channels": channels})
 
 
 def stream_end(form: str, reason: str) -> bytes:
     """Return the last event of a stream that its client is not to open again."""
     if form == ENVELOPES:
         return b""
-    return encode_event(json.dumps({"reason": reason}, ensure_ascii=False), event=STREAM_END, id=END_ID)
+    return encode_event(json.dumps({"reason": reason}), event=STREAM_END, id=END_ID)
 
 
 def stream_reset(channel: str, reason: str, since: str, to: Cursor, last_event_id: str) -> bytes:
@@ -84,7 +85,5 @@ def stream_reset(channel: str, reason: str, since: str, to: Cursor, last_event_i
         to: The position behind it.
         last_event_id: The position of the whole stream, as the client will name it when it comes back.
     """
-    data = json.dumps(
-        {"channel": channel, "reason": reason, "from": since or None, "to": str(to)}, ensure_ascii=False
-    )
+    data = json.dumps({"channel": channel, "reason": reason, "from": since or None, "to": str(to)})
     return encode_event(data, event=STREAM_RESET, id=last_event_id)

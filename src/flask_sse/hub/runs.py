@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from enum import Enum
 
+from ..wire.cursor import END_ID
 from ..wire.encode import encode_event
 from ..wire.envelope import unpack
 from ..wire.frame import Frame
 from ..wire.run import BEGIN_TYPE, END_TYPE, LOST_SECONDS
-from .notices import END_ID, STREAM_END
+from .notices import STREAM_END
 
 # Sets the client's last event id and is no event itself (WHATWG HTML 9.2.6).
 OVER = encode_event(id=END_ID)
@@ -28,7 +29,7 @@ class EndFrame(Frame):
     __slots__ = ()
 
     def __init__(self, channel: str, reason: str) -> None:
-        data = json.dumps({"channel": channel, "reason": reason}, ensure_ascii=False)
+        data = json.dumps({"channel": channel, "reason": reason})
         super().__init__(encode_event(data, event=STREAM_END)[:-1], b"\n", b"\n\n")
 
 

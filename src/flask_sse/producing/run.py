@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..channels import check_channel
-from ..errors import BrokerError, HubError, TooManyRunsError, UsageError
+from ..errors import BrokerError, HubError, InvalidChannelError, TooManyRunsError, UsageError
 from ..wire.cursor import BEFORE_ALL, order, read_cursor
 from ..wire.message import Message
 from ..wire.run import (
@@ -32,6 +32,7 @@ from ..wire.run import (
     begun,
     cancel_channel,
     ended,
+    is_cancel_channel,
     is_run,
 )
 from .slots import runs
@@ -82,9 +83,15 @@ def new_run(name: str | None = None) -> str:
         name: What it is to be called, as ``"export-7"``; ``None`` for a name that nobody can guess.
 
     Raises:
-        InvalidChannelError: If the name cannot be that of a channel.
+        InvalidChannelError: If the name cannot be that of a channel, is longer than 189 bytes or ends in
+            ``:cancel``.
     """
-    return check_channel(f"{RUN_PREFIX}{secrets.token_urlsafe(16) if name is None else name}")
+    channel = f"{RUN_PREFIX}{secrets.token_urlsafe(16) if name is None else name}"
+    if is_cancel_channel(channel):
+        raise InvalidChannelError(channel, "a run of another name is cancelled there")
+    # The longer one of the two that a run needs.
+    check_channel(cancel_channel(channel))
+    return channel
 
 
 def start_run(producer: Producer, in_contexts: Callable[[Callable[[], None]], None], max_runs: int) -> None:
@@ -135,7 +142,7 @@ def check_run(channel: str) -> str:
     """
     if not is_run(check_channel(channel)):
         raise UsageError(f"{channel!r} is no run: new_run() gives their channels")
-    return channel
+    return new_run(channel.removeprefix(RUN_PREFIX))
 
 
 class Producer:

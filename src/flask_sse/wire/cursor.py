@@ -14,14 +14,19 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from .text import flaw_of_line
+
 FROM_NOW = ""
 EARLIEST = "earliest"
+# The last event id of a stream that is over for good: who comes back with it is not to come back.
+END_ID = "stream-end"
 # No id of an application can be this, so it is found nowhere and answered with a reset.
 NOWHERE = "\0"
 MAX_ID_BYTES = 256
 BEFORE_ALL = "0-0"
 
-_MAX_MS = 2**53
+# The latest time that JavaScript's Date can be, for pages that show when an event was.
+MAX_MS = 8_640_000_000_000_000
 _MAX_SEQUENCE = 2**63
 EPOCH_LETTERS = 8
 EPOCH_PATTERN = f"[a-z]{{{EPOCH_LETTERS}}}"
@@ -64,8 +69,13 @@ def read_cursor(text: str) -> Cursor | None:
     if match is None:
         return None
     cursor = Cursor(*match.groups())
-    milliseconds, sequence = order(cursor.id)
-    return cursor if milliseconds < _MAX_MS and sequence < _MAX_SEQUENCE else None
+    return cursor if is_in_range(cursor.id) else None
+
+
+def is_in_range(event_id: str) -> bool:
+    """Tell whether a broker could have given an id whose form is right."""
+    milliseconds, sequence = order(event_id)
+    return milliseconds <= MAX_MS and sequence < _MAX_SEQUENCE
 
 
 def order(event_id: str) -> tuple[int, int]:
@@ -84,14 +94,17 @@ def positions(last_event_id: str, channels: Sequence[str]) -> tuple[str, ...]:
     parts = last_event_id.split(",")
     if len(parts) == len(channels) and all(part == EARLIEST or read_cursor(part) for part in parts):
         return tuple(parts)
-    if not could_be_an_id(last_event_id):
+    is_ours = last_event_id == EARLIEST or read_cursor(last_event_id)
+    if not is_ours and flaw_of_own_id(last_event_id):
         last_event_id = NOWHERE
     return (last_event_id,) * len(channels)
 
 
-def could_be_an_id(text: str) -> bool:
-    """Tell whether an application could have given this id to an event."""
-    # Four bytes are the most that a character takes; so long texts are not encoded to know their size.
-    if len(text) > MAX_ID_BYTES or re.search("[\r\n\0\ud800-\udfff]", text):
-        return False
-    return len(text.encode()) <= MAX_ID_BYTES
+def flaw_of_own_id(text: str) -> str | None:
+    """Return why an application cannot give this id to an event; ``None`` if it can.
+
+    A browser sends it back in a header, which must be accepted and mean nothing else.
+    """
+    if text in (END_ID, EARLIEST) or read_cursor(text):
+        return "it means something else to a stream: stream-end, earliest and positions are reserved"
+    return flaw_of_line(text, MAX_ID_BYTES)

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from ..errors import InvalidMessageError
-from .cursor import EPOCH_PATTERN, ID_PATTERN, Stamp
+from .cursor import EPOCH_PATTERN, ID_PATTERN, Stamp, is_in_range
 from .message import Message
 
 _SPACE = "[ \t\r\n]*"  # what JSON takes for white space
@@ -92,7 +92,9 @@ def unpack(envelope: bytes) -> Message:
             data = rest.pop("data")
             written = None
     except (ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
-        raise InvalidMessageError("envelope", envelope, f"not a message ({error!r})") from error
+        # Not its repr: that of a decoding error has all the bytes.
+        what = f"{type(error).__name__}: {error}"[:80]
+        raise InvalidMessageError("envelope", envelope, f"not a message ({what})") from error
     if not rest.keys() <= _OPTIONAL:
         raise InvalidMessageError("envelope", envelope, "it has keys that no message has")
     if isinstance(data, str) or written is None:
@@ -117,7 +119,11 @@ def split_stamp(carried: bytes) -> tuple[Stamp | None, bytes]:
     if match is None:
         return None, carried
     epoch, event_id, previous = match.groups()
-    return Stamp(epoch.decode(), event_id.decode(), previous.decode()), b"{" + carried[match.end() :]
+    stamp = Stamp(epoch.decode(), event_id.decode(), previous.decode())
+    # Anybody who can publish there can write one, and pages come back with what it says.
+    if not is_in_range(stamp.id):
+        return None, carried
+    return stamp, b"{" + carried[match.end() :]
 
 
 def checked_json(text: str) -> str:

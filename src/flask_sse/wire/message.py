@@ -8,17 +8,17 @@ application's own JSON provider.
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from ..errors import InvalidMessageError
-from .cursor import MAX_ID_BYTES
+from .cursor import MAX_ID_BYTES, flaw_of_own_id
 from .encode import encode_event
+from .text import flaw_of_line, flaw_of_text
 
 RESERVED_PREFIX = "stream-"
 
-_UNSENDABLE = re.compile("[\r\n\0]")
-_MAX_RETRY_DIGITS = 15
+# Timers of JavaScript hold no more; one that is set to a longer time ends at once.
+MAX_RETRY_MS = 2**31 - 1
 
 
 class Message:
@@ -32,8 +32,9 @@ class Message:
         retry: The reader's reconnection time in milliseconds.
 
     Raises:
-        InvalidMessageError: If a field cannot be sent. Line breaks and NUL in ``type`` or ``id``
-            would forge other fields; types that begin with ``stream-`` are the stream's own.
+        InvalidMessageError: If a field cannot be sent. Control characters in ``type`` or ``id`` would forge
+            other fields, or make a browser's next request one that web servers refuse; types that begin with
+            ``stream-`` are the stream's own, and so are the ids ``stream-end``, ``earliest`` and positions.
 
     Example:
         >>> str(Message({"temperature": 21}, type="reading"))
@@ -51,7 +52,7 @@ class Message:
         retry: int | None = None,
     ) -> None:
         if isinstance(data, str):
-            _check_unicode("data", data)
+            _check("data", data, flaw_of_text(data))
         self.data = data
         self.type = _checked_type(type)
         self.id = _checked_id(id)
@@ -74,7 +75,7 @@ class Message:
             text = self.dump_json(self.data)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidMessageError("data", self.data, f"it cannot become JSON ({error})") from error
-        _check_unicode("data", text)
+        _check("data", text, flaw_of_text(text))
         return text
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,17 +103,9 @@ class Message:
         return isinstance(other, Message) and self.to_dict() == other.to_dict()
 
 
-def _check_unicode(field: str, text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InvalidMessageError(field, text, "it holds a lone surrogate, not a character") from None
-
-
-def _check_line(field: str, text: str) -> None:
-    if _UNSENDABLE.search(text):
-        raise InvalidMessageError(field, text, "it must not hold CR, LF or NUL")
-    _check_unicode(field, text)
+def _check(field: str, value: object, flaw: str | None) -> None:
+    if flaw is not None:
+        raise InvalidMessageError(field, value, flaw)
 
 
 def _checked_type(value: Any) -> str | None:
@@ -120,7 +113,7 @@ def _checked_type(value: Any) -> str | None:
         return None
     if not isinstance(value, str):
         raise InvalidMessageError("type", value, "it must be a string")
-    _check_line("type", value)
+    _check("type", value, flaw_of_line(value))
     if value.startswith(RESERVED_PREFIX):
         raise InvalidMessageError("type", value, f"names that begin with {RESERVED_PREFIX} are reserved")
     return value
@@ -131,14 +124,11 @@ def _checked_id(value: Any) -> str | int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise InvalidMessageError("id", value, "it must be a string or an integer")
-    too_long = InvalidMessageError("id", value, f"it must not be longer than {MAX_ID_BYTES} bytes")
     try:
         text = str(value)
     except ValueError:  # Python does not print integers of thousands of digits
-        raise too_long from None
-    _check_line("id", text)
-    if len(text.encode()) > MAX_ID_BYTES:
-        raise too_long
+        raise InvalidMessageError("id", value, f"it must not be longer than {MAX_ID_BYTES} bytes") from None
+    _check("id", value, flaw_of_own_id(text))
     return value
 
 
@@ -147,6 +137,6 @@ def _checked_retry(value: Any) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidMessageError("retry", value, "it must be an integer, in milliseconds")
-    if not 0 <= value < 10**_MAX_RETRY_DIGITS:
-        raise InvalidMessageError("retry", value, "it must be a number of milliseconds, 0 or more")
+    if not 0 <= value <= MAX_RETRY_MS:
+        raise InvalidMessageError("retry", value, f"it must be 0 to {MAX_RETRY_MS} milliseconds")
     return value

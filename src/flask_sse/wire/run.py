@@ -26,6 +26,11 @@ INTERRUPTED = "interrupted"
 LOST = "lost"
 
 
+def is_cancel_channel(channel: str) -> bool:
+    """Tell whether a channel is the one on which a run is told to end."""
+    return channel.endswith(_CANCEL)
+
+
 def is_run(channel: str) -> bool:
     """Tell whether a channel is that of a run."""
     return channel.startswith(RUN_PREFIX)

@@ -63,8 +63,9 @@ function showCharts(report) {
 }
 
 function when(lastEventId) {
-  const milliseconds = Number(/\.(\d+)-/.exec(lastEventId ?? "")?.[1] ?? 0);
-  return milliseconds ? times.format(milliseconds) : "–";
+  // A time that no Date can be is NaN; to format it would throw.
+  const time = new Date(Number(/\.(\d+)-/.exec(lastEventId ?? "")?.[1] ?? 0)).getTime();
+  return time > 0 ? times.format(time) : "–";
 }
 
 function showTables(report) {
