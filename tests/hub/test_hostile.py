@@ -164,9 +164,10 @@ def idle_connections(path: Path) -> None:
 
 
 def other_version(path: Path) -> None:
-    for protocols in ([0], [1, 2], [4], ["3"], None, 3, [[3]], {"3": 3}):
+    ours = PROTOCOLS[-1]
+    for protocols in ([0], [1, 2], [ours + 1], [str(ours)], None, ours, [[ours]], {str(ours): ours}):
         with Peer(path, Packet("hello", {**HELLO.fields, "protocols": protocols})) as peer:
-            assert b"this hub speaks protocol %d" % PROTOCOLS[-1] in peer.rest()
+            assert b"this hub speaks protocol %d" % ours in peer.rest()
 
 
 def hello_twice_or_never(path: Path) -> None:
