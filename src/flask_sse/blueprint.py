@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from http import HTTPStatus
@@ -29,12 +31,13 @@ from .brokers.redis.client import redis_py_url
 from .channels import DEFAULT_CHANNEL, asked_channels, check_channel
 from .errors import HubError, HubUnavailableError, InvalidChannelError
 from .extension import Extension, Message, announce_from_now_on, call_in_contexts, current_extension
+from .hub.claim import Claim
 from .hub.control import ENVELOPES, FRAMES, STREAM_CHANNELS, Attach, BlockDecoder
 from .hub.dismissal import REMEMBERED_SECONDS
-from .hub.notices import refused
+from .hub.notices import goodbye, refused
 from .producing.response import SourceLink, asked_of
 from .producing.run import Producer, new_run, start_run
-from .producing.source import Items, Source
+from .producing.source import Items, Source, current_source
 from .publisher import Published
 from .serving.relay import open_stream, received
 from .serving.response import HEADERS, event_stream, without_cookies
@@ -45,6 +48,17 @@ from .wire import message as wire_message
 from .wire.cursor import EARLIEST, END_ID, FROM_NOW, positions
 from .wire.envelope import unpack
 from .wire.run import is_run
+
+OVERRIDES_MESSAGES = (
+    "{} overrides messages(), so its streams come from there, as in Flask-SSE 1.0: one channel and a thread "
+    "for each page (at most SSE_MAX_RESPONSES in a process), and nothing of what a page missed; "
+    "sse.disconnect() and the limits of streams do not reach them. To move: publish what a page may see on a "
+    "channel of its own, say with @authorize who may listen to it, and remove messages()"
+)
+OVERRIDES_REDIS = (
+    "{} overrides redis, which is not used: events go to, and come from, the server in SSE_BROKER_URL, "
+    "SSE_REDIS_URL or REDIS_URL. To move: set one of them to the URL of that server, and remove redis"
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,6 +79,10 @@ class ServerSentEventsBlueprint(Blueprint):
     def register(self, app: App, options: dict[str, Any]) -> None:
         """See Flask. Pages that were opened through an earlier process of the application go on."""
         super().register(app, options)
+        if self._overrides_messages:
+            warnings.warn(OVERRIDES_MESSAGES.format(type(self).__name__), stacklevel=4)
+        if type(self).redis is not ServerSentEventsBlueprint.redis:
+            warnings.warn(OVERRIDES_REDIS.format(type(self).__name__), stacklevel=4)
         keep_tickets_out_of_logs()
         announce_from_now_on(app)
 
@@ -356,15 +374,25 @@ class ServerSentEventsBlueprint(Blueprint):
         channels = (check_channel(channel),)
         rules = replace(settings.rules, max_stream_seconds=None)
         listen = Attach(channels, ENVELOPES, rules, dict.fromkeys(settings.kept(channels), FROM_NOW))
-        pieces = received(open_stream(extension.link, listen))
+        stream = open_stream(extension.link, listen)
+        pieces = received(stream)
         decoder = BlockDecoder()
         # The hub writes first when the broker has confirmed the channel.
         first = list(decoder.feed(next(pieces, b"")))
 
+        def wake() -> None:
+            with contextlib.suppress(OSError):
+                stream.shutdown(socket.SHUT_RDWR)
+
         def envelopes() -> Iterator[bytes]:
             yield from first
-            for piece in pieces:
-                yield from decoder.feed(piece)
+            # Where a page waits for this, its generator must not wait for ever when the page has left.
+            source = current_source()
+            with source.woken_by(wake) if source is not None else contextlib.nullcontext():
+                for piece in pieces:
+                    yield from decoder.feed(piece)
+            if source is not None and source.is_stopped:
+                return
             raise HubUnavailableError("the stream of messages()", "the hub ended it")
 
         return (
@@ -415,6 +443,8 @@ class ServerSentEventsBlueprint(Blueprint):
         except InvalidChannelError as error:
             return _no_stream(f"{error}\n", HTTPStatus.BAD_REQUEST)
         limit = self._access.max_channels(settings, is_decided=is_decided)
+        if self._overrides_messages:
+            limit = 1
         if len(channels) > limit:
             return _too_many_channels(extension, len(channels), limit)
         try:
@@ -423,12 +453,41 @@ class ServerSentEventsBlueprint(Blueprint):
             )
         except RefusedError as error:
             return _no_stream("" if error.status == HTTPStatus.NO_CONTENT else f"{error}\n", error.status)
+        if self._overrides_messages:
+            return self._stream_of_messages(settings, channels[0], claim)
         return event_stream(
             current_app.response_class,
             extension.link,
             Attach(
                 channels, FRAMES, settings.rules_of(channels), _since(settings.kept(channels)), claim=claim
             ),
+            may_take_over=settings.takeover == "auto",
+            may_set_cookies=False,
+        )
+
+    @property
+    def _overrides_messages(self) -> bool:
+        return getattr(self.messages, "__func__", None) is not ServerSentEventsBlueprint.messages
+
+    def _stream_of_messages(self, settings: Settings, channel: str, claim: Claim) -> Response:
+        """Return a stream of what an overridden ``messages`` yields, as 1.0 did: it may hide events."""
+
+        def items() -> Iterator[object]:
+            yield from self.messages(channel=channel)
+
+        ends = [end for end in (claim.ends_in, settings.rules.max_stream_seconds) if end is not None]
+        link = SourceLink(
+            Source(items()),
+            lambda message: str(message).encode(),
+            call_in_contexts(),
+            settings.max_responses,
+            # Whatever ended it, the page reconnects, and is asked for its right again.
+            lambda _: goodbye(FRAMES, settings.rules.retry_ms),
+        )
+        return event_stream(
+            current_app.response_class,
+            link,
+            replace(asked_of(settings.rules), claim=replace(claim, ends_in=min(ends, default=None))),
             may_take_over=settings.takeover == "auto",
             may_set_cookies=False,
         )

@@ -185,7 +185,7 @@ def outlet_and_client(heartbeat_seconds: float) -> tuple[Outlet, socket.socket]:
     ours, client = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32 * 1024)
     client.settimeout(20)
-    return Outlet(ours, heartbeat_seconds, lambda: None), client
+    return Outlet(ours, heartbeat_seconds, None, lambda: None), client
 
 
 def test_a_reader_that_makes_progress_is_not_slow_however_long_an_item_takes() -> None:  # 13.20

@@ -44,6 +44,7 @@ class SourceLink:
         encode: Makes the bytes of an event out of an item.
         in_contexts: Calls a function, in another thread, with the contexts of the application.
         max_responses: How many such responses this process may have at once.
+        last_words: Makes the last bytes out of the reason why there are no more items.
     """
 
     def __init__(
@@ -52,11 +53,13 @@ class SourceLink:
         encode: Callable[[object], bytes],
         in_contexts: Callable[[Callable[[], None]], None],
         max_responses: int,
+        last_words: Callable[[str], bytes] = lambda reason: stream_end(FRAMES, reason),
     ) -> None:
         self._source = source
         self._encode = encode
         self._in_contexts = in_contexts
         self._max_responses = max_responses
+        self._last_words = last_words
 
     def attach(self, descriptor: int, request: Attach) -> None:
         """Take a connection over; the caller closes its own copy."""
@@ -73,7 +76,7 @@ class SourceLink:
             _reject(sock, request, str(error))
 
     def _work(self, sock: socket.socket, request: Attach) -> None:
-        outlet = Outlet(sock, request.rules.heartbeat_seconds, self._source.stop)
+        outlet = Outlet(sock, request.rules.heartbeat_seconds, request.claim.ends_in, self._source.stop)
         watch = threading.Thread(target=outlet.look_after, name="flask-sse response watch", daemon=True)
         try:
             # Started from here: where the system has no second thread, this one is the only writer.
@@ -106,7 +109,7 @@ class SourceLink:
         except Exception:
             logger.exception("the source of a response failed")
             reason = FAILED
-        yield stream_end(FRAMES, reason)
+        yield self._last_words(reason)
 
 
 def _reject(sock: socket.socket, request: Attach, reason: str) -> None:
@@ -130,10 +133,18 @@ class Outlet:
         sock: The connection; it is closed in the end.
         heartbeat_seconds: Longest silence before a comment is sent. A client that takes nothing for half of
             it is given up.
+        ends_in: When the right to get more ends, in seconds; ``None`` for never. It ends up to half of
+            ``heartbeat_seconds`` later.
         left: Is called when the client has left.
     """
 
-    def __init__(self, sock: socket.socket, heartbeat_seconds: float, left: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        heartbeat_seconds: float,
+        ends_in: float | None,
+        left: Callable[[], None],
+    ) -> None:
         self._sock = sock
         self._heartbeat_seconds = heartbeat_seconds
         self._left = left
@@ -141,7 +152,8 @@ class Outlet:
         # No comment before the head, which waits until the contexts are there.
         self._written_at = math.inf
         self._is_over = False
-        sock.settimeout(heartbeat_seconds / 2)
+        self._ends_at = math.inf if ends_in is None else time.monotonic() + ends_in
+        sock.settimeout(heartbeat_seconds / 2 if ends_in is None else min(heartbeat_seconds / 2, ends_in))
 
     def write_all(self, pieces: Generator[bytes]) -> None:
         """Write until there is no more, or nobody reads it."""
@@ -163,7 +175,7 @@ class Outlet:
         """Write comments into the silence until the client leaves or all is written; then close."""
         try:
             # After the end it reads once more: what is closed with bytes unread resets the connection.
-            while self._discard() and not self._is_over:
+            while self._discard() and not self._is_over and time.monotonic() < self._ends_at:
                 if self._is_quiet() and not self._write(HEARTBEAT):
                     break
         finally:

@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import sys
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 from ..errors import UsageError
 
 Items = Iterable[Any] | AsyncIterable[Any]
+
+_current: ContextVar[Source | None] = ContextVar("flask_sse.source", default=None)
 
 
 class Source:
@@ -38,6 +41,7 @@ class Source:
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._task: tuple[asyncio.AbstractEventLoop, asyncio.Future[Any]] | None = None
+        self._waking: list[Callable[[], None]] = []
 
     @property
     def is_stopped(self) -> bool:
@@ -55,11 +59,28 @@ class Source:
             if self._task is not None:
                 loop, task = self._task
                 loop.call_soon_threadsafe(task.cancel)
+            waking = list(self._waking)
+        for wake in waking:
+            wake()
+
+    @contextlib.contextmanager
+    def woken_by(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Have ``stop`` call ``wake``, from any thread, while the items wait for something of their own."""
+        with self._lock:
+            self._waking.append(wake)
+        try:
+            if self.is_stopped:
+                wake()
+            yield
+        finally:
+            with self._lock:
+                self._waking.remove(wake)
 
     def items(self) -> Generator[Any]:
         """Yield the items until they end or are not wanted any more; in one thread, once."""
         if self._stopped.is_set():
             return
+        _current.set(self)
         with contextlib.ExitStack() as stack:
             if isinstance(self._items, AsyncIterable):
                 iterator: Iterator[Any] = stack.enter_context(contextlib.closing(self._awaited(self._items)))
@@ -100,6 +121,11 @@ class Source:
         finally:
             with self._lock:
                 self._task = None
+
+
+def current_source() -> Source | None:
+    """Return whose items are being produced in this thread or task; ``None`` elsewhere."""
+    return _current.get()
 
 
 def _threads_are_greenlets() -> bool:
