@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -83,6 +84,47 @@ def test_responses_beyond_the_limit_are_rejected_until_one_ends(app: Flask) -> N
         with server.stream("/answer") as again:
             assert again.next_event().data == "first"
         wait_until(lambda: not responses.taken, what="the end of the last one")
+
+
+@pytest.mark.long
+def test_the_worst_minute_of_one_client_leaves_no_thread() -> None:  # 13.17
+    """By default settings: three times as many responses as there is room for, all open at once."""
+    may_end = threading.Event()
+
+    def work() -> Iterator[str]:
+        yield "first"
+        may_end.wait(60)
+
+    app = make_app(SSE_BROKER_URL="memory://limits", SSE_HUB="thread")
+    app.add_url_rule("/answer", view_func=lambda: sse.response(work()))
+    app.add_url_rule("/other", "other", lambda: "other")
+    with LocalServer(app) as server, contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(server.stream("/answer")) for _ in range(600)]
+        for stream in streams:
+            stream.wait_for_bytes(b"\n\n")
+        assert sum(b"data:first" in stream.raw for stream in streams) == 200
+        assert sum(b":too many responses" in stream.raw for stream in streams) == 400
+        assert response_threads() == 400
+        assert server.get("/other").body == b"other"
+        may_end.set()
+        for stream in streams:
+            stream.wait_closed(timeout=30)
+    wait_until(lambda: not (responses.taken or response_threads()), seconds=30, what="the end of all threads")
+
+
+@pytest.mark.long
+def test_an_item_of_12_mb_arrives_at_800_kb_a_second_with_the_usual_heartbeat() -> None:  # 13.20
+    app = make_app(SSE_BROKER_URL="memory://limits", SSE_HUB="thread")
+    app.add_url_rule("/answer", view_func=lambda: sse.response(iter(["x" * 12_000_000])))
+    with LocalServer(app) as server, server.stream("/answer") as stream:
+        stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        received = 0
+        while data := stream.sock.recv(80_000):
+            received += len(data)
+            time.sleep(len(data) / 800_000)
+            tail = data
+        assert received > 12_000_000
+        assert b"stream-end" in tail
 
 
 def test_a_rejected_response_is_logged_once_and_counted(

@@ -25,7 +25,11 @@ def cases() -> list[object]:
 
 @pytest.mark.parametrize(("name", "takeover"), cases())
 def test_items_arrive_as_they_are_yielded_and_stop_when_the_client_leaves(name: str, takeover: str) -> None:
-    env = {"STORY_BROKER_URL": "memory://letters", "STORY_TAKEOVER": takeover}
+    env = {
+        "STORY_BROKER_URL": "memory://letters",
+        "STORY_TAKEOVER": takeover,
+        "STORY_MAX_RESPONSES": "1",
+    }
     with webservers.start(name, "story:app", APPS, env, OPTIONS.get(name, ())) as server:
         with server.stream("/letters?who=reader") as stream:
             assert stream.next_event().data == "a for reader"
@@ -33,7 +37,12 @@ def test_items_arrive_as_they_are_yielded_and_stop_when_the_client_leaves(name: 
             assert stream.headers["X-After"] == "yes"
             stream.wait_for_bytes(b"\n:\n\n")
             if takeover == "auto":
-                # The only worker is free.
+                # The only worker is free, and may have one generator (13.17).
+                with server.stream("/letters?who=another") as rejected:
+                    rejected.wait_closed()
+                    assert rejected.status == 200
+                    assert b"\n:too many responses (SSE_MAX_RESPONSES)\n\nretry:" in rejected.raw
+                    assert rejected.headers["X-Who"] == "another"
                 assert server.get("/go-on").body == b"yes"
                 assert stream.next_event().data == "b"
         if takeover == "auto":

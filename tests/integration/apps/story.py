@@ -17,6 +17,7 @@ app.config.from_mapping(
     SSE_BROKER_URL=os.environ["STORY_BROKER_URL"],
     SSE_TAKEOVER=os.environ.get("STORY_TAKEOVER", "auto"),
     SSE_MAX_STREAM_SECONDS=os.environ.get("STORY_MAX_STREAM_SECONDS"),
+    SSE_MAX_RESPONSES=os.environ.get("STORY_MAX_RESPONSES"),
     SSE_HEARTBEAT_SECONDS=0.4,
 )
 
