@@ -22,8 +22,18 @@ from tests.support.local import local_app
 
 from flask_sse import ServerSentEventsBlueprint
 from flask_sse.errors import InvalidMessageError, ProtocolError
-from flask_sse.hub.control import Attach, Hello, PacketDecoder, read_channel, read_publish, read_rejected
+from flask_sse.hub.control import (
+    FRAMES,
+    Attach,
+    Hello,
+    PacketDecoder,
+    read_channel,
+    read_publish,
+    read_rejected,
+)
 from flask_sse.hub.dismissal import Dismissal
+from flask_sse.hub.notices import stream_end
+from flask_sse.hub.runs import frame_of
 from flask_sse.wire.cursor import MAX_ID_BYTES, positions, read_cursor
 from flask_sse.wire.decode import Decoder
 from flask_sse.wire.envelope import pack, split_stamp, unpack
@@ -46,6 +56,7 @@ TOKENS = [
     b"[" * 2000,
     b'"',
     b"\\u0000",
+    b"\\ud800",
     b"\xff",
     b"%00",
 ]
@@ -125,7 +136,9 @@ def test_envelope() -> None:
     def target(data: bytes) -> None:
         _, envelope = split_stamp(data)
         with contextlib.suppress(InvalidMessageError):
-            Dismissal.read(envelope)
+            assert stream_end(FRAMES, Dismissal.read(envelope).reason)
+        with contextlib.suppress(InvalidMessageError):
+            assert frame_of("run:a", envelope).plain
         with contextlib.suppress(InvalidMessageError):
             message = unpack(envelope)
             assert unpack(pack(message)).to_dict() == message.to_dict()
