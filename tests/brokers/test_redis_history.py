@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -26,7 +27,8 @@ from flask_sse.brokers.base import (
     Receipt,
 )
 from flask_sse.brokers.redis import history
-from flask_sse.brokers.redis.publisher import RedisPublisher
+from flask_sse.brokers.redis import publisher as publisher_module
+from flask_sse.brokers.redis.publisher import MAX_IDLE, RedisPublisher
 from flask_sse.settings import History as Kept
 from flask_sse.wire.cursor import EARLIEST, FROM_NOW, MAX_MS, Cursor, order
 from flask_sse.wire.run import cancel_channel
@@ -218,6 +220,26 @@ def test_several_channels_are_published_to_and_asked_for_at_once(store: Store, c
 
     assert store.publisher.cursors(names) == [receipt.cursor for receipt in receipts]
     assert len({cursor.epoch for cursor in store.publisher.cursors(names)}) == 250
+
+
+def test_connections_that_many_threads_needed_at_once_are_closed_again(
+    store: Store, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """13.15: the runs of one client were over, and left a connection each for the life of the process."""
+
+    def open_now() -> int:
+        return sum(each["db"] == str(DATABASE) for each in store.admin.client_list())
+
+    monkeypatch.setattr(publisher_module, "TRIM_SECONDS", 0.0)
+    store.append(channel)
+    few = open_now()
+    store.admin.client_pause(200, all=False)  # so that all of them wait at the same time
+    with ThreadPoolExecutor(3 * MAX_IDLE) as threads:
+        list(threads.map(store.append, [channel] * 3 * MAX_IDLE))
+    store.append(channel)
+
+    wait_until(lambda: open_now() <= few + MAX_IDLE, what="the connections to be closed")
+    assert len(store.read(channel, EARLIEST).entries) == 3 * MAX_IDLE + 2
 
 
 def test_what_is_not_kept_leaves_nothing(store: Store, channel: str) -> None:

@@ -6,7 +6,10 @@ does; so old and new processes see each other's events while a deployment is upg
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
 
 import redis
 from redis.exceptions import ReadOnlyError, RedisError
@@ -23,6 +26,10 @@ CONNECT_SECONDS = 1.0
 COMMAND_SECONDS = 0.9
 # Events of one script, which the server runs without doing anything else meanwhile.
 BATCH = 100
+# Connections that are kept after more were needed at once, and how often the others are looked for: many runs
+# at a time must not leave many connections for the life of the process.
+MAX_IDLE = 16
+TRIM_SECONDS = 10.0
 
 
 class RedisPublisher:
@@ -34,6 +41,11 @@ class RedisPublisher:
         )
         self._publish = self._client.register_script(history.script("publish"))
         self._tops = self._client.register_script(history.script("tops"))
+        # Which threads wait for the server, and how many did at once. A set, for it needs no lock, which a
+        # process that is forked meanwhile would never get.
+        self._waiting: set[int] = set()
+        self._peak = 0
+        self._trimmed_at = time.monotonic()
         # Not the URL, which has the password.
         where = self._client.connection_pool.connection_kwargs
         self._name = where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}"
@@ -43,7 +55,8 @@ class RedisPublisher:
         receipts: list[Receipt] = []
         for start in range(0, len(publications), BATCH):
             try:
-                answers = self._publish_batch(publications[start : start + BATCH])
+                with self._connection():
+                    answers = self._publish_batch(publications[start : start + BATCH])
                 # One by one: those before a refused one stay.
                 receipts.extend(map(history.receipt, answers))
             except (RedisError, OSError) as error:
@@ -63,9 +76,27 @@ class RedisPublisher:
     def cursors(self, channels: Sequence[str]) -> list[Cursor]:
         """See ``BrokerPublisher.cursors``."""
         try:
-            return [history.cursor(answer) for answer in self._tops(*history.tops_words(channels))]
+            with self._connection():
+                answers = self._tops(*history.tops_words(channels))
+            return [history.cursor(answer) for answer in answers]
         except (RedisError, OSError) as error:
             raise self._unavailable(error) from error
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[None]:
+        """Use one more connection of the pool; close idle ones if there are too many."""
+        thread = threading.get_ident()
+        self._waiting.add(thread)
+        self._peak = max(self._peak, len(self._waiting))
+        try:
+            yield
+        finally:
+            self._waiting.discard(thread)
+            now = time.monotonic()
+            is_calm = len(self._waiting) <= MAX_IDLE // 2
+            if self._peak > MAX_IDLE and is_calm and now - self._trimmed_at > TRIM_SECONDS:
+                self._trimmed_at, self._peak = now, len(self._waiting)
+                self._client.connection_pool.disconnect(inuse_connections=False)
 
     def _unavailable(self, error: Exception, receipts: Sequence[Receipt] = ()) -> BrokerUnavailableError:
         if isinstance(error, ReadOnlyError) or str(error).startswith("READONLY"):
