@@ -107,9 +107,9 @@ class ServerSentEventsBlueprint(Blueprint):
     def identify(self, subject: F) -> F:
         """Decorate the function that says who the visitor of a request is.
 
-        What it returns, as text, is the stream's *subject*: ``disconnect`` ends the streams of one, and
-        ``SSE_MAX_STREAMS_PER_SUBJECT`` counts them. ``None`` is nobody in particular. Without such a
-        function it is the user id of Flask-Login, where the application uses that.
+        What it returns, as text of up to 256 characters, is the stream's *subject*: ``disconnect`` ends the
+        streams of one, and ``SSE_MAX_STREAMS_PER_SUBJECT`` counts them. ``None`` is nobody in particular.
+        Without such a function it is the user id of Flask-Login, where the application uses that.
         """
         self._access.subject_of_request = subject
         return subject

@@ -170,6 +170,15 @@ def test_a_forged_stamp_moves_no_channel_beyond_what_pages_can_show(
         assert redis.status()["foreign_refused"] == 1
 
 
+def test_a_path_is_one_line_of_the_log(blueprint: Blueprint, caplog: pytest.LogCaptureFixture) -> None:
+    blueprint.add_url_rule("/<room>", "room", lambda room: blueprint.stream())
+    server = serve(blueprint, SSE_BROKER_URL="memory://paths", SSE_HUB="thread")
+    with server, server.stream("/stream/a%0AFORGED") as stream:
+        assert stream.status == 200
+    (line,) = [text for text in caplog.messages if "streams are public" in text]
+    assert "\n" not in line
+
+
 def test_the_log_has_one_short_line_of_what_is_no_message() -> None:
     with pytest.raises(InvalidMessageError) as refused:
         unpack(b'{"data": ' + b"\xff" * 100_000)

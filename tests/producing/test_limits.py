@@ -212,6 +212,30 @@ def test_a_run_whose_thread_cannot_start_raises_and_takes_no_slot(  # 13.17
     assert runs.taken == 0
 
 
+def test_a_run_without_its_second_thread_tells_its_pages_that_it_failed(  # 13.17
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    names: list[str] = []
+
+    def start(self: threading.Thread) -> None:
+        names.append(self.name)
+        if names.count("flask-sse run") == 2:
+            raise RuntimeError("can't start new thread")
+        START(self)
+
+    app = make_app(SSE_BROKER_URL="memory://runs", SSE_HUB="thread")
+    with LocalServer(app) as server:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        with app.app_context():
+            channel = sse.run(iter("ab"))
+        wait_until(lambda: not runs.taken, what="the end of the run")
+        monkeypatch.undo()
+        with server.stream(f"/stream?channel={channel}") as stream:
+            assert [event.type for event in stream.events(2)] == ["run-begin", "stream-end"]
+            assert b'"reason": "failed"' in stream.raw
+    assert "can't start new thread" in caplog.text
+
+
 def test_a_forked_process_has_none_of_its_parents_slots() -> None:
     slots = Slots()
     assert slots.take(1)
