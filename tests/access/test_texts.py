@@ -90,7 +90,9 @@ def test_a_revocation_with_a_lone_surrogate_still_revokes(
     with opened(redis, f"/stream?channel={channel}") as stream:
         valkey.client().publish("flask-sse:control", json.dumps({"data": order}))
         assert json.loads(ended(stream).data) == {"reason": LONE}
-    with redis.stream(f"/stream?channel={channel}") as later:
+    with redis.app.test_request_context("/"):
+        address = blueprint.url(channel)
+    with redis.stream(address) as later:
         assert ended(later).type == "stream-end"
     with opened(redis, "/stream?channel=other") as other:
         redis_status = redis.status()

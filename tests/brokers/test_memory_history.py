@@ -22,6 +22,7 @@ from flask_sse.brokers.base import (
     Receipt,
 )
 from flask_sse.brokers.history import CHANNEL_BYTES, EXPIRE_BATCH, MAX_UNUSED, SLOT_SECONDS, History
+from flask_sse.channels import CONTROL_CHANNEL
 from flask_sse.settings import History as Kept
 from flask_sse.wire.cursor import EARLIEST, FROM_NOW, Cursor, Stamp, order
 
@@ -597,3 +598,17 @@ def test_what_is_proven_is_exactly_what_was_published(
             assert entries == published[number:]
         else:
             assert number < len(published), "nothing is missing behind the last one"
+
+
+def test_no_number_of_other_channels_throws_a_revocation_out() -> None:
+    # 13.2
+    history = History(max_bytes=100_000)
+    revocation = publication(b"revoked", CONTROL_CHANNEL, seconds=24 * HOUR)
+    stamp = append(history, revocation)
+    for number in range(3000):
+        history.cursor(f"named-{number}", NOW)
+        append(history, publication(b"x" * 100, f"published-{number}"))
+    assert history.read(CONTROL_CHANNEL, EARLIEST, NOW).epoch == stamp.epoch
+    assert data_of(history.read(CONTROL_CHANNEL, EARLIEST, NOW)) == [b"revoked"]
+    append(history, revocation)
+    assert len(data_of(history.read(CONTROL_CHANNEL, EARLIEST, NOW))) == 2

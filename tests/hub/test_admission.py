@@ -7,18 +7,20 @@ from typing import Any
 
 import pytest
 
-from flask_sse.brokers.base import Page
+from flask_sse.brokers.base import Entry, Page
 from flask_sse.errors import ProtocolError
 from flask_sse.hub.admission import Admission
 from flask_sse.hub.claim import NOBODY, Claim
 from flask_sse.hub.control import ENVELOPES, FRAMES, Attach, PacketDecoder
 from flask_sse.hub.core import Core
 from flask_sse.hub.directory import CHANNEL_LINGER_SECONDS
-from flask_sse.hub.dismissal import HISTORY, REMEMBERED_SECONDS, Dismissal
+from flask_sse.hub.dismissal import HISTORY, Arrival, Dismissal
 from flask_sse.hub.group import Member
-from flask_sse.hub.orders import Complain, End, Read, Subscribe
+from flask_sse.hub.orders import Complain, End, Read, Revoke, Subscribe, WarnOfLoss
 from flask_sse.settings import StreamRules
-from flask_sse.wire.cursor import EARLIEST, Stamp
+from flask_sse.wire.cursor import EARLIEST, Cursor, Stamp
+from flask_sse.wire.envelope import pack
+from flask_sse.wire.run import ended
 
 CONTROL = "flask-sse:control"
 ANN = Claim("ann", "192.0.2.1", issued_at=100)
@@ -41,8 +43,14 @@ def core_with(*members: Member) -> Core[Member]:
     return core
 
 
-def settle(core: Core[Member]) -> list[End]:
-    """Do what a server and a broker with an empty history do; return whose streams ended."""
+def settle(core: Core[Member], *kept: Dismissal, at: float = 200.0) -> list[End]:
+    """Do what a server and a broker do; return whose streams ended.
+
+    Args:
+        core: Of the hub.
+        kept: What the history of the broker has.
+        at: The clock of the hub's machine.
+    """
     ended = []
     while core.outbox:
         order = core.outbox.popleft()
@@ -50,18 +58,48 @@ def settle(core: Core[Member]) -> list[End]:
             core.subscribed(order.channel, NOW)
         elif isinstance(order, Read):
             assert (order.channel, order.since) == (CONTROL, EARLIEST)
-            core.page(order.number, Page("abcdefgh", "0-0", "0-0", (), complete=True), NOW)
+            core.page(order.number, page_of("abcdefgh", *kept), NOW)
+        elif isinstance(order, Revoke):
+            core.revoke(Arrival(order.dismissal, at, order.is_news))
         elif isinstance(order, End):
             ended.append(order)
             core.remove(order.member, NOW)
     return ended
 
 
+def page_of(epoch: str, *dismissals: Dismissal) -> Page:
+    """Return all that the history of the control channel has."""
+    ids = [f"{number}-0" for number in range(len(dismissals) + 1)]
+    entries = [
+        Entry(event_id, previous, each.envelope())
+        for previous, event_id, each in zip(ids, ids[1:], dismissals, strict=False)
+    ]
+    return Page(epoch, ids[-1], "0-0", entries, complete=True)
+
+
+def revocation(**fields: Any) -> Dismissal:
+    return Dismissal(**{"subject": None, "channel": None, "reason": "x", "at": 200.0, **fields})
+
+
 def order(core: Core[Member], **fields: Any) -> list[Any]:
     """Bring an order; return the streams that it ended."""
-    dismissal = Dismissal(**{"subject": None, "channel": None, "reason": "x", "at": 200.0, **fields})
-    core.deliver(CONTROL, Stamp("abcdefgh", "1-0", "0-0"), dismissal.envelope())
+    core.deliver(CONTROL, Stamp("abcdefgh", "1-0", "0-0"), revocation(**fields).envelope())
     return [end.member for end in settle(core)]
+
+
+def remember(admission: Admission, arrived_at: float = 200.0, *, is_news: bool = True, **fields: Any) -> None:
+    admission.remember(Arrival(revocation(**fields), arrived_at, is_news))
+
+
+def answer_to(core: Core[Member], *kept: Dismissal) -> str | None:
+    """Answer the read that was asked for, with an epoch of its own; return since when it was."""
+    reads = [each for each in core.outbox if isinstance(each, Read)]
+    for read in reads:
+        core.outbox.remove(read)
+        page = page_of("zzzzzzzz", *kept)
+        core.page(read.number, page if read.since == EARLIEST else page._replace(since=None), NOW)
+        return read.since
+    return None
 
 
 @pytest.mark.parametrize(
@@ -71,23 +109,24 @@ def order(core: Core[Member], **fields: Any) -> list[Any]:
         ({"subject": "ann", "channel": "b"}, [1]),
         ({"channel": "b"}, [1, 2]),
         ({"subject": "nobody"}, []),
-        ({"subject": "ann", "at": 99.0}, []),
     ],
 )
-def test_an_order_ends_what_it_names_and_was_let_in_before(
-    fields: dict[str, object], ended: list[int]
+@pytest.mark.parametrize("at", [0.0, 99.0, 200.0, 1e9])
+def test_a_revocation_ends_what_it_names_whatever_the_clock_of_its_sender_says(
+    fields: dict[str, object], ended: list[int], at: float
 ) -> None:
+    # 13.4
     bob = Claim("bob", issued_at=100)
     streams = [
         member(ANN),
         member(ANN, "a", "b"),
         member(bob, "b"),
-        member(Claim("ann", issued_at=300)),
+        member(Claim("carl", issued_at=300)),
         member(NOBODY, "b"),
         member(NOBODY, "b", form=ENVELOPES),
     ]
     core = core_with(*streams)
-    assert set(order(core, **fields)) == {streams[number] for number in ended}
+    assert set(order(core, **fields, at=at)) == {streams[number] for number in ended}
     assert core.counters.dismissed == len(ended)
     assert len(core) == len(streams) - len(ended)
 
@@ -106,41 +145,234 @@ def test_who_was_let_in_before_an_order_and_comes_after_it_is_sent_away() -> Non
 def test_orders_that_came_before_the_hub_began_hold() -> None:
     core: Core[Member] = Core(10_000, 100)
     core.directory.obey()
-    assert settle(core) == []
-    read = Dismissal("ann", None, "bye", 200.0).envelope()
-    core.deliver(CONTROL, Stamp("abcdefgh", "1-0", "0-0"), read)
-    assert core.refusal(member(ANN)) is not None
+    assert settle(core, revocation(subject="ann")) == []
+    assert core.refusal(ticket(100)) is not None
+    assert core.refusal(ticket(201)) is None
 
 
-def test_orders_are_forgotten_when_no_right_is_as_old() -> None:
+def ticket(issued_at: float, *channels: str) -> Member:
+    return member(Claim("ann", issued_at=issued_at, by_ticket=True), *channels)
+
+
+def test_beyond_a_number_the_earliest_revocation_is_forgotten() -> None:
     admission = Admission()
-    admission.remember(Dismissal("ann", None, "", 200.0))
-    admission.remember(Dismissal("bob", None, "", 200.0 + REMEMBERED_SECONDS + 1))
-    assert admission.dismissal_of(member(ANN)) is None
     for number in range(HISTORY.size + 10):
-        admission.remember(Dismissal(f"bob-{number}", None, "", 1e6 + number))
-    assert len(admission._dismissals) == HISTORY.size
-    assert admission.dismissal_of(member(Claim("bob-10", issued_at=100))) is not None
-    assert admission.dismissal_of(member(Claim("bob-9", issued_at=100))) is None
+        remember(admission, subject=f"bob-{number}", at=1e6 + number)
+    assert len(list(admission.arrivals)) == HISTORY.size
+    for subject, is_known in (("bob-10", True), ("bob-9", False)):
+        late = member(Claim(subject, issued_at=100, by_ticket=True))
+        assert (admission.verdict(late) is not None) == is_known
+    assert len(admission._latest) == HISTORY.size
 
 
-def test_of_two_orders_the_later_one_counts_whichever_came_first() -> None:
+@pytest.mark.parametrize("at", [200.0 + 86_400, 1e9, 1e11])
+def test_a_sender_whose_clock_is_ahead_makes_no_hub_forget_a_revocation(at: float) -> None:
+    # 13.4
+    core = core_with()
+    order(core, subject="ann")
+    core.deliver(CONTROL, Stamp("abcdefgh", "2-0", "1-0"), revocation(subject="bob", at=at).envelope())
+    settle(core)
+    assert core.refusal(ticket(199)) is not None
+    assert core.refusal(member(Claim("bob", issued_at=199))) is not None
+    # For no longer than a ticket lives.
+    late = Claim("bob", issued_at=200 + 86_401, by_ticket=True)
+    assert core.refusal(member(late)) is None
+
+
+@pytest.mark.parametrize("at", ["1e999", "-1e999", "9" * 400, "-1", "NaN", "1e12"])
+def test_a_revocation_of_a_time_that_no_clock_shows_is_none(at: str) -> None:
+    # 13.4
+    core = core_with()
+    order(core, subject="ann")
+    text = b'{"data": {"subject": "bob", "channel": null, "reason": "x", "at": %s}}' % at.encode()
+    core.deliver(CONTROL, Stamp("abcdefgh", "2-0", "1-0"), text)
+    assert core.counters.foreign_refused == 1
+    settle(core)
+    order(core, subject="carl")
+    for subject, is_refused in (("ann", True), ("bob", False), ("carl", True)):
+        late = member(Claim(subject, issued_at=199, by_ticket=True))
+        assert (core.refusal(late) is not None) == is_refused
+
+
+def test_of_two_revocations_the_later_one_counts_for_tickets_whichever_came_first() -> None:
     for times in ((200.0, 300.0), (300.0, 200.0)):
         admission = Admission()
         for at in times:
-            admission.remember(Dismissal("ann", "a", "", at))
-        assert admission.dismissal_of(member(Claim("ann", issued_at=250))) is not None
-        assert admission.dismissal_of(member(Claim("ann", issued_at=350))) is None
-        assert admission.dismissal_of(member(Claim("ann", issued_at=250), "b")) is None
+            remember(admission, subject="ann", channel="a", at=at)
+        assert admission.verdict(ticket(250)) is not None
+        assert admission.verdict(ticket(350)) is None
+        assert admission.verdict(ticket(250, "b")) is None
 
 
-def test_a_gap_of_orders_is_said() -> None:
+# -- 13.4: what was checked before a revocation, and comes after it ------------------------------------
+
+
+def is_final(body: bytes | None) -> bool | None:
+    """Tell whether a page is not to come back; ``None`` if it may have its stream."""
+    return None if body is None else b"id:stream-end" in body
+
+
+@pytest.mark.parametrize(
+    ("issued_at", "at", "final"),
+    [
+        # The clocks of both machines are in step.
+        (199.6, 200.0, True),
+        (200.1, 200.0, None),
+        # The sender's is ahead by 3 s: who opens after the revocation may.
+        (200.1, 203.0, None),
+        # It is behind: whether the right is older is not known, so it is checked again.
+        (199.6, 197.0, False),
+        # That of this machine was set meanwhile.
+        (200.0 - 3600, 200.0, None),
+    ],
+)
+def test_a_right_that_was_checked_before_a_revocation_opens_no_stream_after_it(
+    issued_at: float, at: float, final: bool | None
+) -> None:
     core = core_with()
-    core.deliver(CONTROL, Stamp("zzzzzzzz", "9-0", "8-0"), b"x")
+    order(core, subject="ann", at=at)
+    assert is_final(core.refusal(member(Claim("ann", issued_at=issued_at)))) is final
+
+
+@pytest.mark.parametrize(("issued_at", "final"), [(299.9, False), (300.1, None), (401, None)])
+def test_a_hub_that_begins_after_a_revocation_has_rights_of_before_checked_again(
+    issued_at: float, final: bool | None
+) -> None:
+    """The clock of its machine may be behind, so nobody is rejected for good."""
+    core: Core[Member] = Core(10_000, 100)
+    core.directory.obey()
+    early = member(Claim("ann", issued_at=issued_at))
+    core.add(early, NOW)
+    ended = settle(core, revocation(subject="ann", at=300.0), at=400.0)
+    assert [is_final(end.data) for end in ended] == ([] if final is None else [final])
+    assert is_final(core.refusal(member(Claim("ann", issued_at=issued_at)))) is final
+
+
+# -- 13.2: the control channel has a new history -------------------------------------------------------
+
+
+def test_a_gap_of_the_control_channel_is_read_from_the_beginning() -> None:
+    stream = member(ANN)
+    core = core_with(stream, member(Claim("bob", issued_at=100)))
+    new = revocation(subject="ann")
+    # As after FLUSHALL: its link leads to an event that nobody knows.
+    core.deliver(CONTROL, Stamp("zzzzzzzz", "2-0", "1-0"), revocation(subject="nobody").envelope())
+    assert answer_to(core, new, revocation(subject="nobody")) == "abcdefgh.0-0"
+    assert any(
+        isinstance(each, Complain) and "revocations may be lost" in each.reason for each in core.outbox
+    )
+    assert answer_to(core, new, revocation(subject="nobody")) == EARLIEST
+    assert [end.member for end in settle(core)] == [stream]
+    assert answer_to(core) is None
+
+
+def test_a_revocation_is_carried_out_before_its_place_is_known() -> None:
+    stream = member(ANN)
+    core = core_with(stream)
+    core.deliver(CONTROL, Stamp("zzzzzzzz", "9-0", "8-0"), revocation(subject="ann").envelope())
+    (revoke,) = [each for each in core.outbox if isinstance(each, Revoke)]
+    core.outbox.remove(revoke)
+    core.revoke(Arrival(revoke.dismissal, 200.0, revoke.is_news))
+    assert [each.member for each in core.outbox if isinstance(each, End)] == [stream]
+
+
+def test_a_new_history_without_its_beginning_is_taken_as_far_as_it_is_there() -> None:
+    stream = member(ANN)
+    core = core_with(stream)
+    core.top(CONTROL, Cursor("zzzzzzzz", "5-0"))
+    assert answer_to(core) == "abcdefgh.0-0"
     (read,) = [each for each in core.outbox if isinstance(each, Read)]
     core.outbox.clear()
-    core.page(read.number, Page("zzzzzzzz", "9-0", None, (), complete=True), NOW)
-    assert any(isinstance(each, Complain) and "orders may be lost" in each.reason for each in core.outbox)
+    entry = Entry("5-0", "4-0", revocation(subject="ann").envelope())
+    core.page(read.number, Page("zzzzzzzz", "5-0", "3-0", [entry], complete=True), NOW)
+    assert [end.member for end in settle(core)] == [stream]
+
+
+def test_what_is_read_again_ends_no_stream_that_was_let_in_after_it() -> None:
+    """A replica that lags has taken over: its history is shorter, and all of it is known."""
+    core = core_with()
+    old = revocation(subject="ann")
+    order(core, subject="ann")
+    later = member(Claim("ann", issued_at=201))
+    core.add(later, NOW)
+    core.top(CONTROL, Cursor("zzzzzzzz", "1-0"))
+    while answer_to(core, old):
+        pass
+    assert settle(core) == []
+    assert core.refusal(member(Claim("ann", issued_at=201))) is None
+
+
+# -- 13.1: what another hub knew -----------------------------------------------------------------------
+
+
+def successor_of(old: Core[Member]) -> Core[Member]:
+    new: Core[Member] = Core(10_000, 100)
+    new.inherit(old.positions(), old.directory.runs_over(), list(old.admission.arrivals))
+    new.directory.obey()
+    return new
+
+
+def test_revocations_go_along_to_the_next_hub() -> None:
+    core = core_with()
+    order(core, subject="ann")
+    new = successor_of(successor_of(core))
+    assert is_final(new.refusal(ticket(199))) is True
+    assert is_final(new.refusal(member(Claim("ann", issued_at=199.9)))) is True
+    assert new.refusal(ticket(201)) is None
+    # What was published in between is news.
+    stream = member(Claim("ann", issued_at=500))
+    new.add(stream, NOW)
+    new.subscribed(CONTROL, NOW)
+    (read,) = [each for each in new.outbox if isinstance(each, Read)]
+    assert read.since == "abcdefgh.1-0"
+    new.outbox.clear()
+    entry = Entry("2-0", "1-0", revocation(subject="ann", at=1.0).envelope())
+    new.page(read.number, Page("abcdefgh", "2-0", "1-0", [entry], complete=True), NOW)
+    assert [end.member for end in settle(new)] == [stream]
+
+
+def test_a_hub_that_has_not_read_the_revocations_leaves_that_to_the_next_one() -> None:
+    core: Core[Member] = Core(10_000, 100)
+    core.directory.obey()
+    core.subscribed(CONTROL, NOW)
+    (read,) = [each for each in core.outbox if isinstance(each, Read)]
+    first = page_of("abcdefgh", revocation(subject="bob"))._replace(complete=False, top="9-0")
+    core.page(read.number, first, NOW)
+    assert core.positions() == {}
+
+
+def test_a_run_that_is_over_is_over_for_the_next_hub() -> None:
+    core: Core[Member] = Core(10_000, 100)
+    listens = Attach(("a", "run:x"), FRAMES, StreamRules(), {"run:x": ""})
+    core.add(Member(listens), NOW)
+    while core.outbox:
+        each = core.outbox.popleft()
+        if isinstance(each, Subscribe):
+            core.subscribed(each.channel, NOW)
+        elif isinstance(each, Read):
+            core.page(each.number, Page("abcdefgh", "1-0", "1-0", (), complete=True), NOW)
+    core.deliver("run:x", Stamp("abcdefgh", "2-0", "1-0"), pack(ended("finished")))
+    assert core.directory.runs_over() == ["run:x"]
+    new = successor_of(core)
+    assert new.directory["run:x"].run is not None
+    assert new.directory["run:x"].run.is_over
+
+
+# -- 13.3: what a hub noted that has died --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_broker_that_has_lost_revocations_is_noticed(is_kept: bool) -> None:
+    core: Core[Member] = Core(10_000, 100)
+    noted = revocation(subject="ann")
+    core.revoke_again(noted, 300.0, is_expected=True)
+    core.directory.obey()
+    core.subscribed(CONTROL, NOW)
+    (read,) = [each for each in core.outbox if isinstance(each, Read)]
+    core.outbox.clear()
+    core.page(read.number, page_of("abcdefgh", *([noted] if is_kept else [])), NOW)
+    assert list(core.outbox) == ([] if is_kept else [WarnOfLoss(1)])
+    assert core.refusal(ticket(199)) is not None
 
 
 def test_counts_go_back_to_nothing() -> None:

@@ -307,12 +307,12 @@ RUN = "runpy.run_module('flask_sse.hub', run_name='__main__')"
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"succession": 0}, b"hands over by version 1, not 0"),
-        ({"succession": None}, b"hands over by version 1, not None"),
-        ({"succession": 1, "version": "2.0.0", "only_if_older": True}, b"already"),
-        ({"succession": 1, "version": "1.9.9", "only_if_older": True}, b"already"),
-        ({"succession": 1, "version": None, "only_if_older": True}, b"already"),
-        ({"succession": 1, "version": "not a number", "only_if_older": True}, b"already"),
+        ({"succession": 0}, b"hands over by version 2, not 0"),
+        ({"succession": None}, b"hands over by version 2, not None"),
+        ({"succession": 2, "version": "2.0.0", "only_if_older": True}, b"already"),
+        ({"succession": 2, "version": "1.9.9", "only_if_older": True}, b"already"),
+        ({"succession": 2, "version": None, "only_if_older": True}, b"already"),
+        ({"succession": 2, "version": "not a number", "only_if_older": True}, b"already"),
     ],
 )
 def test_who_may_not_succeed_is_told_why(fields: dict[str, object], reason: bytes, client: HubClient) -> None:
@@ -324,7 +324,7 @@ def test_who_may_not_succeed_is_told_why(fields: dict[str, object], reason: byte
 
 def test_an_application_cannot_become_a_successor(client: HubClient) -> None:
     pid = client.pid
-    succeeds = Packet("succeed", {"succession": 1})
+    succeeds = Packet("succeed", {"succession": 2})
     with Peer(hub_path(client.settings), Hello(1, 60).packet(), succeeds) as peer:
         assert b"a request 'succeed'" in peer.rest()
     assert client.pid == pid
@@ -349,7 +349,7 @@ def release(version: str, *protocols: int) -> str:
 
 def test_a_hub_of_an_older_release_is_replaced_with_its_streams() -> None:
     old = HubClient(URL)
-    with old, started_by(release("1.9.9", 3), old.settings), old.stream("all") as stream:
+    with old, started_by(release("1.9.9", 4), old.settings), old.stream("all") as stream:
         wait_until(lambda: took_over(old.settings), what="the hub of this release")
         pid = old.pid
         with HubClient(URL) as new:
@@ -365,10 +365,10 @@ def took_over(settings: Settings) -> str:
 def test_a_hub_of_an_older_protocol_is_replaced_with_its_streams() -> None:
     settings = Settings(URL)
     with (
-        started_by(release("1.9.9", 2), settings),
-        Peer(hub_path(settings), Packet("hello", {"protocols": [2], "pid": 1, "linger_seconds": 60})) as peer,
+        started_by(release("1.9.9", 3), settings),
+        Peer(hub_path(settings), Packet("hello", {"protocols": [3], "pid": 1, "linger_seconds": 60})) as peer,
     ):
-        peer.wait_for(b'"protocol":2')
+        peer.wait_for(b'"protocol":3')
         ours, hubs = socket.socketpair()
         with StreamReader(ours) as stream:
             with hubs:
@@ -384,13 +384,13 @@ def test_a_hub_of_an_older_protocol_is_replaced_with_its_streams() -> None:
 def test_a_hub_of_a_newer_protocol_is_left_alone_and_the_error_says_why() -> None:
     settings = Settings(URL)
     with started_by(release("9.0.0", 9), settings), HubClient(URL) as client:
-        with pytest.raises(HubUnavailableError, match=r"this hub speaks protocol 9, not .*3"):
+        with pytest.raises(HubUnavailableError, match=r"this hub speaks protocol 9, not .*4"):
             client.status()
         assert "took over" not in log_of(hub_path(settings))
 
 
 def test_a_hub_of_a_newer_release_that_speaks_our_protocol_is_used() -> None:
-    with HubClient(URL) as client, started_by(release("9.0.0", 3, 4), client.settings):
+    with HubClient(URL) as client, started_by(release("9.0.0", 4, 5), client.settings):
         with client.stream("all") as stream:
             assert client.publish("one", channel="all") == 1
             assert stream.next_event().data == "one"

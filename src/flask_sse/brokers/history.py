@@ -7,7 +7,8 @@ is kept no longer.
 
 Visitors name channels, so one that nothing was ever published to takes no room from the others: there are at
 most ``MAX_UNUSED``, for minutes. Channels that the hub listens to are *pinned*: they stay whatever happens,
-and the hub has a limit for them.
+and the hub has a limit for them. The control channel, which carries revocations, is not even short of its
+events: it has a limit of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
+from ..channels import CONTROL_CHANNEL
 from ..wire.cursor import BEFORE_ALL, EARLIEST, FROM_NOW, Cursor, Stamp, order, read_cursor
 from .base import (
     KEY_SECONDS,
@@ -109,7 +111,8 @@ class History:
         while len(channel.kept) > history.size:
             self._drop_first(channel)
         self._place(channel)
-        self._with_events.move_to_end(channel.name)
+        if channel.place is not None:
+            channel.place.move_to_end(channel.name)
         self._make_room()
         return stamp
 
@@ -291,7 +294,9 @@ class History:
 
     def _place(self, channel: _Channel) -> None:
         """Put a channel where it belongs now: behind those like it, if it was not among them."""
-        if channel.kept:
+        if channel.name == CONTROL_CHANNEL:
+            place = None
+        elif channel.kept:
             place = self._with_events
         elif channel.name in self._pinned:
             place = None

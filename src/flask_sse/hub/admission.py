@@ -3,14 +3,67 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from .control import STREAM_CHANNELS
-from .dismissal import HISTORY, REMEMBERED_SECONDS, Dismissal
+from .dismissal import HISTORY, REMEMBERED_SECONDS, Arrival, Dismissal
 from .group import Member
+
+# How long a request takes at most from the check of its right until its stream reaches the hub. A clock that
+# says more was set meanwhile, and what it says is not believed.
+MAX_REQUEST_SECONDS = 600.0
+
+_Key = tuple[str | None, str | None]
+
+
+class Verdict(NamedTuple):
+    """A stream that a revocation names may not be open.
+
+    Attributes:
+        reason: What its page is told.
+        is_final: Whether the page is not to come back. Otherwise it is not known whether its right is older
+            than the revocation, so that it is to reconnect, and the application checks the right again.
+    """
+
+    reason: str
+    is_final: bool
+
+
+class _Latest:
+    """What all revocations with the same subject and channel amount to."""
+
+    __slots__ = ("arrived_at", "at", "count", "is_news", "reason")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.at = 0.0
+        self.arrived_at = 0.0
+        self.is_news = False
+        self.reason = ""
+
+    def add(self, arrival: Arrival) -> None:
+        self.count += 1
+        # A sender whose clock is ahead revokes tickets for no longer than any ticket lives.
+        self.at = max(self.at, min(arrival.dismissal.at, arrival.arrived_at + REMEMBERED_SECONDS))
+        self.arrived_at = max(self.arrived_at, arrival.arrived_at)
+        self.is_news = self.is_news or arrival.is_news
+        self.reason = arrival.dismissal.reason
+
+    def verdict(self, issued_at: float, *, by_ticket: bool) -> Verdict | None:
+        is_older = issued_at <= self.at
+        if by_ticket:
+            return Verdict(self.reason, is_final=True) if is_older else None
+        if not 0 <= self.arrived_at - issued_at <= MAX_REQUEST_SECONDS:
+            return None
+        if self.is_news:
+            return Verdict(self.reason, is_final=is_older)
+        # It came before this hub began, so that only clocks can tell, and they may be wrong.
+        return Verdict(self.reason, is_final=False) if is_older else None
 
 
 class Admission:
-    """Counts the streams of subjects and addresses, and remembers who was sent away.
+    """Counts the streams of subjects and addresses, and remembers revocations.
 
     Attributes:
         refused: How many were refused, by what they were too many of.
@@ -20,8 +73,9 @@ class Admission:
         self.refused = {"subject": 0, "address": 0, "channels": 0, STREAM_CHANNELS: 0}
         self._subjects: Counter[str] = Counter()
         self._addresses: Counter[str] = Counter()
-        # The last one for each subject and channel that was named; in the order in which they came.
-        self._dismissals: OrderedDict[tuple[str | None, str | None], Dismissal] = OrderedDict()
+        # In the order in which they came; by number alone, so that no clock makes the hub forget one.
+        self._arrivals: OrderedDict[Dismissal, Arrival] = OrderedDict()
+        self._latest: dict[_Key, _Latest] = {}
 
     def refuses(self, member: Member) -> str:
         """Return what a new stream would be one too many of; empty if it may come in."""
@@ -31,15 +85,6 @@ class Admission:
                 self.refused[what] += 1
                 return what
         return ""
-
-    def dismissal_of(self, member: Member) -> Dismissal | None:
-        """Return the order that makes the right of a new stream worthless; ``None`` if there is none."""
-        for subject in {None, member.claim.subject}:
-            for channel in (None, *member.channels):
-                dismissal = self._dismissals.get((subject, channel))
-                if dismissal is not None and dismissal.concerns(member.claim, member.channels):
-                    return dismissal
-        return None
 
     def enter(self, member: Member) -> None:
         """Count a stream in."""
@@ -57,13 +102,38 @@ class Admission:
         named = ((self._subjects, member.claim.subject), (self._addresses, member.claim.address))
         return [(counts, name) for counts, name in named if name is not None]
 
-    def remember(self, dismissal: Dismissal) -> None:
-        """Note that rights found out before are worth nothing."""
-        key = (dismissal.subject, dismissal.channel)
-        earlier = self._dismissals.pop(key, dismissal)
-        self._dismissals[key] = max(earlier, dismissal, key=lambda each: each.at)
-        while len(self._dismissals) > HISTORY.size or self._first_is_over(dismissal.at):
-            self._dismissals.popitem(last=False)
+    # -- revocations ---------------------------------------------------------------------------
 
-    def _first_is_over(self, now: float) -> bool:
-        return next(iter(self._dismissals.values())).at < now - REMEMBERED_SECONDS
+    @property
+    def arrivals(self) -> Iterable[Arrival]:
+        """All revocations that are remembered, the earliest first."""
+        return self._arrivals.values()
+
+    def knows(self, dismissal: Dismissal) -> bool:
+        """Tell whether a revocation came before: the broker may bring one several times."""
+        return dismissal in self._arrivals
+
+    def remember(self, arrival: Arrival) -> None:
+        """Note a revocation that is not known yet."""
+        dismissal = arrival.dismissal
+        self._arrivals[dismissal] = arrival
+        self._latest.setdefault((dismissal.subject, dismissal.channel), _Latest()).add(arrival)
+        if len(self._arrivals) > HISTORY.size:
+            first, _ = self._arrivals.popitem(last=False)
+            key = (first.subject, first.channel)
+            self._latest[key].count -= 1
+            if not self._latest[key].count:
+                del self._latest[key]
+
+    def verdict(self, member: Member) -> Verdict | None:
+        """Return what revocations that came earlier say of a stream; ``None`` if it may be open."""
+        claim = member.claim
+        if claim.issued_at is None:
+            return None
+        verdicts = []
+        for subject in {None, claim.subject}:
+            for channel in (None, *member.channels):
+                latest = self._latest.get((subject, channel))
+                if latest is not None:
+                    verdicts.append(latest.verdict(claim.issued_at, by_ticket=claim.by_ticket))
+        return max(filter(None, verdicts), key=lambda verdict: verdict.is_final, default=None)

@@ -13,8 +13,8 @@ class Claim:
         subject: Who it is; ``None`` for nobody in particular.
         address: Where the visitor is; ``None`` where streams are not counted by address.
         ends_in: When the right to listen ends, in seconds; ``None`` for never.
-        issued_at: When the right was found out, by a ticket or in the request, in seconds of the wall clock;
-            ``None`` for the application itself, which is never sent away.
+        issued_at: When the ticket was made, or the request began in which the right was checked, in seconds
+            of the wall clock; ``None`` for the application itself, whose streams are never revoked.
         by_ticket: Whether a ticket gives the right. One that is over cannot be used again.
     """
 

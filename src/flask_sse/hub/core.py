@@ -17,7 +17,7 @@ the broker cannot be reached.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
@@ -29,14 +29,15 @@ from ..wire.encode import HEARTBEAT
 from ..wire.envelope import pack
 from ..wire.frame import Frame
 from ..wire.run import LOST, ended, is_run
-from .admission import Admission
+from .admission import Admission, Verdict
 from .agenda import TICK_SECONDS, Agenda
 from .control import ENVELOPES, encode_block, max_body_bytes
 from .directory import Directory
-from .dismissal import Dismissal
-from .group import Channel, Groups, M, Standing
+from .dismissal import Arrival, Dismissal
+from .group import Channel, Groups, M, Member, Standing
 from .notices import (
     BROKER_AWAY,
+    ask_again,
     dice,
     goodbye,
     reconnect_in,
@@ -45,7 +46,7 @@ from .notices import (
     stream_open,
     stream_reset,
 )
-from .orders import Complain, End, GoOn, Order, Write
+from .orders import Complain, End, GoOn, Order, Revoke, WarnOfLoss, Write
 from .readings import Reading, Readings
 from .resume import Replay, Resume, Tail, joined
 from .runs import OVER, EndFrame, Now, frame_of
@@ -55,6 +56,8 @@ MAX_WAIT_SECONDS = 1.0
 EXPIRED = "expired"
 LOST_ENVELOPE = pack(ended(LOST))
 SLOW = "it was read too slowly"
+# Stands for a revocation that was acted upon, where only its place in the history is of interest.
+HEARD = b""
 
 
 @dataclass(slots=True)
@@ -97,6 +100,10 @@ class Core(Generic[M]):
         self._members: set[M] = set()
         self._agenda: Agenda[M] = Agenda()
         self._readings: Readings[M] = Readings()
+        # Whether what the control channel brings from here on was published while a hub was there.
+        self._has_read_revocations = False
+        # Revocations of a hub before this one that the broker has not brought again.
+        self._unconfirmed: set[Dismissal] = set()
 
     def __len__(self) -> int:
         return len(self._members)
@@ -114,9 +121,9 @@ class Core(Generic[M]):
 
     def refusal(self, member: M) -> bytes | None:
         """Return the whole body of a stream that may not come in; ``None`` if it may."""
-        dismissal = self.admission.dismissal_of(member)
-        if dismissal is not None:
-            return stream_end(member.form, dismissal.reason)
+        verdict = self.admission.verdict(member)
+        if verdict is not None:
+            return _words_of(verdict, member)
         what = self.admission.refuses(member)
         if what:
             return refused(member.form, f"too many streams of this {what}")
@@ -227,18 +234,66 @@ class Core(Generic[M]):
             self._join(member, channels)
         self._agenda.put(member, self._next_look(member) if member.has_begun else now + MAX_WAIT_SECONDS)
 
-    def _dismiss(self, envelope: bytes) -> None:
+    # -- rights are revoked ----------------------------------------------------------------------
+
+    def _hear_revocation(self, envelope: bytes, *, is_news: bool) -> None:
         try:
             dismissal = Dismissal.read(envelope)
         except InvalidMessageError as error:
             self.counters.foreign_refused += 1
             self.outbox.append(Complain(CONTROL_CHANNEL, str(error)))
             return
-        self.admission.remember(dismissal)
+        self._unconfirmed.discard(dismissal)
+        if not self.admission.knows(dismissal):
+            self.outbox.append(Revoke(dismissal, is_news))
+
+    def revoke(self, arrival: Arrival) -> None:
+        """Carry out what a ``Revoke`` asked for: end streams, and remember it for those that come later."""
+        dismissal = arrival.dismissal
+        if self.admission.knows(dismissal):
+            return
+        self.admission.remember(arrival)
         for member in self._members:
-            if dismissal.concerns(member.claim, member.channels):
-                self.counters.dismissed += 1
-                self.outbox.append(End(member, stream_end(member.form, dismissal.reason)))
+            if dismissal.names(member.claim, member.channels):
+                final = Verdict(dismissal.reason, is_final=True)
+                verdict = final if arrival.is_news else self.admission.verdict(member)
+                if verdict is not None:
+                    self.counters.dismissed += 1
+                    self.outbox.append(End(member, _words_of(verdict, member)))
+
+    def revoke_again(self, dismissal: Dismissal, now: float, *, is_expected: bool) -> None:
+        """Take what a hub noted that was here before; ahead of streams that are not adopted.
+
+        Args:
+            dismissal: What was revoked.
+            now: In seconds of the wall clock.
+            is_expected: Whether the broker has it in its history, if it lost nothing.
+        """
+        if not self.admission.knows(dismissal):
+            self.admission.remember(Arrival(dismissal, now, is_news=False))
+            if is_expected:
+                self._unconfirmed.add(dismissal)
+
+    def inherit(
+        self, positions: Mapping[str, str], runs_over: Iterable[str], arrivals: Iterable[Arrival]
+    ) -> None:
+        """Begin with what another hub knew, before any stream is taken in."""
+        self.directory.inherit(positions)
+        self._has_read_revocations = CONTROL_CHANNEL in positions
+        for arrival in arrivals:
+            self.admission.remember(arrival)
+        for name in runs_over:
+            channel = self.directory.get(name)
+            if channel is not None and channel.run is not None:
+                channel.run.is_over = True
+
+    def positions(self) -> dict[str, str]:
+        """Return where the channels stand, for another hub."""
+        positions = self.directory.positions()
+        if not self._has_read_revocations:
+            # The other one must know what it finds there from what is published later.
+            positions.pop(CONTROL_CHANNEL, None)
+        return positions
 
     # -- a stream begins and joins -------------------------------------------------------------
 
@@ -330,7 +385,20 @@ class Core(Generic[M]):
         channel.reading = None
         if channel.sequencer is not None:
             self._deliver(channel, channel.sequencer.page(page))
+        if (
+            channel.name == CONTROL_CHANNEL
+            and page.complete
+            and channel.sequencer
+            and channel.sequencer.position
+        ):
+            self._have_read_revocations()
         self._now_ready(channel, now)
+
+    def _have_read_revocations(self) -> None:
+        self._has_read_revocations = True
+        if self._unconfirmed:
+            self.outbox.append(WarnOfLoss(len(self._unconfirmed)))
+            self._unconfirmed.clear()
 
     def _page_for_members(self, reading: Reading[M], page: Page, now: float) -> None:
         frames = [self._frame(reading.channel, entry.envelope) for entry in page.entries]
@@ -381,6 +449,9 @@ class Core(Generic[M]):
         channel = self.directory.get(name)
         if channel is None:
             return 0
+        if name == CONTROL_CHANNEL:
+            self._deliver_revocation(channel, stamp, envelope)
+            return 0
         refused_before = self.counters.foreign_refused
         if channel.loose:
             self._give_as_it_comes(channel, envelope)
@@ -393,6 +464,12 @@ class Core(Generic[M]):
         if self.counters.foreign_refused > refused_before:
             return 0
         return sum(len(group.members) for group in (*channel.groups, *channel.loose))
+
+    def _deliver_revocation(self, channel: Channel[M], stamp: Stamp | None, envelope: bytes) -> None:
+        # At once: it needs no other before it, and its place in the history may be found out late or never.
+        self._hear_revocation(envelope, is_news=True)
+        if channel.sequencer is not None and stamp is not None:
+            self._deliver(channel, channel.sequencer.live(stamp, HEARD))
 
     def _give_as_it_comes(self, channel: Channel[M], envelope: bytes) -> None:
         frame = self._frame(channel.name, envelope)
@@ -421,15 +498,14 @@ class Core(Generic[M]):
             elif isinstance(step, Dropped):
                 self.counters.foreign_refused += step.events
                 self.outbox.append(Complain(channel.name, step.reason))
-            else:
+            elif channel.name != CONTROL_CHANNEL:
                 self._give(channel, step.cursor, step.envelope)
+            elif step.envelope != HEARD:
+                self._hear_revocation(step.envelope, is_news=self._has_read_revocations)
         if channel.sequencer is not None and channel.sequencer.must_read:
             self._read_channel(channel)
 
     def _give(self, channel: Channel[M], cursor: Cursor | None, envelope: bytes) -> None:
-        if channel.name == CONTROL_CHANNEL:
-            self._dismiss(envelope)
-            return
         if not (channel.groups or channel.waiting):
             return
         frame = self._frame(channel.name, envelope)
@@ -458,7 +534,7 @@ class Core(Generic[M]):
 
     def _tell_gap(self, channel: Channel[M], gap: Gap) -> None:
         if channel.name == CONTROL_CHANNEL:
-            self.outbox.append(Complain(CONTROL_CHANNEL, f"orders may be lost: {gap.reason}"))
+            self.outbox.append(Complain(CONTROL_CHANNEL, f"revocations may be lost: {gap.reason}"))
         if channel.tail is not None:
             channel.tail.restart(gap.to)
         for group in channel.groups:
@@ -556,3 +632,10 @@ class Core(Generic[M]):
     def _next_look(self, member: M) -> float:
         due = member.written_at + member.pace
         return due if member.ends_at is None else min(due, member.ends_at)
+
+
+def _words_of(verdict: Verdict, member: Member) -> bytes:
+    """Return the last bytes of a stream that may not be open."""
+    if verdict.is_final:
+        return stream_end(member.form, verdict.reason)
+    return ask_again(member.form, member.rules.retry_ms)

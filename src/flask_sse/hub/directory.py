@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import Generic
 
 from ..channels import CONTROL_CHANNEL, STATUS_CHANNEL
-from ..wire.cursor import EARLIEST, Cursor
+from ..wire.cursor import EARLIEST, FROM_NOW, Cursor
 from .group import Channel, M
 from .idle import Idle, Owner
 from .orders import Order, Subscribe, Unsubscribe
@@ -148,10 +148,19 @@ class Directory(Generic[M]):
             and channel.sequencer.position is not None
         }
 
+    def runs_over(self) -> list[str]:
+        """Return the channels with streams whose run is over."""
+        return [
+            name
+            for name, channel in self._runs.items()
+            if name not in self._idle and channel.run is not None and channel.run.is_over
+        ]
+
     def inherit(self, positions: Mapping[str, str]) -> None:
         """Begin where another hub stood, before any stream is taken in.
 
         Nothing counts as heard since then, so each channel is read from there when the broker confirms it.
         """
         for name, position in positions.items():
-            self.open(name).sequencer = Sequencer(Cursor.of(position))
+            begin = EARLIEST if name == CONTROL_CHANNEL else FROM_NOW
+            self.open(name).sequencer = Sequencer(Cursor.of(position), begin)

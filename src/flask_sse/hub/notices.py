@@ -53,6 +53,11 @@ def refused(form: str, reason: str, retry_ms: tuple[int, int] = REFUSED_RETRY_MS
     return encode_comment(reason) + reconnect_in(retry_ms)
 
 
+def ask_again(form: str, retry_ms: tuple[int, int]) -> bytes:
+    """Return the last bytes of a stream whose right may be older than a revocation: when to reconnect."""
+    return refused(form, "rights were revoked meanwhile; reconnect, so that yours is checked again", retry_ms)
+
+
 def stream_open(channels: Sequence[str], last_event_id: str) -> bytes:
     """Return the event that begins a stream of a client that resumes nothing: what comes, comes from here.
 

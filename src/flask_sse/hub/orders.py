@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .dismissal import Dismissal
+
 
 @dataclass(frozen=True, slots=True)
 class Write:
@@ -60,4 +62,19 @@ class Complain:
     reason: str
 
 
-Order = Write | GoOn | End | Subscribe | Unsubscribe | Read | Complain
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """Note when a revocation came, keep it where it survives the hub, and call ``Core.revoke``."""
+
+    dismissal: Dismissal
+    is_news: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WarnOfLoss:
+    """Say that the broker has lost revocations that it should have."""
+
+    count: int
+
+
+Order = Write | GoOn | End | Subscribe | Unsubscribe | Read | Complain | Revoke | WarnOfLoss

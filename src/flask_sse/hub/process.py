@@ -21,6 +21,7 @@ from typing import Any
 
 from ..errors import HubUnavailableError, InvalidSettingError
 from ..settings import Settings
+from .journal import Journal
 from .limits import raise_descriptor_limit
 from .listener import Listener
 from .logs import log_to_stderr
@@ -181,6 +182,7 @@ async def _serve(job: Job) -> int:
 
 
 def _listen(server: HubServer, job: Job, path: Path) -> None:
+    server.keep_revocations(Journal.beside(path))
     if job.listener is not None:
         server.applications.listen(_kept(job.listener, path), linger_seconds=None)
         return
@@ -199,6 +201,7 @@ def _take_over(server: HubServer, job: Job, path: Path) -> None:
         listener.let_go()
         listener = _kept(job.listener, path)
     succession.take()
+    server.keep_revocations(Journal.beside(path))
     logger.info("took over %d streams and %d applications", len(estate.streams), len(estate.apps))
     server.applications.listen(listener, linger_seconds=estate.linger_seconds)
 

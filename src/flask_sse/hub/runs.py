@@ -57,13 +57,17 @@ class Now(Enum):
 
 
 class Run:
-    """The run on one channel."""
+    """The run on one channel.
 
-    __slots__ = ("_heard_at", "_is_over", "_is_told")
+    Attributes:
+        is_over: Whether its end was told.
+    """
+
+    __slots__ = ("_heard_at", "_is_told", "is_over")
 
     def __init__(self) -> None:
         self._heard_at: float | None = None
-        self._is_over = False
+        self.is_over = False
         self._is_told = False
 
     def heard(self, frame: Frame | None) -> None:
@@ -71,7 +75,7 @@ class Run:
         self._heard_at = None
         if isinstance(frame, EndFrame | BeginFrame):
             # A producer that was told to end may go on for a moment.
-            self._is_over = isinstance(frame, EndFrame)
+            self.is_over = isinstance(frame, EndFrame)
             self._is_told = False
 
     def look(self, now: float, *, hears: bool) -> Now:
@@ -81,7 +85,7 @@ class Run:
             now: The time, in seconds.
             hears: Whether the run has begun and whatever it says would be heard.
         """
-        if self._is_over:
+        if self.is_over:
             # One look later, so that the end is written before the streams are ended.
             is_told, self._is_told = self._is_told, True
             return Now.END_STREAMS if is_told else Now.NOTHING
@@ -90,5 +94,5 @@ class Run:
             return Now.NOTHING
         if now - self._heard_at < LOST_SECONDS:
             return Now.NOTHING
-        self._is_over = True
+        self.is_over = True
         return Now.TELL_LOST

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..brokers.base import Page
-from ..wire.cursor import FROM_NOW, Cursor, Stamp, order
+from ..wire.cursor import EARLIEST, FROM_NOW, Cursor, Stamp, order
 
 # What is held of one channel at most; beyond that it is forgotten and read again.
 MAX_HELD_EVENTS = 1000
@@ -56,7 +56,9 @@ class Sequencer:
 
     Args:
         position: What is known to be delivered; ``None`` if nothing is.
-        begin: What to begin with then: what comes from now on, or the earliest that is kept.
+        begin: What to begin with then: what comes from now on, or the earliest that is kept. Where it is the
+            earliest, a gap is read from there, too: nobody knows the state that the events lead to, so all
+            that is kept is needed.
 
     Attributes:
         position: Behind the last event that was taken; ``None`` until it is known.
@@ -67,6 +69,7 @@ class Sequencer:
         self._begin = begin
         self._held: list[tuple[Stamp | None, bytes]] = []
         self._held_bytes = 0
+        self._asked = ""
         self._reading = False
         self._again = False
         # How many of those that are held came before the read was asked for: its answer has them, if
@@ -92,7 +95,8 @@ class Sequencer:
         self._reading = True
         self._again = False
         self._answerable = len(self._held)
-        return str(self.position or self._begin)
+        self._asked = str(self.position or self._begin)
+        return self._asked
 
     def follow(self, stamp: Stamp) -> bool:
         """Take what comes right behind the last event, as nearly all do; ``False`` if it is not so."""
@@ -121,9 +125,23 @@ class Sequencer:
                 self._again = True
                 return
         else:
-            since, self.position = self.position, Cursor(page.epoch, page.top)
-            yield Gap(NOT_KEPT if page.epoch == since.epoch else NEW_EPOCH, since, self.position)
+            yield from self._cross_gap(page, self.position)
+            if self._again:
+                return
         yield from self._take_held()
+
+    def _cross_gap(self, page: Page, since: Cursor) -> Iterator[Step]:
+        self.position = Cursor(page.epoch, page.top)
+        yield Gap(NOT_KEPT if page.epoch == since.epoch else NEW_EPOCH, since, self.position)
+        if self._begin != EARLIEST:
+            return
+        if self._asked != EARLIEST:
+            self.position, self._again = None, True
+            return
+        # Already from the beginning: what is there is taken, whatever is missing in between.
+        for entry in page.entries:
+            yield Event(Cursor(page.epoch, entry.id), entry.envelope)
+        self.position, self._again = page.end, not page.complete
 
     def _take_held(self) -> Iterator[Step]:
         held, self._held, self._held_bytes = self._held, [], 0

@@ -27,9 +27,11 @@ from .census import Census
 from .connection import AppConnection
 from .control import Attach
 from .core import Core
+from .dismissal import REMEMBERED_SECONDS, Arrival, Dismissal
+from .journal import Journal
 from .limits import has_room
 from .notices import goodbye, refused
-from .orders import Complain, End, GoOn, Order, Read, Subscribe, Unsubscribe, Write
+from .orders import Complain, End, GoOn, Order, Read, Revoke, Subscribe, Unsubscribe, WarnOfLoss, Write
 from .peer import peer_pid
 from .report import log_crash
 from .stream import Stream
@@ -38,6 +40,12 @@ from .succession import Estate, hand_over
 logger = logging.getLogger(__name__)
 
 LOG_EVERY_SECONDS = 60.0
+# A broker that lost nothing has revocations for a day; the last hour of it is left out, for clocks differ.
+EXPECTED_SECONDS = REMEMBERED_SECONDS - 3600.0
+LOST_REVOCATIONS = (
+    "the broker has lost %d revocations of the last day. This hub knows them from its file; "
+    "tickets that were revoked elsewhere may be valid again"
+)
 CENSUS_SECONDS = 1.0
 
 
@@ -89,6 +97,7 @@ class HubServer:
         self._is_signalled = False
         self._is_deaf = False
         self._doing: tuple[str, ...] = ("start",)
+        self._journal: Journal | None = None
         self.is_replaced = False
         self.heir: int | None = None
         self.applications = Applications(self, self.stop)
@@ -184,7 +193,9 @@ class HubServer:
                     listener=listener.sock.fileno(),
                     lock=listener.lock,
                     linger_seconds=self.applications.linger_seconds,
-                    positions=self._core.directory.positions(),
+                    positions=self._core.positions(),
+                    runs_over=self._core.directory.runs_over(),
+                    arrivals=list(self._core.admission.arrivals),
                     history=self._feed.dump() if isinstance(self._feed, MemoryFeed) else (),
                     streams=[stream.left(now) for stream in self.streams],
                     apps=self.applications.left(),
@@ -197,6 +208,9 @@ class HubServer:
 
     def _let_go(self) -> None:
         """Touch nothing any more: another process has all of it."""
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
         self.applications.let_go()
         for stream in self.streams:
             self._unwatch(stream)
@@ -209,13 +223,47 @@ class HubServer:
         if isinstance(self._feed, MemoryFeed):
             for fields, body in estate.history:
                 self._feed.load(fields, body)
-        self._core.directory.inherit(estate.positions)
+        self._core.inherit(estate.positions, estate.runs_over, estate.arrivals)
         for left in estate.streams:
             stream = Stream(socket.socket(fileno=left.descriptor), left.request)
             stream.owe(left.backlog)
             self._core.adopt(stream, left.standing, now)
             self._watch(stream)
         self.applications.adopt(estate.apps)
+
+    # -- revocations -------------------------------------------------------------------------------
+
+    def keep_revocations(self, journal: Journal) -> None:
+        """Keep revocations in a file, and take those that are there; call it before ``run``."""
+        try:
+            lines = journal.open()
+        except OSError as error:
+            self._cannot_keep_revocations(error)
+            return
+        self._journal = journal
+        now = time.time()
+        expected_since = now if isinstance(self._feed, MemoryFeed) else now - EXPECTED_SECONDS
+        for line in lines:
+            self._core.revoke_again(line.dismissal, now, is_expected=line.noted_at > expected_since)
+
+    def _cannot_keep_revocations(self, error: OSError) -> None:
+        self.log("journal", "revocations do not outlive this hub, its file cannot be used: %s", error)
+
+    def _revoke(self, dismissal: Dismissal, *, is_news: bool) -> None:
+        now = time.time()
+        self._core.revoke(Arrival(dismissal, now, is_news))
+        if self._journal is not None:
+            try:
+                self._journal.append(dismissal, now)
+            except OSError as error:
+                self._cannot_keep_revocations(error)
+
+    def _prune_revocations(self) -> None:
+        if self._journal is not None:
+            try:
+                self._journal.prune(time.time())
+            except OSError as error:
+                self._cannot_keep_revocations(error)
 
     # -- applications ------------------------------------------------------------------------------
 
@@ -390,11 +438,15 @@ class HubServer:
                 self._drop(stream)
             case Complain(channel, reason):
                 self.log("foreign", "dropped what came on channel %s: %s", ascii(channel), reason)
+            case Revoke(dismissal, is_news):
+                self._revoke(dismissal, is_news=is_news)
             case _:
                 self._ask_broker(order)
 
     def _ask_broker(self, order: Order) -> None:
         match order:
+            case WarnOfLoss(count):
+                logger.warning(LOST_REVOCATIONS, count)
             case Subscribe(channel):
                 self._feed.subscribe(channel)
             case Unsubscribe(channel):
@@ -499,6 +551,7 @@ class HubServer:
         if now < self._census_at:
             return
         self._census_at = now + CENSUS_SECONDS
+        self._prune_revocations()
         self._census.sample(now)
         if self._census.is_watched:
             self._core.tell(STATUS_CHANNEL, self._census.report(self.status(), now))

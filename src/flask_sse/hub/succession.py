@@ -6,7 +6,8 @@ is a control connection whose first packet is ``succeed``; all packets are those
     successor     succeed                            who it is, which version of this page it speaks
     predecessor   estate, with the listening socket  or ``refused``
     successor     more                               for a portion, and so on
-    predecessor   position, history, stream, app     with descriptors, in portions that end with ``turn``
+    predecessor   position, run, revocation,         with descriptors, in portions that end with ``turn``
+                  history, stream, app
     predecessor   end
     successor     ready                              all of it is understood
     predecessor   yours                              from here on it waits until the other is or is gone
@@ -25,7 +26,7 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,14 @@ from typing import Any
 from ..errors import HubUnavailableError, ProtocolError
 from ..version import __version__, is_newer
 from .control import Attach, Packet, PacketDecoder
+from .dismissal import Arrival
 from .group import Standing
 from .peer import connect, peer_pid, send_all
 
 logger = logging.getLogger(__name__)
 
 # The version of this page; another one is refused.
-SUCCESSION = 1
+SUCCESSION = 2
 STEP_SECONDS = 5.0
 PORTION_DESCRIPTORS = 100
 PORTION_BYTES = 1024 * 1024
@@ -87,11 +89,33 @@ class AppLeft:
 class Estate:
     """All that a hub leaves to its successor.
 
+    What of the hub's state is handed over, and what is not and why:
+
+    * *Streams* with their rules, claims, ages, positions and unsent bytes; *applications*; the *history* of a
+      broker that lives in the hub; *positions* of channels: handed over.
+    * *Revocations*: handed over, because the position of the control channel is, so that nobody reads the
+      earlier ones again.
+    * *Runs* that are over: handed over, or pages that listen to other channels, too, would be told that the
+      run was lost. How long a run has been silent is not: what its producer says between the two hubs may be
+      heard late.
+    * *Counters*, also those of what was refused, and the rates of the live page: not handed over; they are
+      those of one process, as its pid is.
+    * How many streams a subject or an address has, which streams form a group, when to look at which:
+      not handed over, but found out again from the streams.
+    * Whether the broker is away, which channels it has confirmed or refuses, reads that were not answered,
+      and events that wait for their place: not handed over. The successor subscribes to each channel again
+      and reads on from its position, as after a lost connection.
+    * Channels without streams, recently read pages, what was logged in the last minute: not handed over;
+      they only save work.
+    * Keys by which a newer event replaces an unsent one: not handed over; unsent bytes are, as they are.
+
     Attributes:
         listener: The descriptor of its listening socket.
         lock: That of its lock; ``None`` for the hub of an operator.
         linger_seconds: How long it outlives its last application; ``None`` for ever.
         positions: Where the channels stand.
+        runs_over: The channels of runs whose end was told.
+        arrivals: All revocations that are remembered, the earliest first.
         history: What the broker keeps that lives in the hub, in pieces.
         streams: All streams.
         apps: All control connections.
@@ -100,7 +124,9 @@ class Estate:
     listener: int
     lock: int | None
     linger_seconds: float | None
-    positions: Mapping[str, str]
+    positions: dict[str, str]
+    runs_over: list[str]
+    arrivals: list[Arrival]
     history: Iterable[tuple[dict[str, Any], bytes]]
     streams: list[StreamLeft] = field(default_factory=list)
     apps: list[AppLeft] = field(default_factory=list)
@@ -166,6 +192,10 @@ _STANDING = [each.name for each in dataclasses.fields(Standing) if each.name != 
 def _pieces(estate: Estate) -> Iterator[_Piece]:
     for name, position in estate.positions.items():
         yield Packet("position", {"channel": name, "position": position}), ()
+    for name in estate.runs_over:
+        yield Packet("run", {"channel": name}), ()
+    for arrival in estate.arrivals:
+        yield Packet("revocation", arrival.fields()), ()
     for fields, body in estate.history:
         yield Packet("history", fields, body), ()
     for stream in estate.streams:
@@ -245,24 +275,33 @@ class Succession:
         listener = peer.descriptors.popleft()
         lock = peer.descriptors.popleft() if first.fields["has_lock"] else None
         peer.send([Packet("more", {})])
-        positions: dict[str, str] = {}
         history: list[tuple[dict[str, Any], bytes]] = []
-        estate = Estate(listener, lock, first.fields["linger_seconds"], positions, history)
+        estate = Estate(listener, lock, first.fields["linger_seconds"], {}, [], [], history)
         while (packet := peer.receive()).op != "end":
-            fields = packet.fields
             if packet.op == "turn":
                 peer.send([Packet("more", {})])
-            elif packet.op == "position":
-                positions[fields["channel"]] = fields["position"]
             elif packet.op == "history":
-                history.append((fields, packet.body))
-            elif packet.op == "stream":
-                estate.streams.append(_stream_left(packet, peer.descriptors.popleft()))
-            elif packet.op == "app":
-                estate.apps.append(_app_left(packet, peer.descriptors))
+                history.append((packet.fields, packet.body))
             else:
-                raise ProtocolError(f"a piece {ascii(packet.op)[:80]}")
+                _add_piece(estate, packet, peer.descriptors)
         return estate
+
+
+def _add_piece(estate: Estate, packet: Packet, descriptors: deque[int]) -> None:
+    fields = packet.fields
+    match packet.op:
+        case "position":
+            estate.positions[fields["channel"]] = fields["position"]
+        case "run":
+            estate.runs_over.append(fields["channel"])
+        case "revocation":
+            estate.arrivals.append(Arrival.of(fields))
+        case "stream":
+            estate.streams.append(_stream_left(packet, descriptors.popleft()))
+        case "app":
+            estate.apps.append(_app_left(packet, descriptors))
+        case _:
+            raise ProtocolError(f"a piece {ascii(packet.op)[:80]}")
 
 
 def _stream_left(packet: Packet, descriptor: int) -> StreamLeft:
