@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, current_app, has_request_context, request, session
+from flask import Flask, Response, current_app, has_request_context, request, request_started, session
+from flask.sansio.app import App
 from flask.sessions import NullSession, SessionMixin
 
 from .errors import InvalidSettingError
@@ -27,6 +28,8 @@ DECIDED_MAX_CHANNELS = 10
 UNDECIDED_MAX_CHANNELS = 1
 # In the environ, as this is a matter of one request whatever contexts are around it.
 _SAVES_NO_SESSION = "flask_sse.saves_no_session"
+# Of the WSGI environment: when the request began, in seconds of the wall clock.
+_BEGAN_AT = "flask_sse.began_at"
 _TICKET_IN_URL = re.compile(rf"([?&]{TICKET}=)[^\s&\"']+")
 _ACCESS_LOGS = ("werkzeug", "gunicorn.access", "uvicorn.access", "hypercorn.access", "granian.access")
 
@@ -99,10 +102,9 @@ class Access:
         may_listen = None if is_decided else self.may_listen
         if may_listen is None and not is_guarded and not is_decided:
             _say_that_streams_are_public()
-        issued_at = time.time()
         if not all(may_listen is None or may_listen(channel) for channel in channels):
             raise RefusedError(HTTPStatus.FORBIDDEN, "you may not listen to all of these channels")
-        return Claim(self.subject(), address, _session_ends_in(), issued_at)
+        return Claim(self.subject(), address, _session_ends_in(), rights_known_at())
 
     def subject(self) -> str | None:
         """Return who the visitor of this request is."""
@@ -113,6 +115,32 @@ class Access:
 
             return checked_subject(current_user.get_id())
         return None
+
+
+def note_begin_of_requests(app: App) -> None:
+    """Note when each request of an application begins, before any guard of it is asked."""
+    request_started.connect(_note_begin, app)
+
+
+def _note_begin(_: object, **__: object) -> None:
+    request.environ[_BEGAN_AT] = time.time()
+
+
+def note_own_revocation() -> None:
+    """Let what this request allows from here on count as newer than what it has revoked itself."""
+    if has_request_context():
+        request.environ.pop(_BEGAN_AT, None)
+
+
+def rights_known_at() -> float:
+    """Return when the rights that are checked now were as they are, in seconds of the wall clock.
+
+    In a request that is its beginning: a guard may have looked at them then, and they may be revoked before
+    it is done.
+    """
+    now = time.time()
+    began_at: float = request.environ.get(_BEGAN_AT, now) if has_request_context() else now
+    return min(began_at, now)
 
 
 def signing_keys() -> list[bytes]:

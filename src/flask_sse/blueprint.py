@@ -22,7 +22,10 @@ from .access import (
     RefusedError,
     cors_headers,
     keep_tickets_out_of_logs,
+    note_begin_of_requests,
+    note_own_revocation,
     preflight_headers,
+    rights_known_at,
     save_no_session,
     signing_keys,
     warn_of_rejected_channels,
@@ -84,6 +87,7 @@ class ServerSentEventsBlueprint(Blueprint):
         if type(self).redis is not ServerSentEventsBlueprint.redis:
             warnings.warn(OVERRIDES_REDIS.format(type(self).__name__), stacklevel=4)
         keep_tickets_out_of_logs()
+        note_begin_of_requests(app)
         announce_from_now_on(app)
 
     # -- who may listen ------------------------------------------------------------------------
@@ -148,7 +152,7 @@ class ServerSentEventsBlueprint(Blueprint):
         if subject is None and has_request_context():
             subject = self._access.subject()
         now = time.time()
-        ticket = Ticket(tuple(sorted(names)), checked_subject(subject), now, now + expires_in)
+        ticket = Ticket(tuple(sorted(names)), checked_subject(subject), rights_known_at(), now + expires_in)
         values: dict[str, Any] = {"channel": list(names), TICKET: sign(ticket, signing_keys())}
         if cursor:
             values["last_event_id"] = self.cursor(*names)
@@ -159,8 +163,9 @@ class ServerSentEventsBlueprint(Blueprint):
     ) -> None:
         """End streams on every hub, within a second. Their pages get ``stream-end`` and do not come back.
 
-        Rights that were found out before are worth nothing from then on, tickets too. A page that asks anew
-        is asked for its right again, so take that away first.
+        Tickets that were made before are revoked, and so are rights of requests that began before. A page
+        that is loaded again is asked for its right again, so take that away first. A request that calls this
+        may give rights again: a ticket that it makes afterwards is valid.
 
         Args:
             subject: Those of this subject; ``None`` for those of everybody.
@@ -174,6 +179,7 @@ class ServerSentEventsBlueprint(Blueprint):
             BrokerUnavailableError: If the broker did not take it within 2 seconds.
         """
         current_extension().publisher.disconnect(subject=subject, channel=channel, reason=reason)
+        note_own_revocation()
 
     def _answer_preflight(self) -> Response | None:
         is_stream = current_app.view_functions.get(request.endpoint or "") == self.stream

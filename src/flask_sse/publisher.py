@@ -159,7 +159,7 @@ class LinkedPublisher:
     ) -> None:
         """End streams on every hub, within a second. Their pages get ``stream-end`` and do not come back.
 
-        Tickets that were made before are worth nothing from then on.
+        Tickets that were made before are revoked, and so are rights of requests that began before.
 
         Args:
             subject: Those of this subject; ``None`` for those of everybody.

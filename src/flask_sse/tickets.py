@@ -18,7 +18,7 @@ class Ticket:
     Attributes:
         channels: All that it may listen to, sorted.
         subject: Whose it is; ``None`` for nobody in particular.
-        issued_at: When it was made, in seconds of the wall clock.
+        issued_at: When the request began that made it, in seconds of the wall clock.
         expires_at: When the right ends that it gives.
     """
 
