@@ -16,7 +16,7 @@ from flask_sse.hub.core import Core
 from flask_sse.hub.directory import CHANNEL_LINGER_SECONDS
 from flask_sse.hub.dismissal import HISTORY, Arrival, Dismissal
 from flask_sse.hub.group import Member
-from flask_sse.hub.orders import Complain, End, Read, Revoke, Subscribe, WarnOfLoss
+from flask_sse.hub.orders import CheckAll, Complain, End, Read, Revoke, Subscribe, WarnOfLoss
 from flask_sse.settings import StreamRules
 from flask_sse.wire.cursor import EARLIEST, Cursor, Stamp
 from flask_sse.wire.envelope import pack
@@ -59,6 +59,8 @@ def settle(core: Core[Member], *kept: Dismissal, at: float = 200.0) -> list[End]
         elif isinstance(order, Read):
             assert (order.channel, order.since) == (CONTROL, EARLIEST)
             core.page(order.number, page_of("abcdefgh", *kept), NOW)
+        elif isinstance(order, CheckAll):
+            core.check_all()
         elif isinstance(order, Revoke):
             core.revoke(Arrival(order.dismissal, at, order.is_news))
         elif isinstance(order, End):
@@ -371,7 +373,7 @@ def test_a_broker_that_has_lost_revocations_is_noticed(is_kept: bool) -> None:
     (read,) = [each for each in core.outbox if isinstance(each, Read)]
     core.outbox.clear()
     core.page(read.number, page_of("abcdefgh", *([noted] if is_kept else [])), NOW)
-    assert list(core.outbox) == ([] if is_kept else [WarnOfLoss(1)])
+    assert list(core.outbox) == [CheckAll(), *([] if is_kept else [WarnOfLoss(1)])]
     assert core.refusal(ticket(199)) is not None
 
 

@@ -128,6 +128,30 @@ def test_a_stream_that_listens_to_more_goes_on_when_the_run_is_over(
 
 
 @pytest.mark.usefixtures("impatient")
+def test_a_run_is_cancelled_when_the_broker_has_a_new_history_of_its_cancel_channel() -> None:
+    # 13.2: its producer looks whether there is an event, not what follows one that it knows.
+    closed = threading.Event()
+
+    def work() -> Iterator[int]:
+        try:
+            while not closed.wait(0.01):
+                yield 1
+        finally:
+            closed.set()
+
+    with start_valkey() as own, LocalServer(make_app(SSE_BROKER_URL=own.url, SSE_HUB="thread")) as server:
+        channel = start(server, work())
+        try:
+            with follow(server, channel) as stream, server.app.app_context():
+                assert stream.next_event().type == "run-begin"
+                own.client().flushall()
+                sse.cancel(channel)
+                assert closed.wait(10)
+        finally:
+            closed.set()
+
+
+@pytest.mark.usefixtures("impatient")
 def test_it_is_cancelled_from_anywhere_and_its_generator_is_closed(server: LocalServer, url: str) -> None:
     closed = threading.Event()
 

@@ -46,7 +46,7 @@ from .notices import (
     stream_open,
     stream_reset,
 )
-from .orders import Complain, End, GoOn, Order, Revoke, WarnOfLoss, Write
+from .orders import CheckAll, Complain, End, GoOn, Order, Revoke, WarnOfLoss, Write
 from .readings import Reading, Readings
 from .resume import Replay, Resume, Tail, joined
 from .runs import OVER, EndFrame, Now, frame_of
@@ -253,13 +253,22 @@ class Core(Generic[M]):
         if self.admission.knows(dismissal):
             return
         self.admission.remember(arrival)
+        if not arrival.is_news:
+            return  # there may be thousands; ``check_all`` looks at each stream once
         for member in self._members:
             if dismissal.names(member.claim, member.channels):
-                final = Verdict(dismissal.reason, is_final=True)
-                verdict = final if arrival.is_news else self.admission.verdict(member)
-                if verdict is not None:
-                    self.counters.dismissed += 1
-                    self.outbox.append(End(member, _words_of(verdict, member)))
+                self._end(member, Verdict(dismissal.reason, is_final=True))
+
+    def check_all(self) -> None:
+        """End streams that came before the hub had read what was revoked before it began."""
+        for member in self._members:
+            verdict = self.admission.verdict(member)
+            if verdict is not None:
+                self._end(member, verdict)
+
+    def _end(self, member: M, verdict: Verdict) -> None:
+        self.counters.dismissed += 1
+        self.outbox.append(End(member, _words_of(verdict, member)))
 
     def revoke_again(self, dismissal: Dismissal, now: float, *, is_expected: bool) -> None:
         """Take what a hub noted that was here before; ahead of streams that are not adopted.
@@ -395,7 +404,9 @@ class Core(Generic[M]):
         self._now_ready(channel, now)
 
     def _have_read_revocations(self) -> None:
-        self._has_read_revocations = True
+        if not self._has_read_revocations:
+            self._has_read_revocations = True
+            self.outbox.append(CheckAll())
         if self._unconfirmed:
             self.outbox.append(WarnOfLoss(len(self._unconfirmed)))
             self._unconfirmed.clear()

@@ -71,10 +71,15 @@ class Revoke:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckAll:
+    """Call ``Core.check_all``, now that all revocations of before are known."""
+
+
+@dataclass(frozen=True, slots=True)
 class WarnOfLoss:
     """Say that the broker has lost revocations that it should have."""
 
     count: int
 
 
-Order = Write | GoOn | End | Subscribe | Unsubscribe | Read | Complain | Revoke | WarnOfLoss
+Order = Write | GoOn | End | Subscribe | Unsubscribe | Read | Complain | Revoke | CheckAll | WarnOfLoss

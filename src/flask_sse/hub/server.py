@@ -31,7 +31,19 @@ from .dismissal import REMEMBERED_SECONDS, Arrival, Dismissal
 from .journal import Journal
 from .limits import has_room
 from .notices import goodbye, refused
-from .orders import Complain, End, GoOn, Order, Read, Revoke, Subscribe, Unsubscribe, WarnOfLoss, Write
+from .orders import (
+    CheckAll,
+    Complain,
+    End,
+    GoOn,
+    Order,
+    Read,
+    Revoke,
+    Subscribe,
+    Unsubscribe,
+    WarnOfLoss,
+    Write,
+)
 from .peer import peer_pid
 from .report import log_crash
 from .stream import Stream
@@ -445,6 +457,8 @@ class HubServer:
 
     def _ask_broker(self, order: Order) -> None:
         match order:
+            case CheckAll():
+                self._core.check_all()
             case WarnOfLoss(count):
                 logger.warning(LOST_REVOCATIONS, count)
             case Subscribe(channel):
