@@ -77,8 +77,8 @@ def hub(
 
     try:
         given = activated_sockets()
-    except OSError as error:
-        raise click.UsageError(f"LISTEN_FDS counts descriptors that are no sockets: {error}") from error
+    except ValueError as error:
+        raise click.UsageError(f"what LISTEN_FDS counts cannot be used: {error}") from error
     path = _path(path, given)
     settings = _settings(variable)
     if processes > 1 and settings.broker_url.startswith("memory:"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -23,7 +24,11 @@ from tests.support.processes import Process, children, wait_until
 from tests.support.webservers import SCRIPTS
 
 from flask_sse.hub.lifecycle import numbered
+from flask_sse.hub.listener import Listener
+from flask_sse.hub.process import hub_config
+from flask_sse.hub.server import HubServer
 from flask_sse.hub.systemd import activated_sockets, notify
+from flask_sse.settings import Settings
 
 NO_DRAIN = {"SSE_DRAIN_SECONDS": "0"}
 
@@ -268,6 +273,50 @@ def test_a_socket_without_a_path_cannot_be_used(kind: str) -> None:
         assert parent.wait() == 2, parent.output()
         assert "ListenStream= needs a path" in parent.output()
         assert "Traceback" not in parent.output()
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (socket.SOCK_DGRAM, "descriptor 3 is a socket of type SOCK_DGRAM; use ListenStream="),
+        (socket.SOCK_SEQPACKET, "descriptor 3 is a socket of type SOCK_SEQPACKET; use ListenStream="),
+        (socket.SOCK_STREAM, "descriptor 3 does not listen; use ListenStream= and Accept=no"),
+    ],
+)
+def test_a_socket_at_which_nobody_can_connect_is_refused_with_a_clear_text(
+    kind: socket.SocketKind, text: str, path: Path
+) -> None:
+    """(13.22) It was accepted from without end, at 100 % of a core."""
+    with socket.socket(socket.AF_UNIX, kind) as sock:
+        sock.bind(str(path))
+        with launched([sock], ready=None) as parent:
+            assert parent.wait() == 2, parent.output()
+            assert text in parent.output()
+            assert "Traceback" not in parent.output()
+
+
+def test_a_listener_that_fails_at_each_accept_is_asked_once_a_second(path: Path) -> None:
+    """(13.22) Whatever the error is: here EINVAL, of a socket that does not listen and is always readable."""
+
+    class Counted(socket.socket):
+        asked = 0
+
+        def accept(self) -> tuple[socket.socket, object]:
+            self.asked += 1
+            return super().accept()
+
+    async def serve(sock: Counted) -> None:
+        server = HubServer(**hub_config(Settings(URL)))
+        server.applications.listen(Listener(path, sock, is_kept=True), linger_seconds=None)
+        running = asyncio.create_task(server.run())
+        await asyncio.sleep(0.5)
+        server.stop("done")
+        await running
+
+    with Counted(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+        asyncio.run(serve(sock))
+        assert 1 <= sock.asked <= 2
 
 
 def test_descriptors_that_are_not_there_are_no_sockets() -> None:

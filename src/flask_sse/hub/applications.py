@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections.abc import Callable, Iterable
 
@@ -13,7 +12,6 @@ from .succession import AppLeft
 
 ACCEPT_PAUSE_SECONDS = 1.0
 FIRST_APP_SECONDS = 10.0
-OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Applications:
@@ -96,14 +94,14 @@ class Applications:
     def _accept(self, listener: socket.socket) -> None:
         try:
             sock, _ = listener.accept()
-        except BlockingIOError:
+        except (BlockingIOError, ConnectionAbortedError):
             return
         except OSError as error:
-            if error.errno in OUT_OF_RESOURCES:
-                # Left readable, the listener would wake the loop without end.
-                self._hub.log("accept", "cannot accept an application: %s", error)
-                self._loop.remove_reader(listener)
-                self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._accept_again)
+            # Whatever it is, mostly a lack of descriptors: left readable, the listener would wake the loop
+            # without end.
+            self._hub.log("accept", "cannot accept an application: %s", error)
+            self._loop.remove_reader(listener)
+            self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._accept_again)
             return
         self._keep(AppConnection(sock, self._hub))
 

@@ -14,16 +14,36 @@ FIRST_DESCRIPTOR = 3
 
 
 def activated_sockets() -> list[socket.socket]:
-    """Return the listening sockets that this process was started with; once."""
+    """Return the listening sockets that this process was started with; once.
+
+    Raises:
+        ValueError: If one of them is none that applications can connect to; the text says what it is.
+    """
     is_ours = os.environ.pop("LISTEN_PID", "") == str(os.getpid())
     count = os.environ.pop("LISTEN_FDS", "0")
     os.environ.pop("LISTEN_FDNAMES", None)
     if not is_ours or not count.isdigit():
         return []
-    sockets = [socket.socket(fileno=FIRST_DESCRIPTOR + number) for number in range(int(count))]
+    sockets = [_listening(FIRST_DESCRIPTOR + number) for number in range(int(count))]
     for sock in sockets:
         os.set_inheritable(sock.fileno(), False)
     return sockets
+
+
+def _listening(descriptor: int) -> socket.socket:
+    """Return a socket of ours; any other kind would be readable without end, and nobody would be accepted."""
+    try:
+        sock = socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise ValueError(f"descriptor {descriptor} is no socket: {error}") from error
+    if sock.family != socket.AF_UNIX:
+        raise ValueError(f"descriptor {descriptor} is no Unix socket; ListenStream= needs a path")
+    if sock.type != socket.SOCK_STREAM:
+        kind = getattr(sock.type, "name", sock.type)
+        raise ValueError(f"descriptor {descriptor} is a socket of type {kind}; use ListenStream=")
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise ValueError(f"descriptor {descriptor} does not listen; use ListenStream= and Accept=no")
+    return sock
 
 
 def notify(state: str, *, monotonic: bool = False) -> None:
