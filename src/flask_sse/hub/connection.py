@@ -11,6 +11,7 @@ import array
 import asyncio
 import logging
 import os
+import select
 import socket
 import sys
 from collections import deque
@@ -119,6 +120,8 @@ class AppConnection:
         self._decoder = PacketDecoder(max_body_bytes(hub.max_event_bytes))
         self._descriptors: deque[int] = deque()
         self._introduced = False
+        self._hangup = select.poll()
+        self._hangup.register(sock, 0)  # which leaves POLLHUP and POLLERR
         sock.setblocking(False)
         self._loop.add_reader(sock, self._readable)
 
@@ -204,6 +207,10 @@ class AppConnection:
         elif packet.op == "attach":
             self._attach(Attach.read(packet))
         elif packet.op == "publish":
+            if self._hangup.poll(0):
+                # The application waits 2 seconds for its answer and reports an error then. A hub that stood
+                # still for longer must not publish behind that.
+                return
             receipt = self._hub.publish(read_publish(packet))
             self._send(publish_answer(receipt) if receipt else refusal(NOT_MEMORY))
         elif packet.op == "cursor":
