@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import tempfile
@@ -14,8 +15,8 @@ import pytest
 from tests.support.hub_client import HubClient, hubs_in
 from tests.support.processes import running, wait_until
 
-from flask_sse.errors import HubStartError
-from flask_sse.hub import lifecycle
+from flask_sse.errors import HubStartError, HubUnavailableError
+from flask_sse.hub import lifecycle, link
 from flask_sse.hub.lifecycle import hub_path, private_directory
 from flask_sse.settings import Settings
 
@@ -79,7 +80,7 @@ def test_directory_of_another_user_is_refused(
 def temporary_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A short path, for there is room for some 100 bytes."""
     with tempfile.TemporaryDirectory(prefix="sse-", dir="/tmp") as directory:
-        monkeypatch.setattr(tempfile, "tempdir", directory)
+        monkeypatch.setenv("TMPDIR", directory)
         yield Path(directory)
 
 
@@ -104,7 +105,7 @@ def no_short_path(path: Path, patch: pytest.MonkeyPatch) -> str:
     long = path.parent / ("x" * 100)
     long.mkdir()
     patch.setenv("XDG_RUNTIME_DIR", str(long))
-    patch.setattr(tempfile, "tempdir", str(long))
+    patch.setenv("TMPDIR", str(long))
     return "path too long"
 
 
@@ -158,3 +159,56 @@ def test_start_of_a_hub_does_not_touch_the_umask_of_the_application(
     monkeypatch.setattr(os, "umask", refuse)
     with HubClient(URL) as client:
         assert client.pid != os.getpid()
+
+
+@pytest.mark.parametrize("number", ["ENOSPC", "EDQUOT", "EINTR", "ETIMEDOUT", "ESTALE", "EIO", "ENOENT"])
+def test_a_lock_that_fails_for_a_moment_gives_no_process_a_hub_of_its_own(
+    number: str, runtime_directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """(13.14) It is an error of this call, and the next one finds the hub of all."""
+    really_open, failures = os.open, [1]
+
+    def fail_once(path: str | Path, *arguments: int) -> int:
+        if str(path).endswith(".lock") and failures:
+            failures.clear()
+            raise OSError(getattr(errno, number), os.strerror(getattr(errno, number)), str(path))
+        return really_open(path, *arguments)
+
+    with HubClient(URL) as client:
+        monkeypatch.setattr(os, "open", fail_once)
+        with pytest.raises(HubUnavailableError) as caught:
+            client.status()
+        assert not isinstance(caught.value, HubStartError)
+        assert client.pid != os.getpid()
+
+
+def test_a_hub_in_a_thread_gives_way_as_soon_as_a_process_can_be_started(
+    runtime_directory: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """(13.14) A full disk ends the process at once, too, so nothing says that it is for ever."""
+    monkeypatch.setattr(link, "RETRY_FIRST_SECONDS", 0.1)
+    with monkeypatch.context() as patch, HubClient(URL) as client, HubClient(URL) as other:
+        patch.setattr(lifecycle, "_python", lambda: "/bin/false")
+        with client.stream("all") as stream, caplog.at_level(logging.INFO, "flask_sse.hub.link"):
+            assert client.pid == os.getpid()
+            assert client.publish("one", channel="all") == 1
+            assert stream.next_event().data == "one"
+            patch.undo()
+            wait_until(lambda: client.pid != os.getpid(), what="a hub process")
+            # The page comes back and is with all others.
+            assert stream.wait_closed() == "eof"
+            assert b"retry:" in stream.raw
+            assert "a hub process runs now" in caplog.text
+        with client.stream("all") as stream:
+            assert other.publish("two", channel="all") == 1
+            assert stream.next_event().data == "two"
+
+
+def test_the_directory_does_not_depend_on_what_can_be_written_at_the_moment(
+    temporary_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """(13.14) ``tempfile`` settles for life on a directory that takes a file just then."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "")
+    monkeypatch.setattr(tempfile, "tempdir", "/somewhere/else")
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: pytest.fail("asked for"))
+    assert private_directory() == temporary_directory / f"flask-sse-{os.geteuid()}"

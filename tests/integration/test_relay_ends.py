@@ -20,9 +20,9 @@ from tests.support.hub_client import HubClient
 from tests.support.processes import children, running, wait_until
 from tests.support.webservers import RunningServer
 
-from flask_sse.serving.lookout import lookout
+from flask_sse.serving.endings import worker_is_ending
+from flask_sse.serving.lookout import StreamEnd, lookout
 from flask_sse.serving.relay import received_until
-from flask_sse.serving.servers import worker_is_ending
 
 APPS = Path(__file__).parent / "apps"
 URL = "memory://relay-ends"
@@ -179,13 +179,13 @@ def test_nothing_is_said_behind_half_an_event(sent: bytes, last: bytes) -> None:
     with hubs:
         hubs.sendall(sent)
         hubs.shutdown(socket.SHUT_WR)
-        assert b"".join(received_until(ours, lambda: True, RETRY)) == sent + last
+        assert b"".join(received_until(StreamEnd(ours), lambda: True, RETRY)) == sent + last
 
 
 def test_an_event_that_comes_in_pieces_is_whole_behind_the_last_one() -> None:
     ours, hubs = socket.socketpair()
     with hubs:
-        pieces = received_until(ours, lambda: len(seen) > 1, RETRY)
+        pieces = received_until(StreamEnd(ours), lambda: len(seen) > 1, RETRY)
         seen: list[bytes] = []
         for sent in (b"data:in pieces\n", b"\n"):
             hubs.sendall(sent)
@@ -198,13 +198,13 @@ def test_a_stream_of_an_ending_worker_does_not_wait_for_a_hub_that_hangs() -> No
     ours, hubs = socket.socketpair()
     with hubs:
         began = time.monotonic()
-        assert list(received_until(ours, lambda: True, RETRY)) == [RETRY]
+        assert list(received_until(StreamEnd(ours), lambda: True, RETRY)) == [RETRY]
         assert time.monotonic() - began < STREAM_SECONDS
 
 
 def test_the_hub_is_told_first_and_its_last_bytes_are_passed_on() -> None:
     ours, hubs = socket.socketpair()
-    pieces = received_until(ours, lambda: True, RETRY)
+    pieces = received_until(StreamEnd(ours), lambda: True, RETRY)
     with hubs:
         hubs.sendall(b"data:first\n\n")
         assert next(pieces) == b"data:first\n\n"
@@ -217,14 +217,14 @@ def test_a_stream_that_the_hub_ends_gets_nothing_more() -> None:
     ours, hubs = socket.socketpair()
     with hubs:
         hubs.sendall(b"data:whole\n\n")
-    assert list(received_until(ours, lambda: False, RETRY)) == [b"data:whole\n\n"]
+    assert list(received_until(StreamEnd(ours), lambda: False, RETRY)) == [b"data:whole\n\n"]
 
 
 def test_a_stream_whose_client_leaves_is_closed() -> None:
     ours, hubs = socket.socketpair()
     with hubs:
         hubs.sendall(b"data:whole\n\n")
-        pieces = received_until(ours, lambda: False, RETRY)
+        pieces = received_until(StreamEnd(ours), lambda: False, RETRY)
         assert next(pieces) == b"data:whole\n\n"
         ours.shutdown(socket.SHUT_RDWR)  # as Relay.close does
         assert list(pieces) == []
@@ -240,8 +240,8 @@ def test_a_worker_that_cannot_be_asked_does_not_keep_other_streams_from_ending()
         raise RuntimeError("not as it was")
 
     (one, ones), (other, others) = socket.socketpair(), socket.socketpair()
-    with ones, others, lookout.watch(one, broken):
-        assert list(received_until(other, lambda: True, RETRY)) == [RETRY]
+    with ones, others, lookout.watch(StreamEnd(one), broken):
+        assert list(received_until(StreamEnd(other), lambda: True, RETRY)) == [RETRY]
         one.setblocking(False)
         with pytest.raises(BlockingIOError):
             one.recv(1)
@@ -255,7 +255,7 @@ def test_the_thread_that_asks_runs_while_there_are_streams() -> None:
     for _ in range(2):
         ours, hubs = socket.socketpair()
         with hubs:
-            pieces = received_until(ours, lambda: False, RETRY)
+            pieces = received_until(StreamEnd(ours), lambda: False, RETRY)
             hubs.sendall(b"x")
             next(pieces)
             assert len(threads()) == 1
@@ -265,13 +265,13 @@ def test_the_thread_that_asks_runs_while_there_are_streams() -> None:
 
 def test_streams_of_a_forked_worker_end_with_it() -> None:
     ours, hubs = socket.socketpair()
-    with hubs, lookout.watch(ours, lambda: False):
+    with hubs, lookout.watch(StreamEnd(ours), lambda: False):
 
         def in_child() -> None:
             signal.alarm(10)
             mine, hubs = socket.socketpair()
             with hubs:
-                assert list(received_until(mine, lambda: True, RETRY)) == [RETRY]
+                assert list(received_until(StreamEnd(mine), lambda: True, RETRY)) == [RETRY]
 
         assert forks.by_os(in_child)() == 0
     ours.close()

@@ -18,7 +18,6 @@ import socket
 import stat
 import sys
 import sysconfig
-import tempfile
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -47,7 +46,25 @@ _MAX_STARTS = 2
 # A Unix socket's path has at most 103 bytes on macOS, of which the name of ours takes 22.
 _MAX_DIRECTORY_BYTES = 80
 _MAX_LOG_BYTES = 1024 * 1024
-_PASSING = {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+# What says that no hub process can be started on this machine, whenever it is tried. All other errors may
+# pass: ENOSPC, EDQUOT, EINTR, ETIMEDOUT, ESTALE, EMFILE, ENOMEM and those that nobody has thought of.
+_IMPOSSIBLE = {
+    errno.EACCES,
+    errno.EINVAL,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENODEV,
+    errno.ENOENT,
+    errno.ENOEXEC,
+    errno.ENOLCK,
+    errno.ENOSYS,
+    errno.ENOTDIR,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.EPERM,
+    errno.EROFS,
+}
 _ANSWER_BYTES = 64 * 1024
 _CLEAR_OF_TARGETS = 16
 
@@ -231,9 +248,13 @@ def _start_unless_locked(settings: Settings, path: Path, *, may_start: bool) -> 
         finally:
             os.close(lock)
     except OSError as error:
-        kind = HubUnavailableError if error.errno in _PASSING else HubStartError
-        raise kind(str(path), f"cannot start one: {error}") from error
+        raise _start_error(path, f"cannot start one: {error}", error) from error
     return True
+
+
+def _start_error(path: Path, reason: object, error: OSError) -> HubUnavailableError:
+    kind = HubStartError if error.errno in _IMPOSSIBLE else HubUnavailableError
+    return kind(str(path), reason)
 
 
 def hub_path(settings: Settings, *, make: bool = True) -> Path:
@@ -268,7 +289,8 @@ def private_directory(*, make: bool = True) -> Path:
 
     Raises:
         HubStartError: If it belongs to somebody else or others can look into it, or if it is not there and
-            not to be made.
+            cannot or is not to be made.
+        HubUnavailableError: If it cannot be made now.
     """
     uid = os.geteuid()
     path = _directory(uid)
@@ -278,7 +300,7 @@ def private_directory(*, make: bool = True) -> Path:
                 path.mkdir(mode=0o700)
         status = path.lstat()
     except OSError as error:
-        raise HubStartError(str(path), error) from error
+        raise _start_error(path, error, error) from error
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != uid or status.st_mode & 0o077:
         raise HubStartError(str(path), f"not a directory of user {uid} alone (mode 0700)")
     return path
@@ -289,13 +311,26 @@ def _directory(uid: int) -> Path:
     path = Path(runtime) / "flask-sse"
     if runtime and Path(runtime).is_dir() and len(os.fsencode(path)) <= _MAX_DIRECTORY_BYTES:
         return path
-    try:
-        path = Path(tempfile.gettempdir()) / f"flask-sse-{uid}"
-    except OSError as error:
-        raise HubUnavailableError("the temporary directory", error) from error
+    path = _temporary_directory() / f"flask-sse-{uid}"
     if len(os.fsencode(path)) > _MAX_DIRECTORY_BYTES:
         raise HubStartError(str(path), "path too long for a socket")
     return path
+
+
+def _temporary_directory() -> Path:
+    """Return the system's directory for temporary files.
+
+    Not ``tempfile.gettempdir()``: it writes a file, and where the disk is full at that moment it settles on
+    another directory for the life of the process, in which no other process looks for the hub.
+
+    Raises:
+        HubStartError: If there is none that can be written to.
+    """
+    named = filter(None, map(os.environ.get, ("TMPDIR", "TEMP", "TMP")))
+    for path in map(Path, (*named, "/tmp", "/var/tmp", "/usr/tmp")):  # noqa: S108 - what we make in it is checked
+        if path.is_dir() and os.access(path, os.W_OK | os.X_OK):
+            return path.absolute()
+    raise HubStartError("the temporary directory", "there is none that can be written to; set TMPDIR")
 
 
 def _take_lock(path: Path) -> int | None:
@@ -303,8 +338,13 @@ def _take_lock(path: Path) -> int | None:
 
     Raises:
         OSError: If the path cannot be used.
+        HubUnavailableError: If its directory has just been removed.
     """
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError as error:
+        # The next call makes it again.
+        raise HubUnavailableError(str(path), error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if identity(path) == identity(lock):

@@ -12,12 +12,13 @@ import os
 import random
 import sys
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..brokers.base import Publication, Receipt
-from ..errors import HubStartError, HubUnavailableError, ProtocolError
+from ..errors import HubError, HubStartError, HubUnavailableError, ProtocolError
 from ..settings import Settings
 from ..wire.cursor import Cursor
 from .control import (
@@ -36,6 +37,10 @@ if sys.platform != "win32" or TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# How soon a hub process is tried again where none could be started.
+RETRY_FIRST_SECONDS = 5.0
+RETRY_FACTOR = 2.0
+RETRY_MAX_SECONDS = 600.0
 _MAX_IDLE = 16
 _ANY_TURN = 1000
 
@@ -50,14 +55,6 @@ class StreamTaker(Protocol):
 
         Raises:
             HubUnavailableError: If no hub took it; then nothing was written to it.
-        """
-        ...
-
-    def status(self) -> dict[str, object]:
-        """Return counts of what is open and of what happened.
-
-        Raises:
-            HubUnavailableError: If no hub answered.
         """
         ...
 
@@ -83,6 +80,14 @@ class Link(StreamTaker, Protocol):
 
     def count_rejected(self, limit: str) -> None:
         """Have the hub count a stream that the application rejected by a limit of its own.
+
+        Raises:
+            HubUnavailableError: If no hub answered.
+        """
+        ...
+
+    def status(self) -> dict[str, object]:
+        """Return counts of what is open and of what happened.
 
         Raises:
             HubUnavailableError: If no hub answered.
@@ -131,7 +136,7 @@ class ProcessLink:
         self._ask([rejected_request(limit)])
 
     def status(self) -> dict[str, object]:
-        """See ``StreamTaker.status``."""
+        """See ``Link.status``."""
         return self._status(details=False)
 
     def details(self) -> dict[str, Any]:
@@ -203,12 +208,19 @@ def _together(name: str, values: Sequence[Any]) -> object:
 
 
 class AutoLink:
-    """A hub process, or a thread of this process where none can be started."""
+    """A hub process, or a thread of this process while none can be started.
+
+    Nothing tells for sure that a process can never be started: a full disk lets it end at once, too. So that
+    is tried again, less and less often. When it succeeds, the streams of the thread are ended and reconnect.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self._link: Link = ProcessLink(settings)
-        self._instead = ThreadLink(settings)
+        self._process = ProcessLink(settings)
+        self._thread = ThreadLink(settings)
         self._unsaid = threading.Lock()
+        # When a process is tried again, while the thread is used.
+        self._retry_at: float | None = None
+        self._pause_seconds = RETRY_FIRST_SECONDS
 
     def attach(self, descriptor: int, request: Attach) -> None:
         """See ``Link.attach``."""
@@ -236,21 +248,45 @@ class AutoLink:
 
     def close(self) -> None:
         """See ``Link.close``."""
-        self._link.close()
+        self._process.close()
+        self._thread.close()
 
     def _try(self, call: Callable[[Link], T]) -> T:
+        retry_at = self._retry_at
+        if retry_at is not None and time.monotonic() >= retry_at:
+            self._look_again()
+        if self._retry_at is None:
+            try:
+                return call(self._process)
+            except HubStartError as error:
+                self._fall_back(error)
+        answer = call(self._thread)
+        if self._retry_at is None:
+            # Another thread of the application has found a process meanwhile.
+            self._thread.close()
+        return answer
+
+    def _fall_back(self, error: HubStartError) -> None:
+        self._retry_at = time.monotonic() + self._pause_seconds
+        # Of all threads that come here, one says so.
+        if self._unsaid.acquire(blocking=False):
+            logger.warning(
+                "%s; the hub runs in a thread of this process, so streams end with it and "
+                "memory:// reaches this process only",
+                error,
+            )
+
+    def _look_again(self) -> None:
+        """See whether a process can be started now; other threads use the hub thread meanwhile."""
+        self._pause_seconds = min(self._pause_seconds * RETRY_FACTOR, RETRY_MAX_SECONDS)
+        self._retry_at = time.monotonic() + self._pause_seconds
         try:
-            return call(self._link)
-        except HubStartError as error:
-            # Taken once and never given back: of all threads that come here, one says so.
-            if self._unsaid.acquire(blocking=False):
-                logger.warning(
-                    "%s; the hub runs in a thread of this process, so streams end with it and "
-                    "memory:// reaches this process only",
-                    error,
-                )
-            self._link = self._instead
-            return call(self._link)
+            self._process.status()
+        except HubError:
+            return
+        logger.info("a hub process runs now; streams of the hub in a thread of this process are ended")
+        self._retry_at, self._pause_seconds, self._unsaid = None, RETRY_FIRST_SECONDS, threading.Lock()
+        self._thread.close()
 
 
 def open_link(settings: Settings) -> Link:

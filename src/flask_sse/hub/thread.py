@@ -20,6 +20,7 @@ from ..brokers.base import Publication, Receipt
 from ..errors import HubUnavailableError
 from ..settings import Settings
 from ..wire.cursor import Cursor
+from .calls import LoopClosedError, call_on_loop
 from .connection import NOT_MEMORY
 from .control import Attach
 from .limits import duplicate
@@ -56,7 +57,7 @@ class ThreadLink:
         sock = socket.socket(fileno=duplicate(descriptor))
         try:
             self._call(lambda server: self._attach(server, sock, request))
-        except HubUnavailableError:
+        except BaseException:
             sock.close()
             raise
 
@@ -108,7 +109,7 @@ class ThreadLink:
                 thread = self._thread
             try:
                 return thread.call(action)
-            except _EndingError:
+            except LoopClosedError:
                 thread.join()
 
     def _start(self) -> HubThread:
@@ -119,10 +120,6 @@ def _from_memory(answer: T | None) -> T:
     if answer is None:
         raise HubUnavailableError("a thread", NOT_MEMORY)
     return answer
-
-
-class _EndingError(Exception):
-    """The thread ends; nothing was done."""
 
 
 class HubThread:
@@ -142,7 +139,10 @@ class HubThread:
         self._started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, HubServer]]
         self._started = concurrent.futures.Future()
         self._thread = threading.Thread(target=self._run, name="flask-sse hub", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # the system allows no more threads
+            raise HubUnavailableError("a thread", error) from error
         try:
             self._loop, self._server = self._started.result()
         except OSError as error:
@@ -158,28 +158,12 @@ class HubThread:
 
         Raises:
             HubUnavailableError: If the hub did not begin with it within ``ANSWER_SECONDS``.
+            LoopClosedError: If the thread ends; nothing was done.
         """
-        result: concurrent.futures.Future[T] = concurrent.futures.Future()
-
-        def act() -> None:
-            if not result.set_running_or_notify_cancel():
-                return
-            try:
-                result.set_result(action(self._server))
-            except Exception as error:  # noqa: BLE001 - it is raised to the caller
-                result.set_exception(error)
-
         try:
-            self._loop.call_soon_threadsafe(act)
-        except RuntimeError as error:
-            raise _EndingError from error
-        try:
-            return result.result(ANSWER_SECONDS)
+            return call_on_loop(self._loop, lambda: action(self._server), ANSWER_SECONDS)
         except TimeoutError as error:
-            if result.cancel():
-                raise HubUnavailableError("a thread", error) from error
-            # It has begun, so it happens; what was given up must not happen later.
-            return result.result()
+            raise HubUnavailableError("a thread", error) from error
 
     def stop(self) -> None:
         """Say goodbye to all streams, and wait for the end."""

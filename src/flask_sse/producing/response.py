@@ -95,10 +95,6 @@ class SourceLink:
         finally:
             responses.release()
 
-    def status(self) -> dict[str, object]:
-        """Be there, as a hub that must be started would be."""
-        return {}
-
     def _pieces(self, request: Attach) -> Generator[bytes]:
         yield request.head + reconnect_in(request.rules.retry_ms)
         reason = FINISHED

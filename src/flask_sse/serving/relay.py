@@ -5,9 +5,7 @@ The web server is one such reader, where the client's socket cannot be taken; ``
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import logging
 import socket
 import sys
 import weakref
@@ -16,10 +14,9 @@ from collections.abc import Callable, Iterator
 from ..errors import HubError
 from ..hub.control import Attach
 from ..hub.link import StreamTaker
-from ..hub.notices import UNREACHED_RETRY_MS, goodbye, refused
-from .lookout import lookout
-
-logger = logging.getLogger(__name__)
+from ..hub.notices import goodbye
+from .lookout import StreamEnd, lookout
+from .rejection import rejected
 
 _RECEIVE_BYTES = 64 * 1024
 # gunicorn has the kernel begin a call anew that SIGTERM interrupts, so the worker would not learn of it while
@@ -32,8 +29,7 @@ _EVENT_END = b"\n\n"
 class Relay:
     """What the hub writes, as the body of a response; the stream opens when it is iterated.
 
-    A hub that cannot be reached is told to the client in the stream: any status but 200 would end its
-    ``EventSource`` for good.
+    A stream that cannot be opened is rejected in its body, because the status is sent already.
 
     In a worker that is told to end, the stream ends by itself: it would delay the worker until it is cut.
 
@@ -50,29 +46,28 @@ class Relay:
         self.watch: Callable[[Callable[[], None]], None] | None = None
         self.find_ending: Callable[[], Callable[[], bool] | None] = lambda: None
         self._link = link
-        self._stream: socket.socket | None = None
+        self._end: StreamEnd | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            self._stream = open_stream(self._link, self.asked)
-        except HubError as error:
-            logger.error("a stream was sent away: %s", error)  # noqa: TRY400 - the text says it all
-            yield refused(self.asked.form, "the hub cannot be reached", UNREACHED_RETRY_MS)
+            ending = self.find_ending()
+            self._end = StreamEnd(open_stream(self._link, self.asked))
+        except (HubError, OSError) as error:
+            yield rejected(self.asked.form, error)
             return
-        if self.watch is not None:
-            self.watch(self.close)
-        ending = self.find_ending()
-        if ending is None:
-            yield from received(self._stream)
-        else:
-            last = goodbye(self.asked.form, self.asked.rules.retry_ms)
-            yield from received_until(self._stream, ending, last)
+        with self._end:
+            if self.watch is not None:
+                self.watch(self.close)
+            if ending is None:
+                yield from _pieces(self._end.sock)
+            else:
+                last = goodbye(self.asked.form, self.asked.rules.retry_ms)
+                yield from received_until(self._end, ending, last)
 
     def close(self) -> None:
         """End the stream, from any thread; an iteration that waits ends, too."""
-        if self._stream is not None:
-            with contextlib.suppress(OSError):
-                self._stream.shutdown(socket.SHUT_RDWR)
+        if self._end is not None:
+            self._end.shut_down(socket.SHUT_RDWR)
 
 
 def open_stream(link: StreamTaker, request: Attach) -> socket.socket:
@@ -80,6 +75,7 @@ def open_stream(link: StreamTaker, request: Attach) -> socket.socket:
 
     Raises:
         HubError: If no hub took it.
+        OSError: If this process has no descriptors left.
     """
     ours, hubs = socket.socketpair()
     try:
@@ -105,18 +101,18 @@ def received(stream: socket.socket) -> Iterator[bytes]:
     return iterator
 
 
-def received_until(stream: socket.socket, ending: Callable[[], bool], last: bytes) -> Iterator[bytes]:
+def received_until(end: StreamEnd, ending: Callable[[], bool], last: bytes) -> Iterator[bytes]:
     """Yield what comes out of a stream until it ends or its worker does, and close it.
 
     Args:
-        stream: Our end.
+        end: Our end.
         ending: Tells whether the worker is ending; asked from another thread.
         last: What is said last in a worker that is ending. Left out in the midst of an event: it would
             complete it, and what the client has of it must be dropped.
     """
     tail = _EVENT_END
-    with stream, lookout.watch(stream, ending) as watched:
-        for data in _pieces(stream):
+    with end, lookout.watch(end, ending) as watched:
+        for data in _pieces(end.sock):
             tail = (tail + data)[-len(_EVENT_END) :]
             yield data
     if tail == _EVENT_END and watched.is_ending:

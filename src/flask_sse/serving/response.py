@@ -17,9 +17,11 @@ from werkzeug.wsgi import ClosingIterator
 from ..errors import HubError
 from ..hub.control import MAX_HEAD_BYTES, Attach
 from ..hub.link import StreamTaker
+from .endings import overlooks_leaving, watch_for_end, worker_is_ending
+from .rejection import rejected
 from .relay import Relay
-from .servers import find_client_socket, joins_the_body, overlooks_leaving, watch_for_end, worker_is_ending
-from .takeover import DeadBody, take_over
+from .servers import find_client_socket, joins_the_body, speaks_http_1
+from .takeover import answer_and_end, response_head, take_over
 
 logger = logging.getLogger(__name__)
 
@@ -71,35 +73,56 @@ class EventStreamResponse(Response):
         if self.may_take_over and self.status_code == HTTPStatus.OK and environ["REQUEST_METHOD"] == "GET":
             body = self._take_over(environ, start_response)
             if body is not None:
-                return ClosingIterator(body, self.close)
+                return body
         if overlooks_leaving(start_response):
             self.relay.asked = _short(self.relay.asked)
         self.relay.watch = functools.partial(watch_for_end, environ)
         self.relay.find_ending = functools.partial(worker_is_ending, environ)
         return super().__call__(environ, start_response)
 
-    def _take_over(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> DeadBody | None:
+    def _take_over(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes] | None:
+        """Answer by takeover, or where that is not possible now, with what the client is to do instead.
+
+        Returns:
+            The body; ``None`` where takeover is impossible for all requests like this one, so that the relay
+            serves. What may pass by itself is no reason: a relay holds a worker for the life of the page.
+        """
         client = find_client_socket(environ)
         if client is None:
             logger.debug("relay: no plain socket of the client can be found")
             return None
-        try:
-            if client.in_loop:
-                # Nothing may wait on the server's loop, so a hub that must be started is started here.
-                self.link.status()
-            headers = list(self.get_wsgi_headers(environ))
-            return take_over(client, start_response, self.status, headers, self._hand_over)
-        except ConnectionError as error:
-            logger.debug("no stream: %s", error)
-            self.response = []
-        except (OSError, HubError, ValueError) as error:
-            logger.warning("relay instead of takeover: %r", error)
-        return None
-
-    def _hand_over(self, descriptor: int, head: bytes) -> None:
+        if not speaks_http_1(environ):
+            self.close()
+            return Response("This server speaks HTTP/1.1.\n", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)(
+                environ, start_response
+            )
+        headers = list(self.get_wsgi_headers(environ))
+        head = response_head(self.status, headers)
         if len(head) > MAX_HEAD_BYTES:
-            raise ValueError(f"a response head of {len(head)} bytes, the most is {MAX_HEAD_BYTES}")
-        self.link.attach(descriptor, replace(self.relay.asked, head=head))
+            logger.warning("relay: a response head of %d bytes, the most is %d", len(head), MAX_HEAD_BYTES)
+            return None
+        hand_over = functools.partial(self._hand_over, head)
+        try:
+            body = take_over(client, start_response, self.status, headers, hand_over)
+            return ClosingIterator(body, self.close)
+        except ConnectionError as error:
+            logger.debug("no stream: %r", error)
+            self.response = []
+        except OSError as error:
+            self.response = [self._rejected(error)]
+        # Nothing was changed, so the web server answers.
+        return super().__call__(environ, start_response)
+
+    def _hand_over(self, head: bytes, descriptor: int) -> None:
+        try:
+            self.link.attach(descriptor, replace(self.relay.asked, head=head))
+        except (HubError, OSError) as error:
+            answer_and_end(descriptor, head + self._rejected(error))
+
+    def _rejected(self, error: Exception) -> bytes:
+        return rejected(self.relay.asked.form, error)
 
 
 def _short(asked: Attach) -> Attach:

@@ -3,26 +3,60 @@
 Rules of this file: nothing is changed here, only looked for. A finder returns ``None`` where the request
 is not its server's; whatever else goes wrong in it means the same, because these are the insides of
 other people's programs and the relay serves in any case.
+
+A connection may be taken over only while two things are excluded: that another thread closes it, so that its
+number means somebody else's connection, and that bytes are still owed to the client for an earlier request on
+it, which would end up inside of the stream. Why that holds, server by server:
+
+* Werkzeug, gunicorn sync and gthread, cheroot: the thread that answers the request is the only one to close
+  its connection. Others close idle connections, which are in a poller and in no thread. Answers are written
+  with blocking calls, so all of an earlier one is in the kernel before the next request is read.
+* gunicorn gevent and gevent_pywsgi, gevent.pywsgi: the same for the greenlet that answers. The swap makes no
+  call that switches to another greenlet.
+* uWSGI: the core that runs the request closes its connection behind the application, and writes with
+  blocking calls. There are requests behind one another (``http11-socket``) only after an answer is written.
+* waitress: the main thread sends what an earlier answer has left in the channel's buffers, and closes the
+  channel when that fails. It marks the channel as closed under ``outbuf_lock``, before the close: the swap
+  holds this lock, and looks at the mark and at the buffers.
+* uvicorn, gunicorn's ASGI worker: all is done on the event loop. The swap is one callback there, which looks
+  at the transport's state and at its write buffer.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import re
 import socket
 import ssl
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
-from typing import Any, TypeVar
+from typing import Any
+
+from ..hub.calls import LoopClosedError, call_on_loop
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
+LOOP_SECONDS = 5.0
+_HTTP_1 = re.compile(r"HTTP/1\.[0-9]+")
+# The uwsgi protocol, of uWSGI's router and of nginx, has HTTP in the direction of the client.
+_UWSGI_PLAIN_SOCKETS = {"socket", "uwsgi-socket", "http-socket", "http11-socket"}
+_UWSGI_PLAIN_PROTOCOLS = {b"uwsgi", b"http", b"http11"}
+_UWSGI_PROTOCOL_OPTIONS = {"protocol", "socket-protocol"}
+# Options with "socket" in their names at which no request arrives.
+_UWSGI_OTHER_SOCKETS = re.compile(
+    "socket-(timeout|send-timeout|write-timeout|sndbuf|rcvbuf)|http-socket-modifier[12]|"
+    "(chmod|chown|abstract|map|shared|undeferred-shared|log|notify|subscription-notify|setns)-socket|"
+    "wait-for-socket(-timeout)?|[a-z0-9]+-use-socket"
+)
 
-_LOOP_SECONDS = 5.0
-_UWSGI_NOT_PLAIN_HTTP = ("https-socket", "ssl-socket", "suwsgi-socket", "fastcgi-socket", "scgi-socket")
+
+class OwedBytesError(OSError):
+    """The answer to an earlier request on the connection is still being sent."""
+
+
+class GoneError(ConnectionError):
+    """The client has left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +64,15 @@ class ClientSocket:
     """The client's connection as the web server holds it.
 
     Attributes:
-        descriptor: Its number, which the server goes on using.
-        still_open: Tells whether the number still is that connection.
-        run: Calls a function where the server cannot use the connection meanwhile.
-        in_loop: Whether ``run`` calls it on the server's event loop, where nothing may wait.
+        exclusively: Calls a function with the number of the connection, while the server neither closes
+            nor uses it. The function must not wait. Raises ``GoneError`` if the connection is closed,
+            ``OwedBytesError``, and ``TimeoutError`` where the server does not let us in; then the function is
+            not called, later neither.
         close_header: Whether the server wants to be told that the connection ends with the response.
         body: What the server must be given so that it finishes the response before it closes it.
     """
 
-    descriptor: int
-    still_open: Callable[[], bool]
-    run: Callable[[Callable[[], T]], T] = lambda action: action()
-    in_loop: bool = False
+    exclusively: Callable[[Callable[[int], None]], None]
     close_header: bool = False
     body: tuple[bytes, ...] = ()
 
@@ -51,8 +82,6 @@ def find_client_socket(environ: dict[str, Any]) -> ClientSocket | None:
 
     TLS in the web server, HTTP/2 and servers that are not known give ``None``.
     """
-    if environ.get("SERVER_PROTOCOL") not in {"HTTP/1.0", "HTTP/1.1"}:
-        return None
     for finder in (_in_environ, _waitress, _uwsgi, _buffered_input, _event_loop):
         try:
             found = finder(environ)
@@ -64,8 +93,16 @@ def find_client_socket(environ: dict[str, Any]) -> ClientSocket | None:
     return None
 
 
+def speaks_http_1(environ: dict[str, Any]) -> bool:
+    """Tell whether the request line names HTTP/1.x, whose clients all understand an HTTP/1.1 response."""
+    return _HTTP_1.fullmatch(environ.get("SERVER_PROTOCOL", "")) is not None
+
+
 def _in_environ(environ: dict[str, Any]) -> ClientSocket | None:
     """Werkzeug, and gunicorn's sync, gthread, gevent and gevent_pywsgi workers."""
+    if type(environ["wsgi.input"]).__module__.startswith("gunicorn.http2"):
+        # Other requests share the connection.
+        return None
     for key in ("werkzeug.socket", "gunicorn.socket", "gunicorn.sock"):
         if key in environ:
             return _plain(environ[key], close_header=key == "gunicorn.sock")
@@ -78,19 +115,58 @@ def _waitress(environ: dict[str, Any]) -> ClientSocket | None:
         return None
     channel = ask.__self__
     if channel.adj.channel_request_lookahead > 0:
-        # Its main thread then reads, and may close, while this one answers.
+        # Its main thread then reads while this one answers.
         return None
-    return _plain(channel.socket)
+    client = _plain(channel.socket)
+    if client is None:
+        return None
+    lock = channel.outbuf_lock
+
+    def exclusively(action: Callable[[int], None]) -> None:
+        with lock:
+            if not channel.connected:
+                raise GoneError
+            if channel.total_outbufs_len:
+                raise OwedBytesError(OwedBytesError.__doc__)
+            client.exclusively(action)
+
+    # So that a release without them is relayed.
+    _ = channel.connected, channel.total_outbufs_len
+    return ClientSocket(exclusively)
 
 
 def _uwsgi(environ: dict[str, Any]) -> ClientSocket | None:
     if "uwsgi.version" not in environ:
         return None
     uwsgi = sys.modules["uwsgi"]
-    if any(option in uwsgi.opt for option in _UWSGI_NOT_PLAIN_HTTP):
+    if not uwsgi_speaks_plain_http(uwsgi.opt):
         return None
+
+    def exclusively(action: Callable[[int], None]) -> None:
+        number = uwsgi.connection_fd()
+        if number < 0:
+            raise GoneError
+        action(number)
+
     # uWSGI writes its head with the first byte of a body; without one it would do so after the close.
-    return ClientSocket(uwsgi.connection_fd(), lambda: True, body=(b"\n",))
+    return ClientSocket(exclusively, body=(b"\n",))
+
+
+def uwsgi_speaks_plain_http(options: dict[str, Any]) -> bool:
+    """Tell whether answers on every socket that uWSGI was told to open are HTTP in plain text.
+
+    A process cannot know by which of its sockets a request came. What is not known to be plain is not.
+    """
+    return all(_is_plain_http(name, value) for name, value in options.items())
+
+
+def _is_plain_http(option: str, value: Any) -> bool:
+    if option in _UWSGI_PROTOCOL_OPTIONS:
+        return _UWSGI_PLAIN_PROTOCOLS.issuperset(value if isinstance(value, list) else [value])
+    if option.startswith(("zeromq", "zmq", "mongrel2")):
+        return False
+    opens_none = "socket" not in option.split("-") or _UWSGI_OTHER_SOCKETS.fullmatch(option)
+    return bool(opens_none) or option in _UWSGI_PLAIN_SOCKETS
 
 
 def _buffered_input(environ: dict[str, Any]) -> ClientSocket | None:
@@ -111,101 +187,46 @@ def _event_loop(environ: dict[str, Any]) -> ClientSocket | None:
     if transport.get_extra_info("sslcontext") is not None:
         return None
 
-    def run(action: Callable[[], T]) -> T:
-        async def on_loop() -> T:
-            if transport.get_write_buffer_size():
-                raise BlockingIOError("the answer to an earlier request is still being sent")
-            if not transport.is_closing():
-                transport.pause_reading()
-            return action()
+    def exclusively(action: Callable[[int], None]) -> None:
+        try:
+            call_on_loop(source.loop, lambda: _with_transport(transport, action), LOOP_SECONDS)
+        except LoopClosedError:
+            raise GoneError from None
 
-        return asyncio.run_coroutine_threadsafe(on_loop(), source.loop).result(_LOOP_SECONDS)
-
-    number = transport.get_extra_info("socket").fileno()
-    return ClientSocket(number, lambda: not transport.is_closing(), run=run, in_loop=True, close_header=True)
+    return ClientSocket(exclusively, close_header=True)
 
 
-def watch_for_end(environ: dict[str, Any], left: Callable[[], None]) -> None:
-    """Call ``left`` when the client has left, where only the server's event loop knows that.
-
-    Behind a2wsgi a response is written into the void until it ends by itself. Most other servers close
-    it when a write fails, which the heartbeat brings about.
-    """
-    source: Any = environ["wsgi.input"]
-    if type(source).__module__.partition(".")[0] != "a2wsgi":
-        return
-
-    async def until_left() -> None:
-        while (await source.receive())["type"] != "http.disconnect":
-            pass
-
-    asyncio.run_coroutine_threadsafe(until_left(), source.loop).add_done_callback(lambda _: left())
-
-
-def overlooks_leaving(start_response: Callable[..., Any]) -> bool:
-    """Tell whether the server goes on with a response whose client has left, and nobody can tell us.
-
-    hypercorn's own WSGI support does; Flask behind a2wsgi on hypercorn does not.
-    """
-    return getattr(start_response, "__module__", "") == "hypercorn.app_wrappers"
-
-
-def worker_is_ending(environ: dict[str, Any]) -> Callable[[], bool] | None:
-    """Return what tells whether the worker that iterates a response was told to end; any thread may ask it.
-
-    A worker that is told to end waits for the responses in flight: gunicorn's for its graceful timeout,
-    uvicorn for ever. What knows it, gunicorn's worker object or uvicorn's server, is in no environ, but a
-    method of it is on a stack: on ours if it called us, else on that of the main greenlet or of the event
-    loop. ``None`` elsewhere.
-
-    Looking at the main thread from another one (``sys._current_frames``) was tried and fails: the frames
-    that return meanwhile lead nowhere.
-    """
+def _with_transport(transport: Any, action: Callable[[int], None]) -> None:
+    """Do what ``ClientSocket.exclusively`` says, on the loop of a transport of asyncio or uvloop."""
+    if transport.is_closing():
+        raise GoneError
+    if transport.get_write_buffer_size():
+        raise OwedBytesError(OwedBytesError.__doc__)
+    was_reading = transport.is_reading()
+    # While the number still is the connection, for that is how the poller finds it.
+    transport.pause_reading()
     try:
-        return _ending_on(sys._getframe()) or _ending_elsewhere(environ)  # noqa: SLF001 - as inspect does
-    except Exception as error:  # noqa: BLE001 - see the rules of this file
-        logger.debug("no worker found: %r", error)
-    return None
+        action(transport.get_extra_info("socket").fileno())
+    except BaseException:
+        if was_reading:
+            transport.resume_reading()
+        raise
 
 
-def _ending_elsewhere(environ: dict[str, Any]) -> Callable[[], bool] | None:
-    gevent = sys.modules.get("gevent")
-    if gevent is not None and isinstance(gevent.getcurrent(), gevent.Greenlet):
-        return _ending_on(gevent.get_hub().parent.gr_frame)
-    source: Any = environ["wsgi.input"]
-    if type(source).__module__.partition(".")[0] != "a2wsgi":
+def _plain(sock: Any, *, close_header: bool = False) -> ClientSocket | None:
+    # Not wsgi.url_scheme: behind a proxy that says https the socket is still a plain one.
+    if isinstance(sock, ssl.SSLSocket) or hasattr(sock, "cipher"):
+        return None
+    if sock.fileno() < 0 or sock.type & socket.SOCK_STREAM != socket.SOCK_STREAM:
         return None
 
-    async def on_loop() -> Callable[[], bool] | None:
-        return _ending_on(sys._getframe())  # noqa: SLF001 - as inspect does
+    def exclusively(action: Callable[[int], None]) -> None:
+        number = sock.fileno()
+        if number < 0:
+            raise GoneError
+        action(number)
 
-    return asyncio.run_coroutine_threadsafe(on_loop(), source.loop).result(_LOOP_SECONDS)
-
-
-def _ending_on(stack: FrameType | None) -> Callable[[], bool] | None:
-    frame = stack
-    while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        found = None
-        if module.startswith("gunicorn.workers."):
-            found = _gunicorn_ending(frame.f_locals.get("self"))
-        elif module == "uvicorn.server":
-            found = _uvicorn_ending(frame.f_locals.get("self"))
-        if found is not None:
-            return found
-        frame = frame.f_back
-    return None
-
-
-def _gunicorn_ending(worker: Any) -> Callable[[], bool] | None:
-    return (lambda: not worker.alive) if hasattr(worker, "alive") else None
-
-
-def _uvicorn_ending(server: Any) -> Callable[[], bool] | None:
-    # Not should_exit: a server that has had its --limit-max-requests ends without it.
-    if not hasattr(server, "servers"):
-        return None
-    return lambda: not all(listener.is_serving() for listener in server.servers)
+    return ClientSocket(exclusively, close_header=close_header)
 
 
 def end_request(start_response: Callable[..., Any]) -> None:
@@ -223,13 +244,3 @@ def end_request(start_response: Callable[..., Any]) -> None:
 def joins_the_body(start_response: Callable[..., Any]) -> bool:
     """Tell whether the server waits for the end of a response before it sends anything: Tornado."""
     return getattr(start_response, "__module__", "") == "tornado.wsgi"
-
-
-def _plain(sock: Any, *, close_header: bool = False) -> ClientSocket | None:
-    # Not wsgi.url_scheme: behind a proxy that says https the socket is still a plain one.
-    if isinstance(sock, ssl.SSLSocket) or hasattr(sock, "cipher"):
-        return None
-    number = sock.fileno()
-    if number < 0 or sock.type & socket.SOCK_STREAM != socket.SOCK_STREAM:
-        return None
-    return ClientSocket(number, lambda: sock.fileno() == number, close_header=close_header)
