@@ -174,13 +174,14 @@ def test_options_are_passed_on(supervised: Supervised) -> None:
 
 def test_settings_of_the_hub_come_from_the_environment(supervised: Supervised) -> None:
     limits = {"SSE_MAX_EVENT_BYTES": "2000", "SSE_MAX_STREAMS": "7", "SSE_MAX_CHANNELS": "9"}
-    env = {**limits, "SSE_DRAIN_SECONDS": "1.5"}
+    env = {**limits, "SSE_DRAIN_SECONDS": "1.5", "SSE_MAX_TOTAL_BACKLOG_BYTES": "10000"}
     assert run("hub", "--socket", "x", **MEMORY, **env).exit_code == 0
     expected = {
         "broker_url": "memory://cli",
         "max_event_bytes": 2000,
         "stream_limit": 7,
         "channel_limit": 9,
+        "max_total_backlog_bytes": 10_000,
         "drain_seconds": 1.5,
     }
     assert supervised.job.config == expected

@@ -114,6 +114,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         max_event_bytes=256 * 1024,
         max_streams=None,
         max_channels=100_000,
+        max_total_backlog_bytes=256 * 1024 * 1024,
         max_channels_per_stream=None,
         require_ticket=False,
         cors_origins=frozenset(),
@@ -177,6 +178,7 @@ GOOD: list[tuple[str, str, object, object]] = [
     ("SSE_MAX_STREAMS_PER_SUBJECT", "max_streams_per_subject", None, None),
     ("SSE_MAX_STREAMS_PER_ADDRESS", "max_streams_per_address", "50", 50),
     ("SSE_MAX_CHANNELS", "max_channels", "2000", 2000),
+    ("SSE_MAX_TOTAL_BACKLOG_BYTES", "max_total_backlog_bytes", "2000", 2000),
     ("SSE_REQUIRE_TICKET", "require_ticket", True, True),
     ("SSE_REQUIRE_TICKET", "require_ticket", "true", True),
     ("SSE_REQUIRE_TICKET", "require_ticket", "0", False),
@@ -498,6 +500,7 @@ def test_the_environment_itself_will_do() -> None:
         "SSE_HISTORY_RULES": '{"a": {"size": 10}}',
         "SSE_SLOW_RULES": '{"a": "skip"}',
         "SSE_DRAIN_SECONDS": "11",
+        "SSE_MAX_TOTAL_BACKLOG_BYTES": "15",
     }
     history, rules = History(8, 9), (("a", History(10, 9)),)
 
@@ -510,6 +513,7 @@ def test_the_environment_itself_will_do() -> None:
         max_event_bytes=4,
         max_streams=6,
         max_channels=12,
+        max_total_backlog_bytes=15,
         max_channels_per_stream=7,
         require_ticket=True,
         cors_origins=frozenset({"https://a.example"}),

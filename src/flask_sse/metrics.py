@@ -28,6 +28,12 @@ _GAUGES = {
     "streams": _Said("flask_sse_streams", "Streams that are open."),
     "channels": _Said("flask_sse_channels", "Channels that somebody listens to."),
     "apps": _Said("flask_sse_applications", "Connections of applications to the hub."),
+    "longest_turn_ms": _Said(
+        "flask_sse_longest_turn_milliseconds", "Longest turn of the hub's loop in the last minute."
+    ),
+    "longest_turn_cpu_ms": _Said(
+        "flask_sse_longest_turn_cpu_milliseconds", "Most CPU time of one turn of the loop in the last minute."
+    ),
     "backlog_bytes": _Said("flask_sse_backlog_bytes", "Bytes that wait for clients to read them."),
 }
 _COUNTERS = {
@@ -42,7 +48,7 @@ _COUNTERS = {
     "lost_runs": _Said("flask_sse_runs_lost", "Runs whose producer died."),
 }
 _REFUSED = _Said("flask_sse_streams_refused", "Streams that were refused, by the limit.")
-_LIMITS = ("subject", "address", "channels", "stream_channels")
+_LIMITS = ("subject", "address", "channels", "stream_channels", "reads")
 
 
 class HubCollector(Collector):

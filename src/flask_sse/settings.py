@@ -40,6 +40,7 @@ class History:
     seconds: float = 3600.0
 
 
+MAX_TOTAL_BACKLOG_BYTES = 256 * 1024 * 1024
 # Pages follow a run from its start.
 RUN_HISTORY = History(size=10_000, seconds=3600.0)
 
@@ -81,6 +82,8 @@ class Settings:
         max_event_bytes: Largest event in bytes on the wire.
         max_streams: Most streams of one hub; ``None`` for 90 % of its descriptor limit.
         max_channels: Most channels of one hub.
+        max_total_backlog_bytes: Unsent bytes of all clients of one hub together, beyond which those with the
+            largest backlogs are ended.
         max_channels_per_stream: Most channels that one stream may ask for; ``None`` for 10 where a rule, a
             ticket or the view decides on each of them, and else 1.
         max_responses: Most responses of generators (``sse.response``) of one process.
@@ -103,6 +106,7 @@ class Settings:
     max_event_bytes: int = 256 * 1024
     max_streams: int | None = None
     max_channels: int = 100_000
+    max_total_backlog_bytes: int = MAX_TOTAL_BACKLOG_BYTES
     max_channels_per_stream: int | None = None
     max_responses: int = 200
     max_runs: int = 200
@@ -313,6 +317,7 @@ _KEYS: dict[str, tuple[str, str, Callable[[str, Any], Any]]] = {
     "SSE_HEARTBEAT_SECONDS": ("rules", "heartbeat_seconds", _seconds(zero=False)),
     "SSE_RETRY_MS": ("rules", "retry_ms", _retry_range),
     "SSE_MAX_BACKLOG_BYTES": ("rules", "max_backlog_bytes", _whole(1)),
+    "SSE_MAX_TOTAL_BACKLOG_BYTES": ("", "max_total_backlog_bytes", _whole(1)),
     "SSE_MAX_EVENT_BYTES": ("", "max_event_bytes", _whole(1)),
     "SSE_MAX_STREAM_SECONDS": ("rules", "max_stream_seconds", _seconds(zero=False)),
     "SSE_MAX_STREAMS": ("", "max_streams", _whole(1)),

@@ -42,6 +42,11 @@ class Listener:
         self._changed.set()
         return 1
 
+    has_time = True
+
+    def has_streams(self, channel: str) -> bool:
+        return True
+
     def flush(self) -> None:
         """It waits for nothing here."""
 
@@ -115,6 +120,40 @@ def test_a_channel_that_the_server_forbids_takes_no_other_with_it(valkey: Broker
         asyncio.run(listening(valkey.url.replace("://", "://narrow:narrow@"), story))
     finally:
         admin.execute_command("ACL", "DELUSER", "narrow")
+
+
+def test_a_read_that_the_server_refuses_is_repeated_later_each_time_until_cancelled(
+    valkey: Broker, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """13.16: 1 400 EVALSHA a second when all clients had left."""
+    first_seconds = 0.02
+    monkeypatch.setattr(reader, "REFUSED_FIRST_SECONDS", first_seconds)
+    admin: Any = redis.Redis.from_url(valkey.url)
+    admin.execute_command("ACL", "SETUSER", "deaf", "on", ">deaf", "&*", "~*", "+@all", "-evalsha")
+
+    async def story(feed: RedisFeed, listener: Listener) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        feed.read(1, channel, "")
+        feed.read(2, channel, "")
+        await listener.until(lambda: len(listener.refusals) == 12)
+        # Six times each: the pauses between them are half as long at least as they are meant to be.
+        assert loop.time() - began > first_seconds / 2 * (1 + 2 + 4 + 8 + 16)
+        feed.cancel(1)
+        feed.cancel(2)
+        feed.cancel(3)
+        assert not feed._reader._requests
+        assert not feed._reader._again
+        admin.execute_command("ACL", "SETUSER", "deaf", "+evalsha")
+        feed.read(4, channel, "")
+        await listener.until(lambda: bool(listener.pages))
+        assert set(listener.pages) == {4}
+        assert len(listener.refusals) <= 14
+
+    try:
+        asyncio.run(listening(valkey.url.replace("://", "://deaf:deaf@"), story))
+    finally:
+        admin.execute_command("ACL", "DELUSER", "deaf")
 
 
 def test_a_channel_that_is_listened_to_is_known_for_as_long_as_that(

@@ -135,14 +135,14 @@ def ignored_resubscribe(patch: pytest.MonkeyPatch) -> None:
     """R6: what came while the connection was away is missing, and nothing looks for the last of it (R5)."""
     subscribed = Core.subscribed
 
-    def once(core: Core[Any], name: str, now: float) -> None:
+    def once(core: Core[Any], name: str) -> None:
         channel = core.directory.get(name)
         if channel is not None and channel.sequencer is not None and channel.sequencer.position is not None:
             core.broker_away = False
             channel.confirmed = True
-            core._now_ready(channel, now)
+            core._now_ready(channel)
         else:
-            subscribed(core, name, now)
+            subscribed(core, name)
 
     patch.setattr(Core, "subscribed", once)
     shorten_waits(patch, check_seconds=NO_CHECK_SECONDS)

@@ -23,7 +23,7 @@ from flask_sse.brokers.base import Page
 from flask_sse.hub.control import FRAMES, Attach
 from flask_sse.hub.core import Core
 from flask_sse.hub.group import Member
-from flask_sse.hub.orders import Read, Subscribe
+from flask_sse.hub.orders import GoOn, Read, Subscribe
 from flask_sse.settings import StreamRules
 from flask_sse.wire.cursor import FROM_NOW, Stamp
 from flask_sse.wire.envelope import pack
@@ -176,9 +176,11 @@ def test_34_one_event_for_many_streams_is_encoded_once(monkeypatch: pytest.Monke
         while core.outbox:
             order = core.outbox.popleft()
             if isinstance(order, Subscribe):
-                core.subscribed(order.channel, 0)
+                core.subscribed(order.channel)
             elif isinstance(order, Read):
                 core.page(order.number, Page("abcdefgh", "0-0", "0-0", (), complete=True), 0)
+            elif isinstance(order, GoOn):
+                core.go_on(order.member, 0)
     assert core.deliver("a", Stamp("abcdefgh", "1-0", "0-0"), pack(Message("once"))) == MANY
     [(data, members)] = core.flush(0)
     assert data == b"data:once\nid:abcdefgh.1-0\n\n"

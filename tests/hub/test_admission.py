@@ -16,7 +16,7 @@ from flask_sse.hub.core import Core
 from flask_sse.hub.directory import CHANNEL_LINGER_SECONDS
 from flask_sse.hub.dismissal import HISTORY, Arrival, Dismissal
 from flask_sse.hub.group import Member
-from flask_sse.hub.orders import CheckAll, Complain, End, Read, Revoke, Subscribe, WarnOfLoss
+from flask_sse.hub.orders import CheckAll, Complain, End, GoOn, Read, Revoke, Subscribe, WarnOfLoss
 from flask_sse.settings import StreamRules
 from flask_sse.wire.cursor import EARLIEST, Cursor, Stamp
 from flask_sse.wire.envelope import pack
@@ -55,7 +55,7 @@ def settle(core: Core[Member], *kept: Dismissal, at: float = 200.0) -> list[End]
     while core.outbox:
         order = core.outbox.popleft()
         if isinstance(order, Subscribe):
-            core.subscribed(order.channel, NOW)
+            core.subscribed(order.channel)
         elif isinstance(order, Read):
             assert (order.channel, order.since) == (CONTROL, EARLIEST)
             core.page(order.number, page_of("abcdefgh", *kept), NOW)
@@ -63,6 +63,8 @@ def settle(core: Core[Member], *kept: Dismissal, at: float = 200.0) -> list[End]
             core.check_all()
         elif isinstance(order, Revoke):
             core.revoke(Arrival(order.dismissal, at, order.is_news))
+        elif isinstance(order, GoOn):
+            core.go_on(order.member, NOW)
         elif isinstance(order, End):
             ended.append(order)
             core.remove(order.member, NOW)
@@ -324,7 +326,7 @@ def test_revocations_go_along_to_the_next_hub() -> None:
     # What was published in between is news.
     stream = member(Claim("ann", issued_at=500))
     new.add(stream, NOW)
-    new.subscribed(CONTROL, NOW)
+    new.subscribed(CONTROL)
     (read,) = [each for each in new.outbox if isinstance(each, Read)]
     assert read.since == "abcdefgh.1-0"
     new.outbox.clear()
@@ -336,7 +338,7 @@ def test_revocations_go_along_to_the_next_hub() -> None:
 def test_a_hub_that_has_not_read_the_revocations_leaves_that_to_the_next_one() -> None:
     core: Core[Member] = Core(10_000, 100)
     core.directory.obey()
-    core.subscribed(CONTROL, NOW)
+    core.subscribed(CONTROL)
     (read,) = [each for each in core.outbox if isinstance(each, Read)]
     first = page_of("abcdefgh", revocation(subject="bob"))._replace(complete=False, top="9-0")
     core.page(read.number, first, NOW)
@@ -350,7 +352,7 @@ def test_a_run_that_is_over_is_over_for_the_next_hub() -> None:
     while core.outbox:
         each = core.outbox.popleft()
         if isinstance(each, Subscribe):
-            core.subscribed(each.channel, NOW)
+            core.subscribed(each.channel)
         elif isinstance(each, Read):
             core.page(each.number, Page("abcdefgh", "1-0", "1-0", (), complete=True), NOW)
     core.deliver("run:x", Stamp("abcdefgh", "2-0", "1-0"), pack(ended("finished")))
@@ -369,7 +371,7 @@ def test_a_broker_that_has_lost_revocations_is_noticed(is_kept: bool) -> None:
     noted = revocation(subject="ann")
     core.revoke_again(noted, 300.0, is_expected=True)
     core.directory.obey()
-    core.subscribed(CONTROL, NOW)
+    core.subscribed(CONTROL)
     (read,) = [each for each in core.outbox if isinstance(each, Read)]
     core.outbox.clear()
     core.page(read.number, page_of("abcdefgh", *([noted] if is_kept else [])), NOW)
@@ -384,7 +386,13 @@ def test_counts_go_back_to_nothing() -> None:
         core.add(each, NOW)
     late = member(ANN, max_streams_per_subject=2)
     assert core.refusal(late) is not None
-    assert core.admission.refused == {"subject": 1, "address": 0, "channels": 0, "stream_channels": 0}
+    assert core.admission.refused == {
+        "subject": 1,
+        "address": 0,
+        "channels": 0,
+        "stream_channels": 0,
+        "reads": 0,
+    }
     for each in streams:
         core.remove(each, NOW)
     assert core.refusal(late) is None

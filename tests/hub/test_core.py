@@ -21,7 +21,7 @@ from flask_sse.hub.core import MAX_WAIT_SECONDS, Core
 from flask_sse.hub.directory import CHANNEL_LINGER_SECONDS
 from flask_sse.hub.group import Member
 from flask_sse.hub.notices import BROKER_AWAY, REFUSED_RETRY_MS, goodbye, refused
-from flask_sse.hub.orders import Complain, End, Subscribe, Unsubscribe, Write
+from flask_sse.hub.orders import Complain, End, GoOn, Order, Subscribe, Unsubscribe, Write
 from flask_sse.settings import StreamRules
 from flask_sse.wire.decode import Decoder, Event
 from flask_sse.wire.envelope import pack
@@ -89,7 +89,7 @@ class Hub:
 
     def confirm(self, *names: str) -> list[Reader]:
         for name in names:
-            self.core.subscribed(name, self.now)
+            self.core.subscribed(name)
         return self._carry_out()
 
     def lose(self) -> list[Reader]:
@@ -125,17 +125,24 @@ class Hub:
                     reader.writes.append((self.now, data))
                     reader.ended_at = self.now
                     self.core.remove(reader, self.now)
-                case Subscribe(name):
-                    self.asked.append(name)
-                    if self.confirms_at_once:
-                        self.core.subscribed(name, self.now)
-                case Unsubscribe(name):
-                    self.given_up.append(name)
-                case Complain(_, reason):
-                    self.complaints.append(reason)
+                case GoOn(reader):
+                    self.core.go_on(reader, self.now)
                 case order:
-                    raise AssertionError(order)
+                    self._ask_broker(order)
         return written
+
+    def _ask_broker(self, order: Order) -> None:
+        match order:
+            case Subscribe(name):
+                self.asked.append(name)
+                if self.confirms_at_once:
+                    self.core.subscribed(name)
+            case Unsubscribe(name):
+                self.given_up.append(name)
+            case Complain(_, reason):
+                self.complaints.append(reason)
+            case _:
+                raise AssertionError(order)
 
     def wait(self, seconds: float) -> None:
         """Let time pass in ticks, as it does in the server."""
@@ -213,7 +220,7 @@ def test_a_confirmation_that_comes_again_opens_nothing_again(hub: Hub) -> None:
 
 def test_a_confirmation_of_a_channel_that_nobody_wants_is_let_pass(hub: Hub) -> None:
     assert hub.confirm("gone") == []
-    assert hub.core.directory.names == []
+    assert hub.core.directory.busy_count == 0
 
 
 def test_a_stream_begins_with_its_reconnection_time_and_no_event(ready: Hub) -> None:
@@ -618,7 +625,7 @@ def test_an_idle_channel_is_given_up_after_the_linger_and_not_before(hub: Hub) -
     hub.confirm("a")
     hub.leave(reader)
 
-    assert hub.core.directory.names == []
+    assert hub.core.directory.busy_count == 0
     hub.wait(CHANNEL_LINGER_SECONDS - TICK_SECONDS)
     assert hub.given_up == []
     hub.wait(TICK_SECONDS)
@@ -675,7 +682,7 @@ def test_a_channel_of_a_stream_that_waits_for_another_is_not_given_up(hub: Hub) 
     hub.wait(2 * CHANNEL_LINGER_SECONDS)
 
     assert hub.given_up == []
-    assert hub.core.directory.names == ["a", "b"]
+    assert {channel.name for channel in hub.core.directory.busiest(3)} == {"a", "b"}
     assert hub.publish("a", "x") == 1
     hub.leave(reader)
     assert len(hub.core) == 0
@@ -796,6 +803,8 @@ class CoreBesideAList(RuleBasedStateMachine):
                     self._unsubscribe(name)
                 case Complain(_, _):
                     self.complaints += 1
+                case GoOn(reader):
+                    self.core.go_on(reader, self.now)
                 case order:
                     raise AssertionError(order)
         return written
@@ -866,7 +875,7 @@ class CoreBesideAList(RuleBasedStateMachine):
             self.confirmed.add(name)
         complete = {reader for reader in self.waits_since if self.confirmed.issuperset(reader.channels)}
 
-        self.core.subscribed(name, self.now)
+        self.core.subscribed(name)
 
         self._expect_opened(complete)
 
@@ -941,7 +950,7 @@ class CoreBesideAList(RuleBasedStateMachine):
         assert self.core.members == frozenset(self.readers)
         assert len(self.core) == len(self.readers)
         names = {name for reader in self.readers for name in reader.channels}
-        assert self.core.directory.names == sorted(names)
+        assert self.core.directory.busy_count == len(names)
         assert self.core.broker_away == self.away
 
     def teardown(self) -> None:

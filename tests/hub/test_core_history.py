@@ -384,7 +384,7 @@ class Hub:
                 case Published(channel, stamp, envelope):
                     self.core.deliver(channel, stamp, envelope)
                 case name:
-                    self.core.subscribed(str(name), self.now)
+                    self.core.subscribed(str(name))
             self.carry_out()
 
     def answer(self, number: int = 0) -> None:
@@ -851,6 +851,10 @@ def test_a_page_is_the_same_bytes_for_all_streams_of_its_channel(hub: Hub) -> No
     hub.answer()
     read, page = hub.pages.pop()
     hub.core.page(read.number, page, hub.now)
+    going_on = [order.member for order in hub.core.outbox if isinstance(order, GoOn)]
+    hub.core.outbox.clear()
+    for member in going_on:
+        hub.core.go_on(member, hub.now)
     written = [order.data for order in hub.core.outbox if isinstance(order, Write)]
     hub.carry_out()
     hub.calm_down()

@@ -298,11 +298,11 @@ def test_what_has_no_place_moves_nothing(since: list[str], behind: str) -> None:
 
 def test_an_own_id_is_found_in_its_channel_and_the_others_are_told() -> None:
     stream = Resume((A, B), ["order-7", "order-7"])
-    stream.awaited = {A, B}
+    stream.awaited = {A: 1, B: 2}
     stream.take(replay(page(2, 3), since="order-7"))
     stream.take(replay(Page(EPOCH, "8-0", None, (), complete=True), channel=B, since="order-7"))
 
-    assert stream.awaited == set()
+    assert stream.awaited == {}
     tells = [stream.tells_gap]
     assert [what for what, _ in read(stream.write_replay())] == ["2", "3"]
     tells.append(stream.tells_gap)
@@ -312,7 +312,7 @@ def test_an_own_id_is_found_in_its_channel_and_the_others_are_told() -> None:
 
 def test_an_own_id_that_several_channels_have_is_that_of_none() -> None:
     stream = Resume((A, B), ["order-7", "order-7"])
-    stream.awaited = {A, B}
+    stream.awaited = {A: 1, B: 2}
     stream.take(replay(page(2, 3), since="order-7"))
     stream.take(replay(page(7, 8), channel=B, since="order-7"))
 
@@ -323,7 +323,7 @@ def test_an_own_id_that_several_channels_have_is_that_of_none() -> None:
 @pytest.mark.parametrize("since", [[EARLIEST, EARLIEST], [f"{EPOCH}.1-0", f"{EPOCH}.6-0"]])
 def test_what_is_no_own_id_is_found_in_all_channels(since: list[str]) -> None:
     stream = Resume((A, B), since)
-    stream.awaited = {A, B}
+    stream.awaited = {A: 1, B: 2}
     stream.take(replay(page(2, 3), since=since[0]))
     stream.take(replay(page(7, 8), channel=B, since=since[1]))
 

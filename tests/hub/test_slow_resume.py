@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from tests.support.model_broker import ModelBroker
 
 from flask_sse.hub.control import FRAMES, Attach
@@ -31,10 +33,15 @@ class SlowClient(Member):
 def carry_out(core: Core[SlowClient], broker: ModelBroker) -> int:
     """Do what the core orders; return how many pages it asked for."""
     pages = 0
-    while core.outbox:
-        match core.outbox.popleft():
+    later: deque[GoOn] = deque()
+    while core.outbox or later:
+        order = core.outbox.popleft() if core.outbox else later.popleft()
+        if isinstance(order, GoOn) and core.outbox:
+            later.append(order)
+            continue
+        match order:
             case Subscribe(channel):
-                core.subscribed(channel, NOW)
+                core.subscribed(channel)
             case Read(number, channel, since):
                 pages += since != ""
                 core.page(number, broker.read(channel, since), NOW)

@@ -166,6 +166,10 @@ class BrokerFeed(Protocol):
         """
         ...
 
+    def cancel(self, number: int) -> None:
+        """Ask for a page no longer. ``Sink.page`` may bring it nevertheless, if it was on its way."""
+        ...
+
     async def run(self) -> None:
         """Keep the connection and feed the sink until cancelled."""
         ...
@@ -173,6 +177,15 @@ class BrokerFeed(Protocol):
 
 class Sink(Protocol):
     """What a feed tells the hub, on the hub's event loop."""
+
+    @property
+    def has_time(self) -> bool:
+        """Whether this turn of the loop may take more; if not, the rest is told in the next one."""
+        ...
+
+    def has_streams(self, channel: str) -> bool:
+        """Tell whether a channel has streams now; one without is kept subscribed for a while."""
+        ...
 
     def deliver(self, channel: str, stamp: Stamp | None, envelope: bytes) -> int:
         """Take an envelope, to be written at the next ``flush``; return the number of streams that get it."""

@@ -93,6 +93,9 @@ class MemoryFeed:
         """See ``BrokerFeed.read``; it is answered at once."""
         self._sink.page(number, self._history.read(channel, since, time.time()))
 
+    def cancel(self, number: int) -> None:
+        """Do nothing: what was asked for is answered."""
+
     async def run(self) -> None:
         """Let go of what is over, until cancelled."""
         pause_seconds = SLOT_SECONDS

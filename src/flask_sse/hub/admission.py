@@ -70,7 +70,7 @@ class Admission:
     """
 
     def __init__(self) -> None:
-        self.refused = {"subject": 0, "address": 0, "channels": 0, STREAM_CHANNELS: 0}
+        self.refused = {"subject": 0, "address": 0, "channels": 0, STREAM_CHANNELS: 0, "reads": 0}
         self._subjects: Counter[str] = Counter()
         self._addresses: Counter[str] = Counter()
         # In the order in which they came; by number alone, so that no clock makes the hub forget one.

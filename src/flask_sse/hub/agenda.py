@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Generic, TypeVar
 
 TICK_SECONDS = 0.25
@@ -42,8 +42,11 @@ class Agenda(Generic[I]):
             self._items[item.tick].discard(item)
         item.tick = None
 
-    def take(self, now: float) -> Iterator[I]:
-        """Yield, and take off, all items that are due before the tick after the next."""
+    def take(self, now: float) -> Generator[I]:
+        """Yield, and take off, all items that are due before the tick after the next.
+
+        Close it where not all of them are taken: those that are left stay.
+        """
         this = int(now / TICK_SECONDS)
         for tick in sorted(tick for tick in self._items if tick <= this):
             items = self._items.pop(tick)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 from collections import deque
 from typing import Any
@@ -11,7 +10,9 @@ from ..channels import STATUS_CHANNEL
 from ..errors import InvalidMessageError
 from ..wire.encode import encode_event
 from ..wire.envelope import unpack
+from .backlogs import Backlogs
 from .core import Core
+from .loop import Turns
 from .stream import Stream
 
 MOST_CHANNELS = 50
@@ -19,6 +20,8 @@ MOST_SLOW = 20
 MOST_EVENTS = 20
 DATA_CHARACTERS = 200
 RATE_SECONDS = 10.0
+# One a second.
+TURN_SAMPLES = 60
 STATUS = "status"
 
 
@@ -27,20 +30,39 @@ class Census:
 
     Args:
         core: What it looks at.
+        backlogs: Of its streams.
+        turns: Of its loop.
         now: The time, in seconds.
     """
 
-    def __init__(self, core: Core[Stream], now: float) -> None:
+    def __init__(self, core: Core[Stream], backlogs: Backlogs, turns: Turns, now: float) -> None:
         self._core = core
+        self._backlogs = backlogs
+        self._loop_turns = turns
+        # The longest turns of the loop in each of the last seconds: by the clock, and of the CPU.
+        self._longest: deque[tuple[float, float]] = deque(maxlen=TURN_SAMPLES)
         self._samples: deque[tuple[float, int, int]] = deque()
         self.sample(now)
 
     def sample(self, now: float) -> None:
         """Note how much has happened; call it about once a second."""
         counters = self._core.counters
+        self._longest.append(self._loop_turns.take_longest())
         self._samples.append((now, counters.events, counters.deliveries))
         while now - self._samples[0][0] > RATE_SECONDS:
             self._samples.popleft()
+
+    @property
+    def turns(self) -> dict[str, float]:
+        """The longest turn of the loop in the last minute, in milliseconds by the clock and of the CPU."""
+        longest = *self._longest, self._loop_turns.take_longest()
+        seconds, cpu_seconds = (max(column) for column in zip(*longest, strict=True))
+        # It counts for the current second.
+        self._longest[-1] = max(self._longest[-1], longest[-1])
+        return {
+            "longest_turn_ms": round(1000 * seconds, 3),
+            "longest_turn_cpu_ms": round(1000 * cpu_seconds, 3),
+        }
 
     @property
     def is_watched(self) -> bool:
@@ -59,12 +81,11 @@ class Census:
             that wait for all clients together; ``busiest``, the channels with most streams, and ``slowest``,
             the clients with most bytes waiting.
         """
-        slow = [stream for stream in self._core.members if stream.has_backlog]
         events, deliveries = self._rates(now)
         return {
             "events_per_second": events,
             "deliveries_per_second": deliveries,
-            "backlog_bytes": sum(stream.backlog_bytes for stream in slow),
+            "backlog_bytes": self._backlogs.total_bytes,
             "busiest": self._busiest(),
             "slowest": [
                 {
@@ -73,7 +94,7 @@ class Census:
                     "backlog_bytes": stream.backlog_bytes,
                     "max_backlog_bytes": stream.rules.max_backlog_bytes,
                 }
-                for stream in heapq.nlargest(MOST_SLOW, slow, key=lambda each: each.backlog_bytes)
+                for stream in self._backlogs.slowest(MOST_SLOW)
             ],
         }
 
@@ -95,8 +116,6 @@ class Census:
         return (counters.events - events) / seconds, (counters.deliveries - deliveries) / seconds
 
     def _busiest(self) -> list[dict[str, Any]]:
-        channels = self._core.directory.of_application()
-        busiest = heapq.nlargest(MOST_CHANNELS, channels, key=lambda each: (each.streams, each.events))
         return [
             {
                 "channel": channel.name,
@@ -104,7 +123,7 @@ class Census:
                 "events": channel.events,
                 "last_event_id": None if channel.sequencer is None else str(channel.sequencer.position or ""),
             }
-            for channel in busiest
+            for channel in self._core.directory.busiest(MOST_CHANNELS)
         ]
 
 

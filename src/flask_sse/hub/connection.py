@@ -15,6 +15,7 @@ import select
 import socket
 import sys
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..brokers.base import Publication, Receipt
@@ -101,6 +102,15 @@ class Hub(Protocol):
         """Return the descriptor of the listening socket; ``None`` if the hub does not listen any more."""
         ...
 
+    @property
+    def has_time(self) -> bool:
+        """Whether this turn of the loop may do more."""
+        ...
+
+    def free_memory(self) -> None:
+        """Make room for what is to be done, where the memory of the process is limited."""
+        ...
+
     def failed(self, error: Exception) -> None:
         """Write down that the hub made a mistake, or has no memory."""
         ...
@@ -122,6 +132,8 @@ class AppConnection:
         self._introduced = False
         self._hangup = select.poll()
         self._hangup.register(sock, 0)  # which leaves POLLHUP and POLLERR
+        self._is_paused = False
+        self._is_ending = False
         sock.setblocking(False)
         self._loop.add_reader(sock, self._readable)
 
@@ -132,6 +144,9 @@ class AppConnection:
         connection._introduced = left.is_introduced
         connection._descriptors.extend(left.descriptors)
         connection._decoder.begin_with(left.received)
+        if left.received:
+            # It may be whole: the other hub was in the midst of many.
+            connection._pause()
         return connection
 
     def left(self) -> AppLeft:
@@ -149,6 +164,8 @@ class AppConnection:
 
     def finish(self) -> None:
         """Do what was asked for before, and end the connection."""
+        self._is_ending = True
+        self._attempt(self._take_packets)
         for _ in range(_LAST_READS):
             if self._sock.fileno() < 0 or not self._read():
                 break
@@ -163,10 +180,25 @@ class AppConnection:
     def _readable(self) -> None:
         self._read()
 
+    def _pause(self) -> None:
+        """Go on in the next turn of the loop, and read nothing until then."""
+        self._is_paused = True
+        self._loop.remove_reader(self._sock)
+        self._loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        if self._is_paused and self._sock.fileno() >= 0:
+            self._is_paused = False
+            self._loop.add_reader(self._sock, self._readable)
+            self._attempt(self._take_packets)
+
     def _read(self) -> bool:
         """Do what one piece of input asks for; return whether there may be more."""
+        return self._attempt(self._take_input)
+
+    def _attempt(self, take: Callable[[], bool]) -> bool:
         try:
-            return self._take_input()
+            return take()
         except BlockingIOError:
             return False
         except ProtocolError as error:
@@ -182,14 +214,22 @@ class AppConnection:
     def _take_input(self) -> bool:
         if not self._introduced and not is_trusted(uid := peer_uid(self._sock)):
             raise ProtocolError(f"a process of another user ({uid})")
+        self._hub.free_memory()
         data, complete = self._receive()
-        for packet in self._decoder.feed(data):
-            self._handle(packet)
+        self._take_packets(data)
         if not complete:
             raise ProtocolError("more descriptors than this process may open or a packet has")
         if not data:
             self.close()
         return data != b""
+
+    def _take_packets(self, data: bytes = b"") -> bool:
+        for packet in self._decoder.feed(data):
+            self._handle(packet)
+            if not (self._hub.has_time or self._is_ending) and self._sock.fileno() >= 0:
+                self._pause()
+                break
+        return True
 
     def _receive(self) -> tuple[bytes, bool]:
         """Read bytes and the descriptors that came with them; ``False`` if some of those were lost."""

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic
 
 from ..brokers.base import Page
@@ -46,14 +48,22 @@ from .notices import (
     stream_open,
     stream_reset,
 )
-from .orders import CheckAll, Complain, End, GoOn, Order, Revoke, WarnOfLoss, Write
+from .orders import Cancel, CheckAll, Complain, End, GoOn, Order, Revoke, WarnOfLoss, Write
 from .readings import Reading, Readings
 from .resume import Replay, Resume, Tail, joined
 from .runs import OVER, EndFrame, Now, frame_of
 from .sequencer import Dropped, Gap, Sequencer, Step
 
 MAX_WAIT_SECONDS = 1.0
+# Pages that are awaited. Beyond that many, the broker is slower than clients return.
+MAX_READS = 50_000
+# How often to look whether a run lives that has streams.
+RUN_LOOK_SECONDS = 1.0
+# How many streams, runs and channels are looked at in one step of ``tick``.
+LOOKS_AT_ONCE = 250
 EXPIRED = "expired"
+# Before any time.
+SOON = 0.0
 LOST_ENVELOPE = pack(ended(LOST))
 SLOW = "it was read too slowly"
 # Stands for a revocation that was acted upon, where only its place in the history is of interest.
@@ -99,6 +109,7 @@ class Core(Generic[M]):
         self._groups: Groups[M] = Groups()
         self._members: set[M] = set()
         self._agenda: Agenda[M] = Agenda()
+        self._runs: Agenda[Channel[M]] = Agenda()
         self._readings: Readings[M] = Readings()
         # Whether what the control channel brings from here on was published while a hub was there.
         self._has_read_revocations = False
@@ -130,6 +141,9 @@ class Core(Generic[M]):
         if not self.directory.make_room(member.channels, self.max_channels):
             self.admission.refused["channels"] += 1
             return refused(member.form, "too many channels")
+        if member.kept and self._readings.awaited >= MAX_READS:
+            self.admission.refused["reads"] += 1
+            return refused(member.form, "the history is read too slowly")
         return None
 
     def add(self, member: M, now: float) -> None:
@@ -148,6 +162,8 @@ class Core(Generic[M]):
         member.come_in(now)
         channels = [self.directory.enter(name) for name in member.channels]
         for channel in channels:
+            if channel.run is not None and channel.tick is None:
+                self._runs.put(channel, now + RUN_LOOK_SECONDS)
             channel.waiting.add(member)
             if channel.name in member.kept and channel.sequencer is None:
                 channel.sequencer = Sequencer()
@@ -163,9 +179,25 @@ class Core(Generic[M]):
         self.admission.leave(member)
         self._agenda.drop(member)
         self._groups.leave(member)
+        for number in member.resume.awaited.values() if member.resume is not None else ():
+            if self._readings.leave(number, member):
+                self.outbox.append(Cancel(number))
         for name in member.channels:
             self._no_longer_waiting(self.directory[name], member)
-        self.directory.leave(member.channels, now, member.limits)
+        for channel in self.directory.leave(member.channels, now, member.limits):
+            self._rest(channel)
+
+    def _rest(self, channel: Channel[M]) -> None:
+        """Do nothing more for a channel without streams than to hear of it for a while."""
+        self._runs.drop(channel)
+        if channel.run is not None:
+            channel.run.rest()
+        if channel.reading is not None:
+            # It may be asked for again and again, and whether it comes matters to no stream.
+            self._readings.end(channel.reading)
+            self.outbox.append(Cancel(channel.reading))
+            if channel.name in self.directory:
+                self.directory.give_up_now(channel.name)
 
     def go_on(self, member: M, now: float) -> None:
         """Note that a client has taken all that was written to it."""
@@ -345,7 +377,7 @@ class Core(Generic[M]):
 
     # -- the broker tells ----------------------------------------------------------------------
 
-    def subscribed(self, name: str, now: float) -> None:
+    def subscribed(self, name: str) -> None:
         """Note that the broker confirmed a channel, for the first time or once more."""
         self.broker_away = False
         channel = self.directory.get(name)
@@ -356,7 +388,7 @@ class Core(Generic[M]):
             # What came between two confirmations is lost (R4, R5, R6).
             self._read_channel(channel)
         else:
-            self._now_ready(channel, now)
+            self._now_ready(channel)
 
     def lost(self, now: float) -> None:
         """Note that the broker is away; streams that have not begun do, and say so."""
@@ -375,12 +407,14 @@ class Core(Generic[M]):
         if channel is not None and channel.sequencer is not None and channel.sequencer.position != cursor:
             self._read_channel(channel)
 
-    def channel_read(self, number: int) -> str:
-        """Return which channel a ``Read`` was about."""
+    def channel_read(self, number: int) -> str | None:
+        """Return which channel a ``Read`` is about; ``None`` if its answer is not awaited any more."""
         return self._readings.channel_of(number)
 
     def page(self, number: int, page: Page, now: float) -> None:
-        """Take the answer to a ``Read``."""
+        """Take the answer to a ``Read``; one that is not awaited any more changes nothing."""
+        if self.channel_read(number) is None:
+            return
         reading = self._readings.end(number)
         self._readings.forget_lost(reading.channel, Cursor(page.epoch, page.top))
         if reading.members:
@@ -388,9 +422,9 @@ class Core(Generic[M]):
             return
         channel = self.directory.get(reading.channel)
         if channel is not None and channel.reading == number:
-            self._page_for_channel(channel, page, now)
+            self._page_for_channel(channel, page)
 
-    def _page_for_channel(self, channel: Channel[M], page: Page, now: float) -> None:
+    def _page_for_channel(self, channel: Channel[M], page: Page) -> None:
         channel.reading = None
         if channel.sequencer is not None:
             self._deliver(channel, channel.sequencer.page(page))
@@ -401,7 +435,7 @@ class Core(Generic[M]):
             and channel.sequencer.position
         ):
             self._have_read_revocations()
-        self._now_ready(channel, now)
+        self._now_ready(channel)
 
     def _have_read_revocations(self) -> None:
         if not self._has_read_revocations:
@@ -421,14 +455,17 @@ class Core(Generic[M]):
         for member in reading.members & self._members:
             if member.resume is not None:
                 member.resume.take(replay)
-                self._advance(member, now)
+                self.outbox.append(GoOn(member))
 
-    def _now_ready(self, channel: Channel[M], now: float) -> None:
+    def _now_ready(self, channel: Channel[M]) -> None:
         if channel.is_ready:
-            for member in list(channel.waiting):
-                self._advance(member, now)
+            self.outbox.extend(map(GoOn, channel.waiting))
 
     def _read_channel(self, channel: Channel[M]) -> None:
+        if not channel.streams and channel.name != CONTROL_CHANNEL:
+            # What is known of it is too old to be of use to the next stream, and no stream waits.
+            self.directory.give_up_now(channel.name)
+            return
         since = channel.sequencer.catch_up() if channel.sequencer is not None else None
         if since is not None:
             reading = self._readings.begin(channel.name, since)
@@ -443,8 +480,8 @@ class Core(Generic[M]):
             resume.take(replay)
             self.outbox.append(GoOn(member))
             return
-        resume.awaited.add(channel.name)
         reading, is_new = self._readings.share(channel.name, since)
+        resume.awaited[channel.name] = reading.number
         reading.members.add(member)
         if is_new:
             self.outbox.append(reading.order)
@@ -522,6 +559,8 @@ class Core(Generic[M]):
         frame = self._frame(channel.name, envelope)
         if cursor is not None:
             channel.move(cursor, frame)
+        if isinstance(frame, EndFrame):
+            self._runs.put(channel, SOON)
         if frame is None:
             return
         self._count(channel, envelope)
@@ -529,9 +568,12 @@ class Core(Generic[M]):
             self.counters.deliveries += len(group.members)
             self._groups.queue(group, group.bytes_of(envelope, frame))
         if cursor is None:
-            # No page will have it, so streams on their way get it now.
-            for member, resume in channel.on_their_way():
-                self.outbox.append(Write(member, resume.write_now(frame)))
+            self._give_to_those_on_their_way(channel, frame)
+
+    def _give_to_those_on_their_way(self, channel: Channel[M], frame: Frame) -> None:
+        """Write what no page will have."""
+        for member, resume in channel.on_their_way():
+            self.outbox.append(Write(member, resume.write_now(frame)))
 
     def _frame(self, name: str, envelope: bytes) -> Frame | None:
         try:
@@ -581,32 +623,42 @@ class Core(Generic[M]):
 
     # -- time ----------------------------------------------------------------------------------
 
-    def tick(self, now: float) -> None:
-        """Order what time makes due.
+    def tick(self, now: float) -> bool:
+        """Order what time makes due, or some of it where that is much; return whether more is due.
 
         Call it every ``TICK_SECONDS``. Channels that stay without streams are given up here, too.
         """
         self._readings.forget_old(now)
-        for member in self._agenda.take(now):
+        with closing(self._agenda.take(now)) as due:
+            members = list(islice(due, LOOKS_AT_ONCE))
+        for member in members:
             self._look(member, now)
-        for channel in self.directory.runs:
+        with closing(self._runs.take(now)) as due_runs:
+            channels = list(islice(due_runs, LOOKS_AT_ONCE))
+        for channel in channels:
             self._look_after_run(channel, now)
-        self.directory.give_up(now)
+        given_up = self.directory.give_up(now, LOOKS_AT_ONCE)
+        return LOOKS_AT_ONCE in (len(members), len(channels), given_up)
 
     def _look_after_run(self, channel: Channel[M], now: float) -> None:
         if channel.run is None:
             return
         hears = channel.hears_its_run and not self.broker_away
+        self._runs.put(channel, now + RUN_LOOK_SECONDS)
         match channel.run.look(now, hears=hears):
             case Now.TELL_LOST:
                 self.counters.lost_runs += 1
                 frame = EndFrame(channel.name, LOST)
                 for group in channel.groups:
                     self._groups.queue(group, group.bytes_of(LOST_ENVELOPE, frame))
+                self._runs.put(channel, SOON)
+            case Now.LOOK_SOON:
+                self._runs.put(channel, SOON)
             case Now.END_STREAMS:
-                # Those that listen to other channels, too, go on for these.
+                # Those that listen to other channels, too, go on for these. Where the end is still to be
+                # written, the next look ends them.
                 for group in channel.groups:
-                    if group.form != ENVELOPES and len(group.channels) == 1:
+                    if not group.pending and group.form != ENVELOPES and len(group.channels) == 1:
                         self.outbox.extend(End(member, OVER) for member in group.members)
 
     def drain(self, seconds: float, now: float) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import takewhile
+from heapq import nlargest
+from itertools import islice, takewhile
 from typing import Generic
 
 from ..channels import CONTROL_CHANNEL, STATUS_CHANNEL
@@ -15,6 +16,7 @@ from .orders import Order, Subscribe, Unsubscribe
 from .sequencer import Sequencer
 
 CHANNEL_LINGER_SECONDS = 60.0
+COMPARED = 1000
 _OURS = {CONTROL_CHANNEL, STATUS_CHANNEL}
 
 
@@ -29,7 +31,8 @@ class Directory(Generic[M]):
         self._outbox = outbox
         self._channels: dict[str, Channel[M]] = {}
         self._idle = Idle()
-        self._runs: dict[str, Channel[M]] = {}
+        # Names by the number of streams.
+        self._by_streams: dict[int, dict[str, None]] = {}
 
     def __len__(self) -> int:
         return len(self._channels)
@@ -48,25 +51,33 @@ class Directory(Generic[M]):
         return self._channels.get(name)
 
     @property
-    def names(self) -> list[str]:
-        """Channels of the application that have streams."""
-        return sorted(self._channels.keys() - set(self._idle) - _OURS)
+    def busy_count(self) -> int:
+        """How many channels of the application have streams."""
+        ours = sum(map(self.has_streams, _OURS))
+        return len(self._channels) - len(self._idle) - ours
 
-    def of_application(self) -> list[Channel[M]]:
-        """Return its channels, also those that had streams a moment ago."""
-        return [channel for channel in self if channel.name not in _OURS]
+    def has_streams(self, name: str) -> bool:
+        """Tell whether a channel has streams, or is one that the hub itself listens to."""
+        return name in self._channels and name not in self._idle
 
-    @property
-    def runs(self) -> list[Channel[M]]:
-        """The channels of runs."""
-        return list(self._runs.values())
+    def busiest(self, most: int) -> list[Channel[M]]:
+        """Return the channels of the application that have most streams.
+
+        Of those with the same number of streams, those with most events of the first ``COMPARED``.
+        """
+        found: list[Channel[M]] = []
+        for streams in sorted(self._by_streams, reverse=True):
+            some = [self[name] for name in islice(self._by_streams[streams], COMPARED) if name not in _OURS]
+            found += nlargest(most - len(found), some, key=lambda channel: channel.events)
+            if len(found) == most:
+                break
+        return found
 
     def open(self, name: str) -> Channel[M]:
         """Return a channel; ask the broker for one that is not there yet."""
         if name not in self._channels:
             channel = self._channels[name] = Channel(name)
-            if channel.run is not None:
-                self._runs[name] = channel
+            self._by_streams.setdefault(0, {})[name] = None
             if name == STATUS_CHANNEL:
                 channel.confirmed = True  # it is the hub that speaks there
             else:
@@ -84,25 +95,39 @@ class Directory(Generic[M]):
         """Count one more stream of a channel, and return it."""
         channel = self.open(name)
         self._idle.discard(name)
-        channel.streams += 1
+        self._count(channel, 1)
         return channel
 
-    def leave(self, names: Sequence[str], now: float, limits: Mapping[Owner, int]) -> None:
-        """Count one stream less of some channels.
+    def _count(self, channel: Channel[M], more: int) -> None:
+        self._no_longer_counted(channel)
+        channel.streams += more
+        self._by_streams.setdefault(channel.streams, {})[channel.name] = None
+
+    def _no_longer_counted(self, channel: Channel[M]) -> None:
+        names = self._by_streams[channel.streams]
+        del names[channel.name]
+        if not names:
+            del self._by_streams[channel.streams]
+
+    def leave(self, names: Sequence[str], now: float, limits: Mapping[Owner, int]) -> list[Channel[M]]:
+        """Count one stream less of some channels; return those that have none any more.
 
         Args:
             names: Which ones.
             now: The time, in seconds.
             limits: How many idle channels are kept for the owners of that stream.
         """
+        idle = []
         for name in names:
             channel = self._channels[name]
-            channel.streams -= 1
+            self._count(channel, -1)
             if not channel.streams:
                 self._idle.add(name, now, limits)
+                idle.append(channel)
         for owner, most in limits.items():
             for name in self._idle.beyond(owner, most):
                 self.give_up_now(name)
+        return idle
 
     def make_room(self, names: Sequence[str], most: int) -> bool:
         """Give idle channels up where a new stream would make it too many; return whether it may come."""
@@ -120,16 +145,18 @@ class Directory(Generic[M]):
         for channel in self:
             channel.confirmed = channel.name == STATUS_CHANNEL
 
-    def give_up(self, now: float) -> None:
-        """Forget channels that have had no streams for a while."""
-        for name in list(takewhile(lambda name: self._is_over(name, now), self._idle)):
+    def give_up(self, now: float, most: int) -> int:
+        """Forget channels that have had no streams for a while, so many at most; return how many."""
+        over = takewhile(lambda name: self._is_over(name, now), self._idle)
+        names = list(islice(over, most))
+        for name in names:
             self.give_up_now(name)
+        return len(names)
 
     def give_up_now(self, name: str) -> None:
         """Forget a channel that has no streams."""
         self._idle.discard(name)
-        del self._channels[name]
-        self._runs.pop(name, None)
+        self._no_longer_counted(self._channels.pop(name))
         if name != STATUS_CHANNEL:
             self._outbox.append(Unsubscribe(name))
 
@@ -152,7 +179,7 @@ class Directory(Generic[M]):
         """Return the channels with streams whose run is over."""
         return [
             name
-            for name, channel in self._runs.items()
+            for name, channel in self._channels.items()
             if name not in self._idle and channel.run is not None and channel.run.is_over
         ]
 

@@ -176,7 +176,7 @@ class Group(Generic[M]):
         return data if frame.collapse is None else Parts([(data, frame.collapse)])
 
 
-class Channel(Generic[M]):
+class Channel(Item, Generic[M]):
     """One channel of the hub.
 
     Attributes:
@@ -208,6 +208,7 @@ class Channel(Generic[M]):
     )
 
     def __init__(self, name: str) -> None:
+        super().__init__()
         self.name = name
         self.confirmed = False
         self.sequencer: Sequencer | None = None

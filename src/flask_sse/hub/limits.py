@@ -15,6 +15,7 @@ STREAM_SHARE = 0.9
 _WITHOUT_LIMIT = 100_000
 # Servers that poll with select() can watch lower numbers only, so those are left to them.
 _HIGH = 1024
+_MEGABYTE = 1024 * 1024
 
 
 def raise_descriptor_limit() -> None:
@@ -38,6 +39,23 @@ def has_room(descriptor: int, streams: int) -> bool:
         if soft != resource.RLIM_INFINITY:
             return descriptor < int(soft * STREAM_SHARE)
     return streams < _WITHOUT_LIMIT
+
+
+def memory_is_limited() -> bool:
+    """Tell whether this process may not have all the memory of the machine."""
+    if sys.platform == "win32":
+        return False
+    kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    return any(resource.getrlimit(kind)[0] != resource.RLIM_INFINITY for kind in kinds)
+
+
+def has_memory(size: int) -> bool:
+    """Tell whether so many bytes can be had, in blocks of a megabyte."""
+    try:
+        blocks = [bytearray(_MEGABYTE) for _ in range(size // _MEGABYTE)]
+    except MemoryError:
+        return False
+    return bool(blocks)
 
 
 def duplicate(descriptor: int) -> int:

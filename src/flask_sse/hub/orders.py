@@ -1,4 +1,8 @@
-"""What the core orders: the server carries it out, in this order, after every call. No I/O."""
+"""What the core orders: the server carries it out after every call. No I/O.
+
+In this order, but for three of which there may be thousands, so that they take turns with other work:
+``GoOn``, ``Read`` and ``End`` are carried out behind the others that are there, in their order.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +59,13 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
+class Cancel:
+    """Tell the broker that no stream waits for a page any more."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Complain:
     """Say that something came over a channel that is not delivered."""
 
@@ -82,4 +93,6 @@ class WarnOfLoss:
     count: int
 
 
-Order = Write | GoOn | End | Subscribe | Unsubscribe | Read | Complain | Revoke | CheckAll | WarnOfLoss
+Order = (
+    Write | GoOn | End | Subscribe | Unsubscribe | Read | Cancel | Complain | Revoke | CheckAll | WarnOfLoss
+)

@@ -25,6 +25,7 @@ from .journal import Journal
 from .limits import raise_descriptor_limit
 from .listener import Listener
 from .logs import log_to_stderr
+from .loop import HubLoop
 from .report import log_crash
 from .server import HubServer
 from .succession import Succession
@@ -89,6 +90,7 @@ def hub_config(settings: Settings) -> dict[str, Any]:
         "max_event_bytes": settings.max_event_bytes,
         "stream_limit": settings.max_streams,
         "channel_limit": settings.max_channels,
+        "max_total_backlog_bytes": settings.max_total_backlog_bytes,
         "drain_seconds": settings.drain_seconds,
     }
 
@@ -137,7 +139,7 @@ def _leave_the_application(job: Job) -> None:
 
 def _run(main: Coroutine[Any, Any, int]) -> int:
     """Run the event loop to its end, also where the loop itself is out of memory for a moment."""
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=HubLoop) as runner:
         loop = runner.get_loop()
         task = loop.create_task(main)
         while True:

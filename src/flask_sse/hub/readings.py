@@ -66,12 +66,27 @@ class Readings(Generic[M]):
         reading = self._shared[channel, since] = self.begin(channel, since)
         return reading, True
 
-    def channel_of(self, number: int) -> str:
-        """Return which channel a read is about."""
-        return self._awaited[number].channel
+    @property
+    def awaited(self) -> int:
+        """How many answers are awaited."""
+        return len(self._awaited)
+
+    def channel_of(self, number: int) -> str | None:
+        """Return which channel a read is about; ``None`` if its answer is not awaited."""
+        reading = self._awaited.get(number)
+        return reading.channel if reading is not None else None
+
+    def leave(self, number: int, member: M) -> bool:
+        """Forget a stream that waits for a read; return whether no other does, and the read is over."""
+        reading = self._awaited[number]
+        reading.members.discard(member)
+        if reading.members:
+            return False
+        self.end(number)
+        return True
 
     def end(self, number: int) -> Reading[M]:
-        """Take a read that is answered."""
+        """Take a read that is answered, or whose answer is not awaited any more."""
         reading = self._awaited.pop(number)
         if self._shared.get((reading.channel, reading.since)) is reading:
             del self._shared[reading.channel, reading.since]

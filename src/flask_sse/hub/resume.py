@@ -102,13 +102,12 @@ class Tail:
     """
 
     def __init__(self, start: Cursor) -> None:
-        self.start = start
-        self._events: list[tuple[Cursor, Frame | None]] = []
-        self._bytes = 0
+        self.restart(start)
 
     def append(self, cursor: Cursor, frame: Frame | None) -> None:
         """Keep what was delivered; ``None`` stands for what is no event."""
         self._events.append((cursor, frame))
+        self._behind[cursor] = len(self._events)
         self._bytes += len(frame) if frame is not None else 0
         if len(self._events) > MAX_TAIL_EVENTS or self._bytes > MAX_TAIL_BYTES:
             self.restart(cursor)
@@ -116,17 +115,14 @@ class Tail:
     def restart(self, start: Cursor) -> None:
         """Forget all of it."""
         self.start = start
-        self._events = []
+        self._events: list[tuple[Cursor, Frame | None]] = []
+        self._behind = {start: 0}
         self._bytes = 0
 
     def behind(self, floor: Cursor) -> list[tuple[Cursor, Frame | None]] | None:
         """Return what follows a position; ``None`` if that is not known."""
-        if floor == self.start:
-            return self._events
-        for number in range(len(self._events) - 1, -1, -1):
-            if self._events[number][0] == floor:
-                return self._events[number + 1 :]
-        return None
+        number = self._behind.get(floor)
+        return None if number is None else self._events[number:]
 
 
 class Resume:
@@ -136,7 +132,7 @@ class Resume:
         kept: Its channels that have a history, sorted.
         since: For each of them, what to go on from.
         floors: The position up to which everything was written, where it is known.
-        awaited: Channels of which a page is on its way.
+        awaited: Channels of which a page is on its way, and the number of the read.
         replays: Pages that are there and not yet written.
     """
 
@@ -146,7 +142,7 @@ class Resume:
         self.kept = kept
         self.since = dict(zip(kept, since, strict=True))
         self.floors: dict[str, Cursor] = {}
-        self.awaited: set[str] = set()
+        self.awaited: dict[str, int] = {}
         self.replays: dict[str, Replay] = {}
         self._tried: dict[str, Cursor] = {}
 
@@ -179,7 +175,7 @@ class Resume:
 
     def take(self, replay: Replay) -> None:
         """Take a page that this stream waits for."""
-        self.awaited.discard(replay.channel)
+        self.awaited.pop(replay.channel, None)
         self.replays[replay.channel] = replay
         found = [name for name, replay in self.replays.items() if replay.is_found_by_own_id]
         if not self.awaited and len(found) > 1:

@@ -53,7 +53,8 @@ class Now(Enum):
 
     NOTHING = 0
     TELL_LOST = 1
-    END_STREAMS = 2
+    LOOK_SOON = 2
+    END_STREAMS = 3
 
 
 class Run:
@@ -78,6 +79,10 @@ class Run:
             self.is_over = isinstance(frame, EndFrame)
             self._is_told = False
 
+    def rest(self) -> None:
+        """Note that nothing that the run says is heard until it has streams again."""
+        self._heard_at = None
+
     def look(self, now: float, *, hears: bool) -> Now:
         """Return what is to be done.
 
@@ -88,7 +93,7 @@ class Run:
         if self.is_over:
             # One look later, so that the end is written before the streams are ended.
             is_told, self._is_told = self._is_told, True
-            return Now.END_STREAMS if is_told else Now.NOTHING
+            return Now.END_STREAMS if is_told else Now.LOOK_SOON
         if not hears or self._heard_at is None:
             self._heard_at = now
             return Now.NOTHING

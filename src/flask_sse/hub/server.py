@@ -1,7 +1,8 @@
 """The hub on asyncio: sockets in, the core's decisions out. Runs in one thread, on one loop.
 
 A client's socket is watched for reading (to see it leave) and, only while it has a backlog, for
-writing. What was delivered in one turn of the loop is written at its end.
+writing. What was delivered in one turn of the loop is written at its end, and what would make a turn long is
+continued in the next one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
@@ -20,18 +22,23 @@ from ..brokers.memory import MemoryFeed
 from ..brokers.registry import open_feed
 from ..brokers.tasks import end_all
 from ..channels import CONTROL_CHANNEL, STATUS_CHANNEL
+from ..settings import MAX_TOTAL_BACKLOG_BYTES
 from ..wire.cursor import Cursor, Stamp
 from .agenda import TICK_SECONDS
 from .applications import Applications
+from .backlogs import Backlogs
 from .census import Census
 from .connection import AppConnection
 from .control import Attach
 from .core import Core
 from .dismissal import REMEMBERED_SECONDS, Arrival, Dismissal
+from .fan_out import FanOut
 from .journal import Journal
-from .limits import has_room
+from .limits import has_memory, has_room, memory_is_limited
+from .loop import HubLoop
 from .notices import goodbye, refused
 from .orders import (
+    Cancel,
     CheckAll,
     Complain,
     End,
@@ -59,6 +66,8 @@ LOST_REVOCATIONS = (
     "tickets that were revoked elsewhere may be valid again"
 )
 CENSUS_SECONDS = 1.0
+# What must be free where memory is limited: a piece of input, and what is made of it on its way.
+SPARE_BYTES = 8 * 1024 * 1024
 
 
 class HubServer:
@@ -70,6 +79,7 @@ class HubServer:
         stream_limit: Most streams; ``None`` for 90 % of the descriptor limit.
         channel_limit: Most channels.
         drain_seconds: How long to take to end all streams.
+        max_total_backlog_bytes: Most unsent bytes of all streams together.
         processes: How many hubs share the streams of these applications; told to them.
 
     Attributes:
@@ -88,6 +98,8 @@ class HubServer:
         stream_limit: int | None,
         channel_limit: int,
         drain_seconds: float,
+        # Not in the job of a parent that is of an older release.
+        max_total_backlog_bytes: int = MAX_TOTAL_BACKLOG_BYTES,
         processes: int = 1,
     ) -> None:
         self.max_event_bytes = max_event_bytes
@@ -99,10 +111,19 @@ class HubServer:
         self._flush_scheduled = False
         self._carrying_out = False
         self._logged_at: dict[str, float] = {}
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, HubLoop):
+            raise TypeError(loop)
+        self._loop = loop
         self._feed = open_feed(broker_url, self)
         self._core: Core[Stream] = Core(max_event_bytes, channel_limit)
-        self._census = Census(self._core, self._loop.time())
+        self._max_total_backlog_bytes = max_total_backlog_bytes
+        self._backlogs = Backlogs()
+        self._fan_out = FanOut(self._core, loop.turns, self._send, self._give_up)
+        # Orders that bring about more, or of which one cause may bring thousands.
+        self._later: deque[Order] = deque()
+        self._continues = False
+        self._census = Census(self._core, self._backlogs, loop.turns, self._loop.time())
         self._stopped: asyncio.Future[str] = self._loop.create_future()
         self._census_at = 0.0
         self._drained = ""
@@ -117,8 +138,10 @@ class HubServer:
     async def run(self) -> str:
         """Serve until ``stop``; return the reason."""
         self._loop.set_exception_handler(self._failed_on_loop)
-        work = [self._loop.create_task(self._go_on(each)) for each in (self._listen, self._tick_on)]
+        work = [self._loop.create_task(self._work_on(each)) for each in (self._listen, self._tick_on)]
         self._core.directory.obey()
+        # What came before was no turn: nothing was served yet.
+        self._loop.turns.take_longest()
         self._carry_out()
         try:
             return await self._stopped
@@ -126,7 +149,7 @@ class HubServer:
             self._close()
             await end_all(work)
 
-    async def _go_on(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _work_on(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do work for ever: whatever fails in it, streams go on."""
         while True:
             try:
@@ -184,6 +207,7 @@ class HubServer:
 
     def _close(self) -> None:
         self.applications.close()
+        self._finish()
         for stream in self.streams:
             self._send(stream, goodbye(stream.form, stream.rules.retry_ms))
             self._drop(stream)
@@ -196,7 +220,7 @@ class HubServer:
             listener = self.applications.listener
             if listener is None or self._stopped.done():
                 return
-            self.flush()
+            self._finish()
             now = self._loop.time()
             self.heir = peer_pid(sock)
             taken = hand_over(
@@ -241,6 +265,7 @@ class HubServer:
             stream.owe(left.backlog)
             self._core.adopt(stream, left.standing, now)
             self._watch(stream)
+            self._backlogs.note(stream)
         self.applications.adopt(estate.apps)
 
     # -- revocations -------------------------------------------------------------------------------
@@ -306,7 +331,7 @@ class HubServer:
         return {
             "pid": os.getpid(),
             "streams": len(self._core),
-            "channels": len(self._core.directory.names),
+            "channels": self._core.directory.busy_count,
             "apps": len(self.applications),
             "broker_away": self._core.broker_away,
             "opened": counters.opened,
@@ -320,6 +345,7 @@ class HubServer:
             "dismissed": counters.dismissed,
             "lost_runs": counters.lost_runs,
             "ended_slow": self._ended_slow,
+            **self._census.turns,
         }
 
     # -- streams -----------------------------------------------------------------------------------
@@ -334,9 +360,14 @@ class HubServer:
         self._stream_limit = streams
         self._core.max_channels = channels
 
+    @property
+    def has_time(self) -> bool:
+        """See ``brokers.base.Sink``."""
+        return self._loop.turns.has_time
+
     def write_behind(self, stream: Stream, data: bytes) -> None:
         """Write to one stream, behind all that was published so far."""
-        self.flush()
+        self._finish()
         self._send(stream, data)
 
     def attach(self, sock: socket.socket, request: Attach) -> None:
@@ -390,14 +421,42 @@ class HubServer:
             self._drop(stream)
 
     def _send(self, stream: Stream, data: bytes) -> None:
+        if stream.sock.fileno() < 0:
+            return
         head, stream.head = stream.head, b""
         had_backlog = stream.has_backlog
         if not stream.send(head + data if head else data) and not self._let_skip(stream):
             if stream.has_backlog:
                 self._ended_slow += 1
             self._drop(stream)
-        elif stream.has_backlog and not had_backlog:
-            self._loop.add_writer(stream.sock.fileno(), self._writable, stream)
+        elif stream.has_backlog:
+            if not had_backlog:
+                self._loop.add_writer(stream.sock.fileno(), self._writable, stream)
+            self._backlogs.note(stream)
+            self._bound_backlogs(self._max_total_backlog_bytes)
+
+    def _bound_backlogs(self, most_bytes: int) -> None:
+        """End streams, those with the largest backlogs first, until all backlogs together take no more."""
+        while self._backlogs.total_bytes > most_bytes:
+            stream = self._backlogs.largest()
+            if stream is None:
+                return
+            total, largest = self._backlogs.total_bytes, stream.backlog_cost
+            self.log(
+                "backlogs", "the backlogs of all streams take %d bytes; the largest ends: %d", total, largest
+            )
+            if self._let_skip(stream) and stream.backlog_cost < largest:
+                self._backlogs.note(stream)
+            else:
+                self._ended_slow += 1
+                self._drop(stream)
+
+    def free_memory(self) -> None:
+        """See ``Hub``: backlogs give way before a publication fails."""
+        if not self._backlogs.total_bytes or not memory_is_limited():
+            return
+        while (total := self._backlogs.total_bytes) and not has_memory(SPARE_BYTES):
+            self._bound_backlogs(max(0, total - SPARE_BYTES))
 
     def _let_skip(self, stream: Stream) -> bool:
         """Have a client that is too slow go on with what comes from now on, where it may; tell it so."""
@@ -409,7 +468,9 @@ class HubServer:
     def _writable(self, stream: Stream) -> None:
         if not stream.send_backlog():
             self._drop(stream)
-        elif not stream.has_backlog:
+            return
+        self._backlogs.note(stream)
+        if not stream.has_backlog:
             self._loop.remove_writer(stream.sock.fileno())
             self._core.go_on(stream, self._loop.time())
             self._carry_out()
@@ -418,34 +479,72 @@ class HubServer:
         if stream.sock.fileno() >= 0:
             self._unwatch(stream)
             stream.close()
+            self._backlogs.note(stream)
         self._core.remove(stream, self._loop.time())
 
     def _carry_out(self) -> None:
-        """Do what the core has ordered; what that brings about is done in its turn."""
+        """Do what the core has ordered, and what that brings about as far as this turn has time for it."""
         if self._carrying_out:
             return
         self._carrying_out = True
         try:
-            while self._core.outbox:
-                self._do(self._core.outbox.popleft())
+            self._do_ordered()
+            while self._later and self._loop.turns.has_time:
+                self._do_later()
         finally:
             self._carrying_out = False
+        if self._later and not self._continues:
+            self._continues = True
+            self._loop.call_soon(self._continue)
         self.flush_soon()
+
+    def _continue(self) -> None:
+        self._continues = False
+        if self._later:
+            # However late it is: the rest would never be done on a loop whose every turn is long.
+            self._do_later()
+        self._carry_out()
+
+    def _do_ordered(self) -> None:
+        # All of it at once: a stream that the core takes for up to date must have been written to before
+        # the next event is.
+        while self._core.outbox:
+            order = self._core.outbox.popleft()
+            if isinstance(order, GoOn | Read | End):
+                self._later.append(order)
+            else:
+                self._do(order)
+            if isinstance(order, End):
+                # It gets no event from here on, also if many end before it.
+                self._core.remove(order.member, self._loop.time())
+
+    def _do_later(self) -> None:
+        self._do(self._later.popleft())
+        self._do_ordered()
+
+    def _finish(self) -> None:
+        """Do and write all that was begun, however long it takes."""
+        while self._core.outbox or self._later:
+            self._do_ordered()
+            if self._later:
+                self._do(self._later.popleft())
+        self._fan_out.write_all(self._loop.time())
 
     def flush_soon(self) -> None:
         """See ``brokers.base.Sink``."""
-        if self._core.has_pending and not self._flush_scheduled:
+        if self._fan_out.has_pending and not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self.flush)
 
     def _do(self, order: Order) -> None:
         match order:
             case Write(stream, data):
+                self._fan_out.write_first_to(stream)
                 self._send(stream, data)
             case GoOn(stream):
-                if not stream.has_backlog:
-                    self._core.go_on(stream, self._loop.time())
+                self._go_on(stream)
             case End(stream, data):
+                self._fan_out.write_first_to(stream)
                 self._send(stream, data)
                 self._drop(stream)
             case Complain(channel, reason):
@@ -454,6 +553,14 @@ class HubServer:
                 self._revoke(dismissal, is_news=is_news)
             case _:
                 self._ask_broker(order)
+
+    def _go_on(self, stream: Stream) -> None:
+        if stream.has_backlog:
+            return
+        try:
+            self._core.go_on(stream, self._loop.time())
+        except Exception as error:  # noqa: BLE001 - see _give_up
+            self._give_up([stream], error)
 
     def _ask_broker(self, order: Order) -> None:
         match order:
@@ -465,8 +572,10 @@ class HubServer:
                 self._feed.subscribe(channel)
             case Unsubscribe(channel):
                 self._feed.unsubscribe(channel)
-            case Read(number, channel, since):
+            case Read(number, channel, since) if self._core.channel_read(number) is not None:
                 self._feed.read(number, channel, since)
+            case Cancel(number):
+                self._feed.cancel(number)
 
     # -- events ------------------------------------------------------------------------------------
 
@@ -477,6 +586,10 @@ class HubServer:
     def cursor(self, channel: str) -> Cursor | None:
         """Return where a channel of the broker in this hub stands; ``None`` if this hub has another."""
         return self._feed.cursor(channel) if isinstance(self._feed, MemoryFeed) else None
+
+    def has_streams(self, channel: str) -> bool:
+        """See ``brokers.base.Sink``."""
+        return self._core.directory.has_streams(channel)
 
     def deliver(self, channel: str, stamp: Stamp | None, envelope: bytes) -> int:
         """See ``brokers.base.Sink``."""
@@ -494,12 +607,14 @@ class HubServer:
         """See ``brokers.base.Sink``."""
         if self._core.broker_away:
             logger.info("the broker is back")
-        self._core.subscribed(channel, self._loop.time())
+        self._core.subscribed(channel)
         self._carry_out()
 
     def page(self, number: int, page: Page) -> None:
         """See ``brokers.base.Sink``."""
         channel = self._core.channel_read(number)
+        if channel is None:
+            return  # it was asked for by streams that have left
         self._doing = ("page", channel)
         try:
             self._core.page(number, page, self._loop.time())
@@ -531,12 +646,8 @@ class HubServer:
         """See ``brokers.base.Sink``."""
         self._flush_scheduled = False
         self._doing = ("flush",)
-        for data, streams in self._core.flush(self._loop.time()):
-            try:
-                for stream, rest in Stream.send_to_all(streams, data):
-                    self._send(stream, rest)
-            except Exception as error:  # noqa: BLE001 - see _give_up
-                self._give_up(streams, error)
+        self._fan_out.write(self._loop.time())
+        self.flush_soon()
 
     def _give_up(self, streams: Collection[Stream], error: Exception) -> None:
         """End streams that may have missed something; their clients come back and get it."""
@@ -546,19 +657,20 @@ class HubServer:
 
     async def _tick_on(self) -> None:
         while True:
-            await asyncio.sleep(TICK_SECONDS)
-            self.tick()
+            more = self.tick()
+            await asyncio.sleep(0 if more else TICK_SECONDS)
 
-    def tick(self) -> None:
-        """Do what is due now."""
+    def tick(self) -> bool:
+        """Do what is due now, or some of it; return whether more is."""
         self._doing = ("tick",)
         if self.applications.are_cut_off:
             self.stop("its socket was removed")
-        self._core.tick(self._loop.time())
+        more = self._core.tick(self._loop.time())
         self._take_census()
         self._carry_out()
         if self._drained and not len(self._core):
             self.stop(self._drained)
+        return more
 
     def _take_census(self) -> None:
         now = self._loop.time()

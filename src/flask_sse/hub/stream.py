@@ -15,6 +15,14 @@ from .succession import StreamLeft
 # A client that vanished without a word is given up when it left this much time unacknowledged.
 UNACKNOWLEDGED_MS = 20_000
 _DISCARD_BYTES = 64 * 1024
+# Events up to this size are joined where they wait, up to the next one: each by itself would take as much
+# memory again, and a call of the system. Larger ones are shared with the other streams that wait for them.
+_JOINED_BYTES = 2048
+_BLOCK_BYTES = 64 * 1024
+# What a piece of a backlog takes besides its bytes.
+PIECE_BYTES = 400
+# How much of a backlog is written in one turn of the loop.
+_WRITTEN_AT_ONCE = 256 * 1024
 _TCP = int(socket.IPPROTO_TCP)
 _TCP_OPTIONS = {socket.TCP_NODELAY: 1}
 if hasattr(socket, "TCP_USER_TIMEOUT"):
@@ -41,7 +49,7 @@ class Stream(Member):
         super().__init__(request)
         self.sock = sock
         self.head = request.head
-        self.backlog: OrderedDict[str | int, memoryview] | None = None
+        self.backlog: OrderedDict[str | int, memoryview | bytearray] | None = None
         self.backlog_bytes = 0
         self.is_begun = False
         self._last_number = 0
@@ -71,6 +79,13 @@ class Stream(Member):
         """Whether bytes wait for the client to read."""
         return self.backlog is not None
 
+    @property
+    def backlog_cost(self) -> int:
+        """The memory that its backlog takes, in bytes; none of one that is closed."""
+        if self.backlog is None or self.sock.fileno() < 0:
+            return 0
+        return self.backlog_bytes + PIECE_BYTES * len(self.backlog)
+
     def send(self, data: bytes) -> bool:
         """Write ``data`` behind whatever waits; ``False`` if the client is gone or too slow."""
         try:
@@ -96,10 +111,23 @@ class Stream(Member):
         for piece, key in pieces_of(rest_of(data, sent)):
             if key is not None and key in self.backlog:
                 self.backlog_bytes -= len(self.backlog.pop(key))
-            self._last_number += 1
-            self.backlog[self._last_number if key is None else key] = memoryview(piece)
-            self.backlog_bytes += len(piece)
+            self._keep(self.backlog, key, piece)
         return self.backlog_bytes <= self.rules.max_backlog_bytes
+
+    def _keep(
+        self, backlog: OrderedDict[str | int, memoryview | bytearray], key: str | None, piece: bytes
+    ) -> None:
+        self.backlog_bytes += len(piece)
+        if key is not None:
+            backlog[key] = memoryview(piece)
+            return
+        is_small = len(piece) <= _JOINED_BYTES
+        last = backlog[next(reversed(backlog))] if backlog and is_small else None
+        if isinstance(last, bytearray) and len(last) < _BLOCK_BYTES:
+            last += piece
+            return
+        self._last_number += 1
+        backlog[self._last_number] = bytearray(piece) if is_small else memoryview(piece)
 
     def skip_to(self, data: bytes) -> bool:
         """Drop what waits, but for an event that was begun, and write this behind it."""
@@ -134,8 +162,12 @@ class Stream(Member):
         return rest
 
     def send_backlog(self) -> bool:
-        """Write what waits, as far as the socket takes it; ``False`` if the client is gone."""
-        while self.backlog:
+        """Write what waits, as far as the socket takes it; ``False`` if the client is gone.
+
+        Of a long backlog it writes a part: the socket takes more, so the loop calls again.
+        """
+        end = self.backlog_bytes - _WRITTEN_AT_ONCE
+        while self.backlog and self.backlog_bytes > end:
             key, piece = self.backlog.popitem(last=False)
             try:
                 sent = self.sock.send(piece)
@@ -148,11 +180,12 @@ class Stream(Member):
                 # What was begun must be written to its end, so nothing replaces it.
                 self.is_begun = self.is_begun or sent > 0
                 first = 0 if self.is_begun else key
-                self.backlog[first] = piece[sent:]
+                self.backlog[first] = memoryview(piece)[sent:]
                 self.backlog.move_to_end(first, last=False)
                 return True
             self.is_begun = False
-        self.backlog = None
+        if not self.backlog:
+            self.backlog = None
         return True
 
     def discard_input(self) -> bool:

@@ -192,6 +192,7 @@ class HubThread:
             max_event_bytes=self._settings.max_event_bytes,
             stream_limit=self._settings.max_streams,
             channel_limit=self._settings.max_channels,
+            max_total_backlog_bytes=self._settings.max_total_backlog_bytes,
             drain_seconds=self._settings.drain_seconds,
         )
         self._started.set_result((asyncio.get_running_loop(), server))

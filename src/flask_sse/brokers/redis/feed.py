@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import random
 from collections import deque
+from itertools import islice
 from typing import Any
 
 import redis.asyncio
@@ -31,6 +32,7 @@ BACKOFF_FACTOR = 1.5
 BACKOFF_MAX_SECONDS = 10.0
 # A connection that lived so long was a good one, and the next attempt comes soon after its end.
 HEALTHY_SECONDS = 30.0
+COMMANDS_AT_ONCE = 500
 
 _dice = random.Random()  # noqa: S311 - spreads load
 
@@ -47,29 +49,36 @@ class RedisFeed:
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=None,
         )
-        self._wanted: set[str] = set()
-        self._asked: set[str] = set()
+        # In the order in which they came: the first one brings revocations.
+        self._wanted: dict[str, None] = {}
+        # What is to be told to the server: whether each of these channels is to be subscribed.
+        self._changes: dict[str, bool] = {}
         # Those of the wanted channels whose history was asked for.
         self._kept: set[str] = set()
         self._changed = asyncio.Event()
-        self._reader = RedisReader(url, sink, lambda: sorted(self._kept & self._wanted))
+        self._reader = RedisReader(url, sink, lambda: list(self._kept))
 
     def subscribe(self, channel: str) -> None:
         """See ``BrokerFeed.subscribe``."""
-        self._wanted.add(channel)
-        self._asked.add(channel)
+        self._wanted[channel] = None
+        self._changes[channel] = True
         self._changed.set()
 
     def unsubscribe(self, channel: str) -> None:
         """See ``BrokerFeed.unsubscribe``."""
-        self._wanted.discard(channel)
+        self._wanted.pop(channel, None)
         self._kept.discard(channel)
+        self._changes[channel] = False
         self._changed.set()
 
     def read(self, number: int, channel: str, since: str) -> None:
         """See ``BrokerFeed.read``."""
         self._kept.add(channel)
         self._reader.read(number, channel, since)
+
+    def cancel(self, number: int) -> None:
+        """See ``BrokerFeed.cancel``."""
+        self._reader.cancel(number)
 
     async def run(self) -> None:
         """See ``BrokerFeed.run``."""
@@ -82,7 +91,7 @@ class RedisFeed:
             session = _Session(self._pool.make_connection(), self._sink, self._reader)
             began = loop.time()
             try:
-                await session.run(self._wanted, self._asked, self._changed)
+                await session.run(self._wanted, self._changes, self._changed)
             except (RedisError, OSError, TimeoutError) as error:
                 self._sink.broker_lost(f"{type(error).__name__}: {error}")
                 self._reader.reconnect()
@@ -107,31 +116,32 @@ class _Session:
         self._may_probe = True
         self._unanswered: deque[str] = deque()
 
-    async def run(self, wanted: set[str], asked: set[str], changed: asyncio.Event) -> None:
+    async def run(self, wanted: dict[str, None], changes: dict[str, bool], changed: asyncio.Event) -> None:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._connection.connect()
-            await run_together(self._write(wanted, asked, changed), self._read(), self._probe())
+            await run_together(self._write(wanted, changes, changed), self._read(), self._probe())
         finally:
             with contextlib.suppress(RedisError, OSError, TimeoutError):
                 await self._connection.disconnect()
 
-    async def _write(self, wanted: set[str], asked: set[str], changed: asyncio.Event) -> None:
+    async def _write(self, wanted: dict[str, None], changes: dict[str, bool], changed: asyncio.Event) -> None:
         """Keep the server's subscriptions equal to ``wanted``.
 
-        A channel that was given up and ``asked`` for again in between is subscribed again, because
+        A channel that was given up and asked for again in between is subscribed again, because
         somebody waits for the server to confirm it.
         """
-        current: set[str] = set()
         await self._send([("SUBSCRIBE", self._reader.probe_channel)])
+        changes.clear()
+        changes.update(dict.fromkeys(wanted, True))
         while True:
             changed.clear()
-            new = (wanted - current) | (wanted & asked)
-            asked.clear()
-            commands = [("SUBSCRIBE", channel) for channel in sorted(new)]
-            commands += [("UNSUBSCRIBE", channel) for channel in sorted(current - wanted)]
-            current = set(wanted)
-            await self._send(commands)
+            while changes:
+                some = list(islice(changes.items(), COMMANDS_AT_ONCE))
+                for channel, _ in some:
+                    del changes[channel]
+                await self._send([("SUBSCRIBE" if on else "UNSUBSCRIBE", channel) for channel, on in some])
+                await asyncio.sleep(0)
             await changed.wait()
 
     async def _send(self, commands: list[tuple[str, str]]) -> None:
@@ -141,7 +151,7 @@ class _Session:
         await self._connection.send_packed_command(packed, check_health=False)
 
     async def _read(self) -> None:
-        tapped = tap(self._connection, self._take, self._sink.flush)
+        tapped = tap(self._connection, self._take, self._sink)
         try:
             while True:
                 # With a tap nothing comes here but the end of the connection.
@@ -151,6 +161,8 @@ class _Session:
                     response = error
                 self._take(response)
                 self._sink.flush_soon()
+                if not self._sink.has_time:
+                    await asyncio.sleep(0)
         except (RedisError, OSError) as error:
             raise (tapped and tapped.error) or error from None
 

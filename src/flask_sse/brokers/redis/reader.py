@@ -4,7 +4,8 @@ Rules of this file: the connection on which the hub listens is never asked wheth
 that hangs on a node which is out of office would agree with itself. So pages, positions and the sign of
 life (a PUBLISH to a channel of our own) go through here.
 
-Requests wait in a queue while the server is away. Many are answered in one round trip.
+Requests wait while the server is away. Many are answered in one round trip. One that the server refuses is
+asked again, later each time, until it is answered or cancelled.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import random
 import secrets
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, NamedTuple
 
 import redis.asyncio
@@ -30,6 +32,9 @@ ANSWER_SECONDS = 4.0
 BATCH = 32
 CHECK_BATCH = 200
 RETRY_SECONDS = 1.0
+# How long after a refusal a page is asked for again, and how long at most.
+REFUSED_FIRST_SECONDS = 2.0
+REFUSED_MAX_SECONDS = 30.0
 CHECK_SECONDS = 40.0
 
 _dice = random.Random()  # noqa: S311 - spreads load
@@ -39,6 +44,7 @@ class _Request(NamedTuple):
     number: int
     channel: str
     since: str
+    refusals: int = 0
 
 
 class RedisReader:
@@ -60,7 +66,11 @@ class RedisReader:
         )
         self._sink = sink
         self._listened = listened
-        self._requests: asyncio.Queue[_Request] = asyncio.Queue()
+        # By their numbers; those that wait to be asked again are not among the next.
+        self._requests: dict[int, _Request] = {}
+        self._next: dict[int, None] = {}
+        self._again: dict[int, asyncio.TimerHandle] = {}
+        self._has_next = asyncio.Event()
         self._must_reconnect = False
         # What the script "read" is called once the server has it.
         self._sha = ""
@@ -68,7 +78,33 @@ class RedisReader:
 
     def read(self, number: int, channel: str, since: str) -> None:
         """Ask for a page; see ``BrokerFeed.read``."""
-        self._requests.put_nowait(_Request(number, channel, since))
+        self._requests[number] = _Request(number, channel, since)
+        self._ask(number)
+
+    def cancel(self, number: int) -> None:
+        """Ask for a page no longer; see ``BrokerFeed.cancel``."""
+        self._requests.pop(number, None)
+        self._next.pop(number, None)
+        again = self._again.pop(number, None)
+        if again is not None:
+            again.cancel()
+
+    def _ask(self, number: int) -> None:
+        self._again.pop(number, None)
+        if number in self._requests:
+            self._next[number] = None
+            self._has_next.set()
+
+    def _ask_again(self, request: _Request) -> None:
+        """Ask again for a page that the server refused, unless it is cancelled."""
+        if request.number not in self._requests:
+            return
+        self._requests[request.number] = request._replace(refusals=request.refusals + 1)
+        pause = min(REFUSED_MAX_SECONDS, REFUSED_FIRST_SECONDS * 2 ** min(request.refusals, 20))
+        loop = asyncio.get_running_loop()
+        self._again[request.number] = loop.call_later(
+            pause * _dice.uniform(0.5, 1.0), self._ask, request.number
+        )
 
     async def probe(self) -> None:
         """Publish a sign of life to ``probe_channel``, on a new connection: it goes where publishers go now.
@@ -98,9 +134,12 @@ class RedisReader:
 
     async def _answer(self) -> None:
         while True:
-            batch = [await self._requests.get()]
-            while len(batch) < BATCH and not self._requests.empty():
-                batch.append(self._requests.get_nowait())
+            await self._has_next.wait()
+            numbers = list(islice(self._next, BATCH))
+            if not numbers:
+                self._has_next.clear()
+                continue
+            batch = [self._requests[number] for number in numbers]
             try:
                 if self._must_reconnect:
                     self._must_reconnect = False
@@ -109,16 +148,29 @@ class RedisReader:
             except (RedisError, OSError, TimeoutError):
                 # What is still on its way must not be taken for the next answer.
                 self.reconnect()
-                for request in batch:
-                    self._requests.put_nowait(request)
+                self._put_last(numbers)
                 await asyncio.sleep(RETRY_SECONDS * _dice.uniform(0.5, 1.5))
                 continue
             for request, answer in zip(batch, answers, strict=True):
-                if isinstance(answer, Exception):
-                    self._sink.refused(request.channel, str(answer))
-                    asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._requests.put_nowait, request)
-                else:
-                    self._sink.page(request.number, history.page(answer))
+                await self._take(request, answer)
+
+    def _put_last(self, numbers: list[int]) -> None:
+        """Let others be asked for first: one of these may be the reason for the failure."""
+        for number in numbers:
+            if number in self._next:
+                del self._next[number]
+                self._next[number] = None
+
+    async def _take(self, request: _Request, answer: list[bytes] | Exception) -> None:
+        self._next.pop(request.number, None)
+        if isinstance(answer, Exception):
+            self._sink.refused(request.channel, str(answer))
+            self._ask_again(request)
+            return
+        self._requests.pop(request.number, None)
+        self._sink.page(request.number, history.page(answer))
+        if not self._sink.has_time:
+            await asyncio.sleep(0)
 
     async def _read(self, batch: list[_Request]) -> list[list[bytes] | Exception]:
         while True:
@@ -146,7 +198,11 @@ class RedisReader:
             await asyncio.sleep(CHECK_SECONDS * _dice.uniform(0.8, 1.2))
             channels = self._listened()
             for start in range(0, len(channels), CHECK_BATCH):
-                some = channels[start : start + CHECK_BATCH]
+                # Those without streams are only kept for streams that may come.
+                some = list(filter(self._sink.has_streams, channels[start : start + CHECK_BATCH]))
+                if not some:
+                    await asyncio.sleep(0)
+                    continue
                 try:
                     answers = await tops(*history.tops_words(some))
                 except (RedisError, OSError, TimeoutError):

@@ -13,6 +13,8 @@ from typing import Any
 
 from redis.exceptions import InvalidResponse, RedisError, ResponseError
 
+from ..base import Sink
+
 try:
     from hiredis import Reader
 except ImportError:
@@ -25,36 +27,60 @@ class Tap(asyncio.Protocol):
     Args:
         transport: Where bytes come from.
         take: Is given each answer; one that is an error is an instance of ``ResponseError``.
-        taken: Is called when nothing more is there for now.
+        sink: Is told when nothing more is there for now, and tells how much a turn of the loop may take.
 
     Attributes:
         error: What ended the connection, if it was found here.
     """
 
-    def __init__(
-        self, transport: asyncio.Transport, take: Callable[[Any], None], taken: Callable[[], None]
-    ) -> None:
+    def __init__(self, transport: asyncio.Transport, take: Callable[[Any], None], sink: Sink) -> None:
         self.error: Exception | None = None
         self._transport = transport
         self._behind: Any = transport.get_protocol()
         self._take = take
-        self._taken = taken
+        self._sink = sink
+        self._is_paused = False
         self._parser = Reader(protocolError=InvalidResponse, replyError=ResponseError)
         transport.set_protocol(self)
 
     def data_received(self, data: bytes) -> None:
         """See ``asyncio.Protocol``."""
-        parser = self._parser
         try:
-            parser.feed(data)
+            self._parser.feed(data)
+        except RedisError as error:
+            self._fail(error)
+            return
+        if not self._is_paused:
+            self._take_some()
+
+    def _take_some(self) -> None:
+        """Take what has come, as far as this turn of the loop has time for it."""
+        try:
             # False is no answer to anything that is asked here.
-            while (response := parser.gets()) is not False:
+            while (response := self._parser.gets()) is not False:
                 self._take(response)
+                if not self._sink.has_time:
+                    self._pause()
+                    break
         except (RedisError, OSError) as error:
-            self.error = error
-            self._transport.abort()
+            self._fail(error)
         finally:
-            self._taken()
+            self._sink.flush()
+
+    def _fail(self, error: Exception) -> None:
+        self.error = error
+        self._transport.abort()
+
+    def _pause(self) -> None:
+        self._is_paused = True
+        self._transport.pause_reading()
+        asyncio.get_running_loop().call_soon(self._resume)
+
+    def _resume(self) -> None:
+        if self._is_paused:
+            self._is_paused = False
+            self._transport.resume_reading()
+            self._take_some()
 
     def eof_received(self) -> bool | None:
         """See ``asyncio.Protocol``."""
@@ -63,6 +89,8 @@ class Tap(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """See ``asyncio.Protocol``."""
+        while self._is_paused:
+            self._resume()
         self._behind.connection_lost(error)
 
     def pause_writing(self) -> None:
@@ -74,9 +102,9 @@ class Tap(asyncio.Protocol):
         self._behind.resume_writing()
 
 
-def tap(connection: Any, take: Callable[[Any], None], taken: Callable[[], None]) -> Tap | None:
+def tap(connection: Any, take: Callable[[Any], None], sink: Sink) -> Tap | None:
     """Let what comes over a connection of redis-py go to ``take``; ``None`` if that cannot be done."""
     transport = getattr(getattr(connection, "_writer", None), "transport", None)
     if Reader is None or transport is None:
         return None
-    return Tap(transport, take, taken)
+    return Tap(transport, take, sink)
