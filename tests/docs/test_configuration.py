@@ -24,6 +24,7 @@ DEFAULTS = {
     "15": 15.0,
     "2000-5000": (2000, 5000),
     "1048576 (1 MiB)": 1024 * 1024,
+    "268435456 (256 MiB)": 256 * 1024 * 1024,
     "262144 (256 KiB)": 256 * 1024,
     "1, or 10 where each channel is decided on": None,
     "90 % of the hub's limit of file descriptors": None,
