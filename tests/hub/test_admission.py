@@ -10,15 +10,18 @@ import pytest
 from flask_sse.brokers.base import Entry, Page
 from flask_sse.errors import ProtocolError
 from flask_sse.hub.admission import Admission
+from flask_sse.hub.agenda import TICK_SECONDS
 from flask_sse.hub.claim import NOBODY, Claim
 from flask_sse.hub.control import ENVELOPES, FRAMES, Attach, PacketDecoder
 from flask_sse.hub.core import Core
 from flask_sse.hub.directory import CHANNEL_LINGER_SECONDS
 from flask_sse.hub.dismissal import HISTORY, Arrival, Dismissal
 from flask_sse.hub.group import Member
-from flask_sse.hub.orders import CheckAll, Complain, End, GoOn, Read, Revoke, Subscribe, WarnOfLoss
+from flask_sse.hub.orders import CheckAll, Complain, End, GoOn, Read, Revoke, Subscribe, WarnOfLoss, Write
+from flask_sse.hub.probation import PROBATION_SECONDS
 from flask_sse.settings import StreamRules
 from flask_sse.wire.cursor import EARLIEST, Cursor, Stamp
+from flask_sse.wire.encode import HEARTBEAT
 from flask_sse.wire.envelope import pack
 from flask_sse.wire.run import ended
 
@@ -27,9 +30,23 @@ ANN = Claim("ann", "192.0.2.1", issued_at=100)
 NOW = 1000.0
 
 
-def member(claim: Claim = NOBODY, *channels: str, form: str = FRAMES, **rules: int) -> Member:
-    """Return a stream that has just come."""
-    return Member(Attach(channels or ("a",), form, StreamRules(**rules), claim=claim))  # type: ignore[arg-type]
+def member(
+    claim: Claim = NOBODY, *channels: str, form: str = FRAMES, head: bytes = b"HTTP/1.1 200 OK", **rules: int
+) -> Member:
+    """Return a stream that has just come, by takeover: the hub writes its head."""
+    return Member(Attach(channels or ("a",), form, StreamRules(**rules), head=head, claim=claim))  # type: ignore[arg-type]
+
+
+def relayed(claim: Claim = ANN, most: int = 2) -> Member:
+    """Return a stream that has just come, by relay, and of which an address may have so many."""
+    return member(claim, head=b"", max_streams_per_address=most)
+
+
+def written(core: Core[Member]) -> list[tuple[Member, bytes]]:
+    """Return what was written since, but for that to streams that end; carry out the rest."""
+    writes = [(each.member, each.data) for each in core.outbox if isinstance(each, Write)]
+    settle(core)
+    return writes
 
 
 def core_with(*members: Member) -> Core[Member]:
@@ -397,6 +414,95 @@ def test_counts_go_back_to_nothing() -> None:
         core.remove(each, NOW)
     assert core.refusal(late) is None
     assert (core.admission._subjects, core.admission._addresses) == ({}, {})
+
+
+# -- relayed streams, whose clients may have left (13.21) -------------------------------------------
+
+
+def core_with_three() -> tuple[Core[Member], list[Member]]:
+    """Return a core in which two relayed streams of an address are open and a third one waits."""
+    streams = [relayed() for _ in range(3)]
+    core = core_with(*streams)
+    assert [each.has_begun for each in streams] == [True, True, False]
+    return core, streams
+
+
+def test_one_too_many_waits_while_the_relayed_ones_are_probed_and_gets_the_place_of_one_that_left() -> None:
+    core, (first, second, third) = core_with_three()
+    core.tick(NOW + TICK_SECONDS)
+    assert {(first, HEARTBEAT), (second, HEARTBEAT)} == set(written(core))
+    core.remove(first, NOW + TICK_SECONDS)
+    core.tick(NOW + 2 * TICK_SECONDS)
+    settle(core)
+    assert third.has_begun
+    assert core.admission.refused["address"] == 0
+    # Nobody waits any more, so nobody is probed.
+    core.tick(NOW + 3 * TICK_SECONDS)
+    assert written(core) == []
+
+
+def test_where_all_are_there_it_is_rejected_in_the_end() -> None:
+    core, (_, _, third) = core_with_three()
+    core.tick(NOW + PROBATION_SECONDS - TICK_SECONDS)
+    assert settle(core) == []
+    core.tick(NOW + PROBATION_SECONDS)
+    (end,) = settle(core)
+    assert end.member is third
+    assert end.data.startswith(b":too many streams of this address\n\nretry:")
+    assert core.admission.refused["address"] == 1
+    assert len(core) == 2
+
+
+def test_no_more_of_them_wait_than_may_be_open() -> None:
+    core, _ = core_with_three()
+    fourth, fifth = relayed(), relayed()
+    assert core.refusal(fourth) is None
+    core.add(fourth, NOW)
+    body = core.refusal(fifth)
+    assert body is not None
+    assert body.startswith(b":too many streams of this address")
+    # Others have their own.
+    assert core.refusal(relayed(Claim("bob", "192.0.2.2"))) is None
+
+
+def test_who_leaves_waits_no_more() -> None:
+    core, (first, _, third) = core_with_three()
+    core.remove(third, NOW)
+    assert len(core) == 2
+    core.remove(first, NOW)
+    core.tick(NOW + TICK_SECONDS)
+    assert settle(core) == []
+    assert not third.has_begun
+
+
+def test_a_revocation_ends_those_that_wait() -> None:
+    core, streams = core_with_three()
+    assert set(order(core, subject="ann")) == set(streams)
+    assert len(core) == len(core.admission._relayed) == 0
+
+
+def test_it_waits_on_in_the_next_hub() -> None:
+    core, streams = core_with_three()
+    heir = core_with()
+    moved = [
+        Member(Attach(each.channels, each.form, each.rules, claim=each.claim_now(NOW))) for each in streams
+    ]
+    for each, old in zip(moved, streams, strict=True):
+        heir.adopt(each, old.standing(NOW), NOW)
+    settle(heir)
+    assert len(heir) == 3
+    assert core.members == set(streams)
+    heir.tick(NOW + PROBATION_SECONDS)
+    (end,) = settle(heir)
+    assert end.member is moved[2]
+
+
+def test_a_hub_that_drains_says_goodbye_to_those_that_wait() -> None:
+    core, (_, _, third) = core_with_three()
+    core.drain(5, NOW)
+    (end,) = settle(core)
+    assert end.member is third
+    assert end.data.startswith(b"retry:")
 
 
 def test_a_claim_goes_along_to_the_next_hub_with_the_time_that_is_left() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from .control import STREAM_CHANNELS
 from .dismissal import HISTORY, REMEMBERED_SECONDS, Arrival, Dismissal
 from .group import Member
+from .idle import Owner
 
 # How long a request takes at most from the check of its right until its stream reaches the hub. A clock that
 # says more was set meanwhile, and what it says is not believed.
@@ -73,26 +74,39 @@ class Admission:
         self.refused = {"subject": 0, "address": 0, "channels": 0, STREAM_CHANNELS: 0, "reads": 0}
         self._subjects: Counter[str] = Counter()
         self._addresses: Counter[str] = Counter()
+        self._relayed: dict[Owner, set[Member]] = {}
         # In the order in which they came; by number alone, so that no clock makes the hub forget one.
         self._arrivals: OrderedDict[Dismissal, Arrival] = OrderedDict()
         self._latest: dict[_Key, _Latest] = {}
 
-    def refuses(self, member: Member) -> str:
-        """Return what a new stream would be one too many of; empty if it may come in."""
+    def exceeded_by(self, member: Member) -> Owner | None:
+        """Return whose streams a new one would be one too many of; ``None`` if it may come in."""
         counts = {"subject": self._subjects, "address": self._addresses}
-        for (what, name), most in member.limits.items():
+        for owner, most in member.limits.items():
+            what, name = owner
             if counts[what][name] >= most:
-                self.refused[what] += 1
-                return what
-        return ""
+                return owner
+        return None
+
+    def relayed_of(self, owner: Owner) -> Collection[Member]:
+        """Return those of the streams of a subject or address that are relayed and have a limit."""
+        return self._relayed.get(owner, ())
 
     def enter(self, member: Member) -> None:
         """Count a stream in."""
+        if member.is_relayed:
+            for owner in member.limits:
+                self._relayed.setdefault(owner, set()).add(member)
         for counts, name in self._counts(member):
             counts[name] += 1
 
     def leave(self, member: Member) -> None:
         """Count a stream out."""
+        if member.is_relayed:
+            for owner in member.limits:
+                self._relayed[owner].discard(member)
+                if not self._relayed[owner]:
+                    del self._relayed[owner]
         for counts, name in self._counts(member):
             counts[name] -= 1
             if not counts[name]:

@@ -37,6 +37,7 @@ from .control import ENVELOPES, encode_block, max_body_bytes
 from .directory import Directory
 from .dismissal import Arrival, Dismissal
 from .group import Channel, Groups, M, Member, Standing
+from .idle import Owner
 from .notices import (
     BROKER_AWAY,
     ask_again,
@@ -49,6 +50,7 @@ from .notices import (
     stream_reset,
 )
 from .orders import Cancel, CheckAll, Complain, End, GoOn, Order, Revoke, WarnOfLoss, Write
+from .probation import Probation
 from .readings import Reading, Readings
 from .resume import Replay, Resume, Tail, joined
 from .runs import OVER, EndFrame, Now, frame_of
@@ -111,18 +113,19 @@ class Core(Generic[M]):
         self._agenda: Agenda[M] = Agenda()
         self._runs: Agenda[Channel[M]] = Agenda()
         self._readings: Readings[M] = Readings()
+        self._probation: Probation[M] = Probation()
         # Whether what the control channel brings from here on was published while a hub was there.
         self._has_read_revocations = False
         # Revocations of a hub before this one that the broker has not brought again.
         self._unconfirmed: set[Dismissal] = set()
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._members) + len(self._probation)
 
     @property
     def members(self) -> frozenset[M]:
         """Every stream, waiting ones included."""
-        return frozenset(self._members)
+        return frozenset((*self._members, *self._probation)) if self._probation else frozenset(self._members)
 
     def streams_of(self, name: str) -> list[M]:
         """Return all streams that listen to a channel."""
@@ -135,9 +138,9 @@ class Core(Generic[M]):
         verdict = self.admission.verdict(member)
         if verdict is not None:
             return _words_of(verdict, member)
-        what = self.admission.refuses(member)
-        if what:
-            return refused(member.form, f"too many streams of this {what}")
+        owner = self.admission.exceeded_by(member)
+        if owner is not None and not self._may_wait(member, owner):
+            return self._beyond_limit(member, owner)
         if not self.directory.make_room(member.channels, self.max_channels):
             self.admission.refused["channels"] += 1
             return refused(member.form, "too many channels")
@@ -146,8 +149,21 @@ class Core(Generic[M]):
             return refused(member.form, "the history is read too slowly")
         return None
 
+    def _may_wait(self, member: M, owner: Owner) -> bool:
+        has_room = self._probation.has_room(owner, member.limits[owner])
+        return has_room and bool(self.admission.relayed_of(owner))
+
+    def _beyond_limit(self, member: M, owner: Owner) -> bytes:
+        what, _ = owner
+        self.admission.refused[what] += 1
+        return refused(member.form, f"too many streams of this {what}")
+
     def add(self, member: M, now: float) -> None:
-        """Take a stream in."""
+        """Take a stream in, or let it wait until those that it is one too many of were probed."""
+        owner = self.admission.exceeded_by(member)
+        if owner is not None:
+            self._probation.put(member, owner, now)
+            return
         self._enter(member, now)
         self._advance(member, now)
         if not member.has_begun:
@@ -173,7 +189,7 @@ class Core(Generic[M]):
 
     def remove(self, member: M, now: float) -> None:
         """Forget a stream whose socket is gone."""
-        if member not in self._members:
+        if self._probation.drop(member) or member not in self._members:
             return
         self._members.discard(member)
         self.admission.leave(member)
@@ -260,6 +276,10 @@ class Core(Generic[M]):
 
     def adopt(self, member: M, standing: Standing, now: float) -> None:
         """Take a stream of another hub in; ``member`` was made of what remains to be done."""
+        owner = None if standing.has_begun else self.admission.exceeded_by(member)
+        if owner is not None:
+            self._probation.put(member, owner, now)
+            return
         channels = self._enter(member, now)
         member.go_on_from(standing, now)
         if standing.is_current:
@@ -287,7 +307,7 @@ class Core(Generic[M]):
         self.admission.remember(arrival)
         if not arrival.is_news:
             return  # there may be thousands; ``check_all`` looks at each stream once
-        for member in self._members:
+        for member in self.members:
             if dismissal.names(member.claim, member.channels):
                 self._end(member, Verdict(dismissal.reason, is_final=True))
 
@@ -629,6 +649,9 @@ class Core(Generic[M]):
         Call it every ``TICK_SECONDS``. Channels that stay without streams are given up here, too.
         """
         self._readings.forget_old(now)
+        for waiting in self._probation:
+            self._look_at_waiting(waiting, now)
+        self._probe(now)
         with closing(self._agenda.take(now)) as due:
             members = list(islice(due, LOOKS_AT_ONCE))
         for member in members:
@@ -639,6 +662,28 @@ class Core(Generic[M]):
             self._look_after_run(channel, now)
         given_up = self.directory.give_up(now, LOOKS_AT_ONCE)
         return LOOKS_AT_ONCE in (len(members), len(channels), given_up)
+
+    def _probe(self, now: float) -> None:
+        """Write to the streams because of which others wait, so that web servers notice whose client left."""
+        owners = {owner for member in self._probation for owner in member.limits}
+        counted = {each for owner in owners for each in self.admission.relayed_of(owner)}
+        # An event is as good a probe as a comment.
+        quiet = (each for each in counted if each.has_begun and each.written_at <= now - TICK_SECONDS)
+        for probed in islice(quiet, LOOKS_AT_ONCE):
+            probed.quiet_since = now
+            self.outbox.append(Write(probed, HEARTBEAT))
+
+    def _look_at_waiting(self, member: M, now: float) -> None:
+        owner = self.admission.exceeded_by(member)
+        if owner is not None and not self._probation.is_over(member, now):
+            return
+        self._probation.drop(member)
+        # Whatever else may have changed meanwhile is asked again.
+        body = self.refusal(member) if owner is None else self._beyond_limit(member, owner)
+        if body is None:
+            self.add(member, now)
+        else:
+            self.outbox.append(End(member, body))
 
     def _look_after_run(self, channel: Channel[M], now: float) -> None:
         if channel.run is None:
@@ -663,6 +708,9 @@ class Core(Generic[M]):
 
     def drain(self, seconds: float, now: float) -> None:
         """End all streams, spread evenly over a time: their clients must not come back all at once."""
+        for member in self._probation:
+            self._probation.drop(member)
+            self.outbox.append(End(member, goodbye(member.form, member.rules.retry_ms)))
         members = list(self._members)
         dice.shuffle(members)
         for number, member in enumerate(members):

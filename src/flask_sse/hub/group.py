@@ -48,6 +48,8 @@ class Member(Item):
     Attributes:
         has_begun: Whether its first bytes were written.
         claim: Whose it is.
+        is_relayed: Whether a web server may stand between the hub and the client, so that the hub does not
+            see at once when the client has left.
         expires_at: When the right to listen ends; ``None`` for never.
         group: Where it gets its events from; ``None`` until it stands where its channels stand.
         resume: How far it is on the way there; ``None`` where there is no history, and once it is there.
@@ -61,6 +63,7 @@ class Member(Item):
         "form",
         "group",
         "has_begun",
+        "is_relayed",
         "kept",
         "pace",
         "quiet_since",
@@ -80,6 +83,8 @@ class Member(Item):
         self.resume = Resume(self.kept, since) if writes_ids else None
         self.group: Group[Any] | None = None
         self.has_begun = False
+        # By takeover the hub writes the response's head as well.
+        self.is_relayed = self.form != ENVELOPES and not request.head
         self.quiet_since = 0.0
         self.pace = 0.0
         self.ends_at: float | None = None

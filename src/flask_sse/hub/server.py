@@ -260,7 +260,8 @@ class HubServer:
             for fields, body in estate.history:
                 self._feed.load(fields, body)
         self._core.inherit(estate.positions, estate.runs_over, estate.arrivals)
-        for left in estate.streams:
+        # Those that wait for a place come last, when those that have one are counted.
+        for left in sorted(estate.streams, key=lambda left: not left.standing.has_begun):
             stream = Stream(socket.socket(fileno=left.descriptor), left.request)
             stream.owe(left.backlog)
             self._core.adopt(stream, left.standing, now)
