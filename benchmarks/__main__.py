@@ -21,6 +21,7 @@ NAMES = [
     "interop",
     "growth",
     "succession",
+    "hostile",
     "plot",
 ]
 

@@ -1,0 +1,20 @@
+"""Flask-SSE forgets in seconds what it forgets in minutes, in each Python that finds this on its path.
+
+So a test can wait until what a client has left behind is over, and see that nothing is left of it.
+"""
+
+from __future__ import annotations
+
+from flask_sse.brokers import base, history, memory
+from flask_sse.brokers.redis import history as redis_history
+from flask_sse.brokers.redis import reader
+from flask_sse.hub import directory
+
+UNUSED_SECONDS = 1.5
+
+vars(base).update(UNUSED_SECONDS=UNUSED_SECONDS)
+vars(history).update(UNUSED_SECONDS=UNUSED_SECONDS, SLOT_SECONDS=0.2)
+vars(memory).update(SLOT_SECONDS=0.2)
+vars(redis_history).update(_UNUSED_MS=int(UNUSED_SECONDS * 1000))
+vars(reader).update(CHECK_SECONDS=0.3)
+vars(directory).update(CHANNEL_LINGER_SECONDS=1.0)
