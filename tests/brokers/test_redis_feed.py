@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 import redis
 from tests.support.brokers import Broker
-from tests.support.processes import wait_until
+from tests.support.processes import free_port, wait_until
 
 from flask_sse.brokers.base import UNUSED_SECONDS, Page
 from flask_sse.brokers.redis import history, reader, tap
@@ -174,3 +175,33 @@ def test_a_channel_that_is_listened_to_is_known_for_as_long_as_that(
 
     asyncio.run(listening(valkey.url, story))
     wait_until(lambda: not client.exists(meta), what="the channel to be forgotten")
+
+
+def test_names_of_visitors_who_came_while_the_server_was_away_are_forgotten(
+    channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """13.15: each of them was kept until the server came back."""
+
+    class Away(Listener):
+        def broker_lost(self, reason: str) -> None:
+            self.refusals.append(reason)
+            self._changed.set()
+
+    monkeypatch.setattr("flask_sse.brokers.redis.feed.BACKOFF_FIRST_SECONDS", 60.0)
+
+    async def story() -> int:
+        away = Away()
+        feed = RedisFeed(f"redis://127.0.0.1:{free_port()}/0", away)
+        running = asyncio.create_task(feed.run())
+        await away.until(lambda: bool(away.refusals))
+        tracemalloc.start()
+        for number in range(20_000):
+            feed.subscribe(f"{channel}-{number}")
+            feed.unsubscribe(f"{channel}-{number}")
+        used, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return used
+
+    assert asyncio.run(story()) < 100_000

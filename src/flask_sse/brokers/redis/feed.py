@@ -51,25 +51,24 @@ class RedisFeed:
         )
         # In the order in which they came: the first one brings revocations.
         self._wanted: dict[str, None] = {}
-        # What is to be told to the server: whether each of these channels is to be subscribed.
-        self._changes: dict[str, bool] = {}
         # Those of the wanted channels whose history was asked for.
         self._kept: set[str] = set()
-        self._changed = asyncio.Event()
+        # While there is a connection.
+        self._session: _Session | None = None
         self._reader = RedisReader(url, sink, lambda: list(self._kept))
 
     def subscribe(self, channel: str) -> None:
         """See ``BrokerFeed.subscribe``."""
         self._wanted[channel] = None
-        self._changes[channel] = True
-        self._changed.set()
+        if self._session is not None:
+            self._session.change(channel, is_wanted=True)
 
     def unsubscribe(self, channel: str) -> None:
         """See ``BrokerFeed.unsubscribe``."""
         self._wanted.pop(channel, None)
         self._kept.discard(channel)
-        self._changes[channel] = False
-        self._changed.set()
+        if self._session is not None:
+            self._session.change(channel, is_wanted=False)
 
     def read(self, number: int, channel: str, since: str) -> None:
         """See ``BrokerFeed.read``."""
@@ -88,13 +87,16 @@ class RedisFeed:
         loop = asyncio.get_running_loop()
         failures = 0
         while True:
-            session = _Session(self._pool.make_connection(), self._sink, self._reader)
+            session = self._session = _Session(self._pool.make_connection(), self._sink, self._reader)
             began = loop.time()
             try:
-                await session.run(self._wanted, self._changes, self._changed)
+                await session.run(self._wanted)
             except (RedisError, OSError, TimeoutError) as error:
                 self._sink.broker_lost(f"{type(error).__name__}: {error}")
                 self._reader.reconnect()
+            finally:
+                # Visitors come and go while the server is away: what counts is what is wanted afterwards.
+                self._session = None
             failures = 1 if loop.time() - began > HEALTHY_SECONDS else failures + 1
             pause = BACKOFF_FIRST_SECONDS * BACKOFF_FACTOR ** min(failures - 1, 20)
             await asyncio.sleep(min(BACKOFF_MAX_SECONDS, pause) * _dice.uniform(0.5, 1.5))
@@ -115,34 +117,41 @@ class _Session:
         self._heard = True
         self._may_probe = True
         self._unanswered: deque[str] = deque()
+        # What is to be told to the server: whether each of these channels is to be subscribed.
+        self._changes: dict[str, bool] = {}
+        self._changed = asyncio.Event()
 
-    async def run(self, wanted: dict[str, None], changes: dict[str, bool], changed: asyncio.Event) -> None:
+    def change(self, channel: str, *, is_wanted: bool) -> None:
+        """Tell the server soon that a channel is wanted, or is not any more."""
+        self._changes[channel] = is_wanted
+        self._changed.set()
+
+    async def run(self, wanted: dict[str, None]) -> None:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._connection.connect()
-            await run_together(self._write(wanted, changes, changed), self._read(), self._probe())
+            await run_together(self._write(wanted), self._read(), self._probe())
         finally:
             with contextlib.suppress(RedisError, OSError, TimeoutError):
                 await self._connection.disconnect()
 
-    async def _write(self, wanted: dict[str, None], changes: dict[str, bool], changed: asyncio.Event) -> None:
+    async def _write(self, wanted: dict[str, None]) -> None:
         """Keep the server's subscriptions equal to ``wanted``.
 
         A channel that was given up and asked for again in between is subscribed again, because
         somebody waits for the server to confirm it.
         """
         await self._send([("SUBSCRIBE", self._reader.probe_channel)])
-        changes.clear()
-        changes.update(dict.fromkeys(wanted, True))
+        self._changes = dict.fromkeys(wanted, True)
         while True:
-            changed.clear()
-            while changes:
-                some = list(islice(changes.items(), COMMANDS_AT_ONCE))
+            self._changed.clear()
+            while self._changes:
+                some = list(islice(self._changes.items(), COMMANDS_AT_ONCE))
                 for channel, _ in some:
-                    del changes[channel]
+                    del self._changes[channel]
                 await self._send([("SUBSCRIBE" if on else "UNSUBSCRIBE", channel) for channel, on in some])
                 await asyncio.sleep(0)
-            await changed.wait()
+            await self._changed.wait()
 
     async def _send(self, commands: list[tuple[str, str]]) -> None:
         self._unanswered.extend(channel for _, channel in commands)
