@@ -78,7 +78,9 @@ def line(request: pytest.FixtureRequest) -> Iterator[Line]:
             url = STAND_IN
             stack.enter_context(capture())
         publisher = stack.enter_context(contextlib.closing(Publisher(url)))
-        yield Line(url, publisher, stack.enter_context(serve(SSE_BROKER_URL=url)))
+        yield Line(
+            url, publisher, stack.enter_context(serve(SSE_BROKER_URL=url, SSE_MAX_CHANNELS_PER_STREAM=10))
+        )
 
 
 def test_events_arrive_in_the_order_in_which_they_were_published(line: Line, channel: str) -> None:

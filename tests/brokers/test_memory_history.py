@@ -387,7 +387,7 @@ def test_names_that_visitors_make_up_throw_no_history_out() -> None:
     history = History(max_bytes=20 * (CHANNEL_BYTES + 600))
     stamps = [append(history, publication(channel=f"c{number}")) for number in range(20)]
     used = history._bytes
-    for number in range(60_000):
+    for number in range(3 * MAX_UNUSED):
         history.pin(f"made up {number}")
         history.read(f"made up {number}", EARLIEST, NOW)
         history.unpin(f"made up {number}", NOW)
