@@ -34,7 +34,7 @@ from flask_sse.hub.lifecycle import hub_path
 
 from .site import Site
 
-LINGER_SECONDS = 4.0
+LINGER_SECONDS = 6.0
 T = TypeVar("T")
 
 CONFIG = {"SSE_HUB_LINGER_SECONDS": LINGER_SECONDS, "SSE_RETRY_MS": "1000-9000"}

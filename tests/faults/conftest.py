@@ -9,6 +9,9 @@ from tests.support.brokers import Broker, start_redis, start_valkey
 
 from .line import shorten_waits
 
+# It is for other processes: imported by the search for doctests, it would change this one.
+collect_ignore = ["brief"]
+
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from tests.support.webservers import SCRIPTS
 
 from flask_sse.hub.lifecycle import numbered
 from flask_sse.hub.listener import Listener
+from flask_sse.hub.loop import HubLoop
 from flask_sse.hub.process import hub_config
 from flask_sse.hub.server import HubServer
 from flask_sse.hub.systemd import activated_sockets, notify
@@ -315,7 +316,8 @@ def test_a_listener_that_fails_at_each_accept_is_asked_once_a_second(path: Path)
 
     with Counted(socket.AF_UNIX) as sock:
         sock.bind(str(path))
-        asyncio.run(serve(sock))
+        with asyncio.Runner(loop_factory=HubLoop) as runner:
+            runner.run(serve(sock))
         assert 1 <= sock.asked <= 2
 
 

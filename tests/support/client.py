@@ -178,27 +178,27 @@ class StreamReader:
         """All bytes received so far, the head and the chunks' sizes too."""
         return bytes(self.reading.raw)
 
-    def wait_opened(self, timeout: float = 5) -> Event:
+    def wait_opened(self, timeout: float = 15) -> Event:
         """Return what a stream with history says first to a client that comes back with nothing."""
         event = self.next_event(timeout)
         if event.type != "stream-open":
             raise ValueError(f"{event} instead of stream-open")
         return event
 
-    def next_event(self, timeout: float = 5) -> Event:
+    def next_event(self, timeout: float = 15) -> Event:
         """Return the next event."""
         return self.events(1, timeout)[0]
 
-    def events(self, count: int, timeout: float = 10) -> list[Event]:
+    def events(self, count: int, timeout: float = 20) -> list[Event]:
         """Return the next ``count`` events."""
         self._until(lambda: len(self._events) >= count, timeout, f"{count} events")
         return [self._events.popleft() for _ in range(count)]
 
-    def wait_for_bytes(self, wanted: bytes, timeout: float = 5) -> None:
+    def wait_for_bytes(self, wanted: bytes, timeout: float = 15) -> None:
         """Return as soon as the body has ``wanted`` somewhere in it."""
         self._until(lambda: wanted in self.reading.body, timeout, repr(wanted))
 
-    def wait_closed(self, timeout: float = 5) -> str:
+    def wait_closed(self, timeout: float = 15) -> str:
         """Wait for the end of the stream; return its kind: ``eof``, ``last chunk`` or ``reset``."""
         return self._until(lambda: self._ending, timeout, "the end of the stream")
 
