@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -61,12 +61,30 @@ class EventStreamResponse(Response):
     link: StreamTaker
     relay: Relay
     may_take_over: bool
+    _is_answered = False
+
+    def iter_encoded(self) -> Iterator[bytes]:
+        """Yield the body once the response is being answered, and nothing to hooks that measure it before.
+
+        A stream does not end, so ``get_data`` in an ``after_request`` function would not return.
+        """
+        return super().iter_encoded() if self._is_answered else iter(())
+
+    def calculate_content_length(self) -> None:
+        """Return ``None``: nobody knows the length of a stream."""
+        return
+
+    def add_etag(self, overwrite: bool = False, weak: bool = False) -> None:
+        """Add none: it would be that of an empty body, and a client that has it would get 304."""
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer as a WSGI application."""
-        # Nothing may stand between the hub and the client: a compressor would keep events back.
-        self.headers.pop("Content-Encoding", None)
+        # Nothing may stand between the hub and the client: a compressor would keep events back. A hook that
+        # asked for the body has found an empty one.
+        for name in ("Content-Encoding", "Content-Length"):
+            self.headers.pop(name, None)
         self.response = self.relay
+        self._is_answered = True
         if joins_the_body(start_response):
             logger.error("%s", NOT_SUPPORTED)
             return Response(f"{NOT_SUPPORTED}\n", 500)(environ, start_response)
