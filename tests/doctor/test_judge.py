@@ -169,7 +169,7 @@ def test_a_mend_of_a_cut_is_longer_than_the_heartbeat_and_the_heartbeat_shorter_
     ("headers", "hub", "takeover", "text"),
     [
         ({"server": "nginx"}, None, "auto", "takeover or relay cannot be told through nginx; no hub"),
-        ({"x-accel-buffering": "no"}, {"pid": 7, "streams": 2}, "auto", "takeover: it holds nothing"),
+        ({"x-accel-buffering": "no"}, {"pid": 7, "streams": 2}, "auto", "cannot be told from outside; hub 7"),
         ({"x-accel-buffering": "no", "server": "granian"}, {"pid": 7}, "auto", "relay: "),
         ({"server": "nginx"}, {"pid": 7, "streams": 2}, "off", "relay: "),
         ({"server": "nginx"}, {"pid": 7, "broker_away": True}, "auto", "which does not reach its broker"),
@@ -180,6 +180,27 @@ def test_who_holds_the_stream_is_told_as_far_as_it_can_be(
 ) -> None:
     diagnosis = found(headers={**without("server"), **headers}, hub=hub, takeover=takeover)
     assert text in diagnosis["Who holds the stream"].seen
+
+
+@pytest.mark.parametrize(
+    ("server", "takeover", "seen"),
+    [
+        ("gunicorn", "auto", "gunicorn"),
+        ("nginx", "off", "SSE_TAKEOVER"),
+        ("nginx", "auto", ""),
+        ("", "auto", ""),
+    ],
+)
+def test_a_relay_is_a_finding_of_its_own_and_a_missing_header_is_none(
+    server: str, takeover: str, seen: str
+) -> None:
+    """(14.40) With what to do about a worker that is held by one page."""
+    headers = {**HEADERS, "x-accel-buffering": "no", "server": server}
+    diagnosis = found(headers={name: value for name, value in headers.items() if value}, takeover=takeover)
+    assert diagnosis.titles("problem", "warning") == (["The web server relays streams"] if seen else [])
+    if seen:
+        assert seen in diagnosis["The web server relays streams"].seen
+        assert "whole worker" in diagnosis["The web server relays streams"].why
 
 
 def test_foreign_text_is_one_printable_line() -> None:

@@ -19,7 +19,7 @@ def fact_findings(seen: Observations) -> Iterator[Finding]:
     yield _tls(seen)
     yield _protocol(seen)
     if any(mark.in_time for mark in seen.marks):
-        yield _holder(seen)
+        yield from _holder(seen)
 
 
 def _tls(seen: Observations) -> Finding:
@@ -48,17 +48,25 @@ def _protocol(seen: Observations) -> Finding:
     )
 
 
-def _holder(seen: Observations) -> Finding:
+def _holder(seen: Observations) -> Iterator[Finding]:
     hub = "no hub on this machine"
     if seen.hub is not None:
         away = ", which does not reach its broker" if seen.hub.get("broker_away") else ""
         hub = f"hub {seen.hub.get('pid')} on this machine, {seen.hub.get('streams')} streams{away}"
-    headers = seen.door.headers
-    server = headers.get("server", "")
-    if seen.facts.takeover == "off" or server.lower().startswith(_WEB_SERVERS):
-        how = "relay: the web server holds a thread for it"
-    elif not server and not headers.get("via") and "transfer-encoding" not in headers:
-        how = "takeover: it holds nothing of the web server"
+    server = seen.door.headers.get("server", "")
+    is_relay = seen.facts.takeover == "off" or server.lower().startswith(_WEB_SERVERS)
+    if is_relay:
+        how = "relay: the web server holds a thread for it, or a whole worker"
     else:
-        how = f"takeover or relay cannot be told through {server or 'a proxy'}"
-    return Finding("fine", "Who holds the stream", f"{how}; {hub}")
+        # A head without a name is that of a takeover, of a server that does not name itself, or of a proxy.
+        how = f"takeover or relay cannot be told {f'through {server}' if server else 'from outside'}"
+    yield Finding("fine", "Who holds the stream", f"{how}; {hub}")
+    if is_relay:
+        yield Finding(
+            "warning",
+            "The web server relays streams",
+            "SSE_TAKEOVER is off" if seen.facts.takeover == "off" else f"the answer has a head of {server}",
+            "Each page holds a thread. One page holds a whole worker that has one thread, such as a sync "
+            "worker of gunicorn with --certfile: other requests wait, and gunicorn kills it after --timeout.",
+            mends.RELAY,
+        )

@@ -87,6 +87,11 @@ RULE: Mend = {
         "    return channel == f\"user-{session.get('user_id')}\"  # not session['user_id']",
     )
 }
+RELAY: Mend = {
+    "nginx": ("# let nginx speak TLS, and the web server plain HTTP:", "proxy_pass http://127.0.0.1:8000;"),
+    "shell": ("gunicorn -k gthread --threads 100 app:app  # if it must be a relay",),
+    "Flask": ('app.config["SSE_TAKEOVER"] = "auto"',),
+}
 UPSTREAM: Mend = {
     "nginx": ("proxy_pass http://127.0.0.1:8000;  # where the web server listens",),
     "Caddy": ("reverse_proxy 127.0.0.1:8000  # where the web server listens",),
