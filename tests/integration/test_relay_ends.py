@@ -129,6 +129,26 @@ def test_relayed_streams_end_when_uvicorn_is_told_to_end(hub: HubClient, channel
         assert server.process.wait(EXIT_SECONDS) == -signal.SIGTERM
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("gunicorn-asgi", ["-k", "uvicorn.workers.UvicornWorker"]),
+        ("hypercorn", []),
+        ("hypercorn-a2wsgi", []),
+    ],
+)
+def test_relayed_streams_end_when_an_asgi_server_is_told_to_end(
+    name: str, options: list[str], hub: HubClient, channel: str
+) -> None:
+    """(14.32) uvicorn's server is in a task of its loop, below a worker of gunicorn that says it is alive."""
+    with start(name, *options) as server, open_streams(server, 1, channel) as streams:
+        began = time.monotonic()
+        os.kill(server.process.pid, signal.SIGTERM)
+        wait_ended(streams, began)
+        assert server.process.wait(EXIT_SECONDS) == 0
+        assert "Traceback" not in server.process.output()
+
+
 def test_a_quiet_relayed_stream_outlives_the_time_out_of_a_threaded_worker(
     hub: HubClient, channel: str
 ) -> None:

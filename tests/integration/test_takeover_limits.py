@@ -36,7 +36,7 @@ URL = "memory://takeover-limits"
 LARGE_BYTES = 12 * 1024 * 1024
 TAKEOVER = [name for name, server in WEB_SERVERS.items() if server.takeover]
 LOOPS = ["uvicorn-asyncio", "uvicorn-uvloop", "gunicorn-asgi"]
-ALL = [name for name in WEB_SERVERS if name != "gunicorn-tornado"]
+ALL = [name for name, server in WEB_SERVERS.items() if server.streams]
 REJECTED = re.compile(rb":no stream can be opened now\n\nretry:(\d+)\n\n")
 UNREACHED = re.compile(rb":the hub cannot be reached\n\nretry:(\d+)\n\n")
 
@@ -344,6 +344,35 @@ def test_a_stream_of_a_scgi_socket_of_uwsgi_is_relayed_in_its_protocol(hub: HubC
         assert read_to_the_end(client, until=b"retry:").startswith(b"Status: 200 OK\r\n")
         assert hub.publish("by SCGI", channel="scgi") == 1
         assert b"data:by SCGI\n" in read_to_the_end(client, until=b"by SCGI\n")
+
+
+# -- a relay that holds a whole worker -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "takeover", "cause", "hint"),
+    [
+        ("gunicorn-tls", "auto", "the web server speaks TLS or HTTP/2 itself", "Let a proxy in front"),
+        ("gunicorn-sync", "off", "SSE_TAKEOVER is off", "Set SSE_TAKEOVER to auto"),
+        ("gunicorn-gthread", "off", "", ""),
+        ("gunicorn-gevent", "off", "", ""),
+    ],
+)
+def test_a_relay_that_holds_a_whole_worker_is_warned_about_once(
+    name: str, takeover: str, cause: str, hint: str, hub: HubClient
+) -> None:
+    """(14.40) With what to do; not where a stream holds a thread or a greenlet."""
+    with start(name, FLASK_SSE_TAKEOVER=takeover) as server:
+        for _ in range(2):
+            with server.stream("/stream?channel=held") as stream:
+                stream.wait_opened()
+            # By then the worker has noticed that the page has left.
+            assert server.get("/ordinary").body == b"ordinary"
+        output = server.process.output()
+        assert output.count("holds this whole worker") == (1 if cause else 0)
+        assert cause in output
+        assert hint in output
+        assert output.count("gunicorn: -k gthread --threads 100") == (1 if cause else 0)
 
 
 # -- a failure that passes -----------------------------------------------------------------------------------

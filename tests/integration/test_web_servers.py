@@ -27,7 +27,7 @@ UNICODE = "grüße \N{TEST TUBE} \u2028 \N{BYTE ORDER MARK}end"
 LARGE = "".join(f"{number:07d} äöü\n" for number in range(10_000))
 
 TAKEOVER = [name for name, server in WEB_SERVERS.items() if server.takeover]
-RELAY = [name for name in WEB_SERVERS if name != "gunicorn-tornado"]
+RELAY = [name for name, server in WEB_SERVERS.items() if server.streams]
 
 
 class Hub(NamedTuple):
@@ -47,11 +47,6 @@ def hub() -> Iterator[Hub]:
 
 def start(name: str, **env: str) -> RunningServer:
     return webservers.start(name, "story:app", APPS, {"STORY_BROKER_URL": BROKER_URL, **env})
-
-
-def short_lived(name: str) -> dict[str, str]:
-    """Let streams end by their age on the server that does not notice when a client leaves."""
-    return {"STORY_MAX_STREAM_SECONDS": "4"} if name == "hypercorn" else {}
 
 
 def tell_the_story(server: RunningServer, hub: Hub, *, takeover: bool) -> None:
@@ -81,7 +76,7 @@ def tell_the_story(server: RunningServer, hub: Hub, *, takeover: bool) -> None:
 
 @pytest.mark.parametrize("name", RELAY)
 def test_a_stream_by_relay(name: str, hub: Hub) -> None:
-    with start(name, STORY_TAKEOVER="off", **short_lived(name)) as server:
+    with start(name, STORY_TAKEOVER="off") as server:
         tell_the_story(server, hub, takeover=False)
         assert server.get("/ordinary?who=after").body == b"ordinary after"
         assert "Traceback" not in server.process.output()
@@ -89,7 +84,7 @@ def test_a_stream_by_relay(name: str, hub: Hub) -> None:
 
 @pytest.mark.parametrize("name", [name for name in RELAY if name not in TAKEOVER])
 def test_relay_serves_by_itself_where_no_socket_can_be_found(name: str, hub: Hub) -> None:
-    with start(name, **short_lived(name)) as server:
+    with start(name) as server:
         tell_the_story(server, hub, takeover=False)
         assert "Traceback" not in server.process.output()
 
@@ -189,11 +184,43 @@ def counts(server: RunningServer, hub: Hub) -> int:
     return sum(descriptors(pid) for pid in pids) - 2 * int(status["apps"])
 
 
-def test_tornado_is_refused_with_a_clear_error(hub: Hub) -> None:
-    with start("gunicorn-tornado") as server:
-        assert server.get("/stream").status == 500
-        assert "Tornado's WSGI container cannot serve event streams" in server.process.output()
+@pytest.mark.parametrize(
+    ("name", "who", "instead"),
+    [
+        ("gunicorn-tornado", "Tornado's WSGI container", "another worker class of gunicorn"),
+        ("uvicorn-asgiref", "WsgiToAsgi of asgiref", "a2wsgi"),
+        ("uvicorn-starlette", "WSGIMiddleware of Starlette and FastAPI", "a2wsgi"),
+        ("uvicorn-wsgi", "uvicorn's own WSGI support", "a2wsgi"),
+    ],
+)
+def test_servers_that_cannot_serve_streams_say_so_and_what_to_use(name: str, who: str, instead: str) -> None:
+    """(14.32) One open page would block all others there, or its stream would never end."""
+    with start(name) as server:
+        answer = server.get("/stream")
+        assert answer.status == 500
+        text = answer.body.decode()
+        assert text.startswith(f"{who} cannot serve event streams: ")
+        assert instead in text
+        assert text.strip() in server.process.output()
         assert server.get("/ordinary?who=still").body == b"ordinary still"
+
+
+@pytest.mark.parametrize("takeover", ["auto", "off"])
+def test_hooks_that_measure_every_response_do_not_wait_for_the_end_of_a_stream(
+    takeover: str, hub: Hub
+) -> None:
+    """(14.32) ``get_data`` in an ``after_request`` function read the stream, and never returned."""
+    with start("flask-single", STORY_TAKEOVER=takeover, STORY_MEASURE="yes") as server:
+        for path in ("/stream?channel=measured", "/letters?who=measured"):
+            with server.stream(path) as stream:
+                stream.wait_for_bytes(b"retry:")
+                assert stream.status == 200
+                assert stream.headers["X-Length"] == "None 0"
+                assert not {"Content-Length", "ETag"} & {*stream.headers}
+        ordinary = server.get("/ordinary")
+        assert ordinary.headers["X-Length"] == "15 15"
+        assert ordinary.headers["Content-Length"] == "15"
+        assert ordinary.headers["ETag"]
 
 
 def test_streams_and_requests_at_the_same_time_from_many_threads(hub: Hub) -> None:

@@ -114,6 +114,8 @@ class Reading:
 
     def _read_head(self) -> bool:
         head, end, rest = self._rest.partition(HEAD_END)
+        while end and head.startswith(b"HTTP/1.1 1"):  # informational, and another one follows
+            head, end, rest = rest.partition(HEAD_END)
         if not end:
             return False
         status_line, _, fields = head.partition(b"\r\n")

@@ -31,11 +31,13 @@ class WebServer:
         argv: Makes the command line out of ``module:app`` and a port of 127.0.0.1.
         takeover: Whether the client's own socket can be found in its requests.
         tls: Whether it speaks TLS.
+        streams: Whether it can serve event streams at all.
     """
 
     argv: Callable[[str, int], list[str]]
     takeover: bool
     tls: bool = False
+    streams: bool = True
 
 
 def _script(name: str, *words: str) -> Callable[[str, int], list[str]]:
@@ -59,8 +61,8 @@ def _uwsgi(*options: str) -> Callable[[str, int], list[str]]:
     return _script("uwsgi", "--module", "{app}", "--need-app", "--die-on-term", *options)
 
 
-def _uvicorn(loop: str) -> Callable[[str, int], list[str]]:
-    factory = ("--factory", "tests.support.asgi:create")
+def _uvicorn(loop: str, create: str = "create") -> Callable[[str, int], list[str]]:
+    factory = ("--factory", f"tests.support.asgi:{create}")
     return _script("uvicorn", "--port", "{port}", "--loop", loop, *factory)
 
 
@@ -76,7 +78,7 @@ WEB_SERVERS = {
     "gunicorn-gevent": WebServer(_gunicorn("gevent"), takeover=True),
     "gunicorn-gevent_pywsgi": WebServer(_gunicorn("gevent_pywsgi"), takeover=True),
     "gunicorn-asgi": WebServer(_gunicorn("asgi", app="tests.support.asgi:create()"), takeover=True),
-    "gunicorn-tornado": WebServer(_gunicorn("tornado"), takeover=False),
+    "gunicorn-tornado": WebServer(_gunicorn("tornado"), takeover=False, streams=False),
     "gunicorn-tls": WebServer(
         _gunicorn("sync", "--certfile", CERTIFICATE, "--keyfile", KEY), takeover=False, tls=True
     ),
@@ -99,6 +101,12 @@ WEB_SERVERS = {
         takeover=False,
     ),
     "hypercorn": WebServer(_script("hypercorn", "--bind", "127.0.0.1:{port}", "wsgi:{app}"), takeover=False),
+    "hypercorn-a2wsgi": WebServer(
+        _script("hypercorn", "--bind", "127.0.0.1:{port}", "tests.support.asgi:create()"), takeover=False
+    ),
+    "uvicorn-asgiref": WebServer(_uvicorn("asyncio", "create_asgiref"), takeover=False, streams=False),
+    "uvicorn-starlette": WebServer(_uvicorn("asyncio", "create_starlette"), takeover=False, streams=False),
+    "uvicorn-wsgi": WebServer(_uvicorn("asyncio", "create_uvicorn"), takeover=False, streams=False),
 }
 
 
@@ -106,6 +114,7 @@ class RunningServer:
     """A web server that runs; leaving the ``with`` block ends it.
 
     Attributes:
+        name: The key of :data:`WEB_SERVERS`.
         port: Its port of 127.0.0.1.
         process: Its process.
         url: Its address, without a slash at the end.
@@ -115,6 +124,7 @@ class RunningServer:
         self, name: str, app: str, directory: Path, env: Mapping[str, str] | None, options: Sequence[str]
     ) -> None:
         server = WEB_SERVERS[name]
+        self.name = name
         self.port = free_port()
         self.url = f"{'https' if server.tls else 'http'}://127.0.0.1:{self.port}"
         self._tls = server.tls

@@ -5,9 +5,9 @@ The web server is one such reader, where the client's socket cannot be taken; ``
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import socket
-import sys
 import weakref
 from collections.abc import Callable, Iterator
 
@@ -15,6 +15,7 @@ from ..errors import HubError
 from ..hub.control import Attach
 from ..hub.link import StreamTaker
 from ..hub.notices import goodbye
+from .callers import in_greenlet
 from .lookout import StreamEnd, lookout
 from .rejection import rejected
 
@@ -35,15 +36,15 @@ class Relay:
 
     Attributes:
         asked: What the client listens to.
-        watch: Is given a function to call when the client leaves; ``None`` where the web server closes
-            the response by itself.
+        watch: Is given a function to call when the client leaves, and returns one that ends this; ``None``
+            where the web server closes the response by itself.
         find_ending: Returns, where the body is iterated, what tells whether the worker is ending; ``None``
             from it means that nobody can tell.
     """
 
     def __init__(self, link: StreamTaker, asked: Attach) -> None:
         self.asked = asked
-        self.watch: Callable[[Callable[[], None]], None] | None = None
+        self.watch: Callable[[Callable[[], None]], Callable[[], object]] | None = None
         self.find_ending: Callable[[], Callable[[], bool] | None] = lambda: None
         self._link = link
         self._end: StreamEnd | None = None
@@ -55,9 +56,10 @@ class Relay:
         except (HubError, OSError) as error:
             yield rejected(self.asked.form, error)
             return
-        with self._end:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._end)
             if self.watch is not None:
-                self.watch(self.close)
+                stack.callback(self.watch(self.close))
             if ending is None:
                 yield from _pieces(self._end.sock)
             else:
@@ -121,8 +123,7 @@ def received_until(end: StreamEnd, ending: Callable[[], bool], last: bytes) -> I
 
 def _pieces(stream: socket.socket) -> Iterator[bytes]:
     """Yield what comes out of a stream until it ends."""
-    gevent = sys.modules.get("gevent")
-    if gevent is not None and isinstance(gevent.getcurrent(), gevent.Greenlet):
+    if in_greenlet():
         return _pieces_in_greenlet(stream)
     stream.settimeout(_WAIT_SECONDS)
     return iter(functools.partial(_receive, stream), b"")

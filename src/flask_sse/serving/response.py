@@ -17,10 +17,12 @@ from werkzeug.wsgi import ClosingIterator
 from ..errors import HubError
 from ..hub.control import MAX_HEAD_BYTES, Attach
 from ..hub.link import StreamTaker
+from .callers import why_unsuitable
 from .endings import overlooks_leaving, watch_for_end, worker_is_ending
+from .obstacles import LONG_HEAD, NO_PLAIN_SOCKET, Obstacle, find_obstacle, note_relay
 from .rejection import rejected
 from .relay import Relay
-from .servers import find_client_socket, joins_the_body, speaks_http_1
+from .servers import find_client_socket, speaks_http_1
 from .takeover import answer_and_end, response_head, take_over
 
 logger = logging.getLogger(__name__)
@@ -29,10 +31,6 @@ R = TypeVar("R", bound=Response)
 
 # How long a stream may go on for a client that may have left, where that cannot be known.
 OVERLOOKED_SECONDS = 300.0
-NOT_SUPPORTED = (
-    "Tornado's WSGI container cannot serve event streams: it waits for the end of a response before it "
-    "sends anything. Use another worker class of gunicorn."
-)
 HEADERS = {
     "Cache-Control": "no-store, no-cache, private, no-transform",
     "X-Accel-Buffering": "no",
@@ -85,14 +83,17 @@ class EventStreamResponse(Response):
             self.headers.pop(name, None)
         self.response = self.relay
         self._is_answered = True
-        if joins_the_body(start_response):
-            logger.error("%s", NOT_SUPPORTED)
-            return Response(f"{NOT_SUPPORTED}\n", 500)(environ, start_response)
-        if self.may_take_over and self.status_code == HTTPStatus.OK and environ["REQUEST_METHOD"] == "GET":
-            body = self._take_over(environ, start_response)
-            if body is not None:
-                return body
-        if overlooks_leaving(start_response):
+        unsuitable = why_unsuitable()
+        if unsuitable is not None:
+            logger.error("%s", unsuitable)
+            self.close()
+            return Response(f"{unsuitable}\n", HTTPStatus.INTERNAL_SERVER_ERROR)(environ, start_response)
+        obstacle = find_obstacle(environ, self.status_code, may_take_over=self.may_take_over)
+        answer = obstacle or self._take_over(environ, start_response)
+        if not isinstance(answer, Obstacle):
+            return answer
+        note_relay(environ, answer)
+        if overlooks_leaving():
             self.relay.asked = _short(self.relay.asked)
         self.relay.watch = functools.partial(watch_for_end, environ)
         self.relay.find_ending = functools.partial(worker_is_ending, environ)
@@ -100,17 +101,16 @@ class EventStreamResponse(Response):
 
     def _take_over(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
-    ) -> Iterable[bytes] | None:
+    ) -> Iterable[bytes] | Obstacle:
         """Answer by takeover, or where that is not possible now, with what the client is to do instead.
 
         Returns:
-            The body; ``None`` where takeover is impossible for all requests like this one, so that the relay
-            serves. What may pass by itself is no reason: a relay holds a worker for the life of the page.
+            The body; an obstacle where takeover is impossible for all requests like this one, so that the
+            relay serves. What may pass by itself is none: a relay holds a worker for the life of the page.
         """
         client = find_client_socket(environ)
         if client is None:
-            logger.debug("relay: no plain socket of the client can be found")
-            return None
+            return NO_PLAIN_SOCKET
         if not speaks_http_1(environ):
             self.close()
             return Response("This server speaks HTTP/1.1.\n", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)(
@@ -120,7 +120,7 @@ class EventStreamResponse(Response):
         head = response_head(self.status, headers)
         if len(head) > MAX_HEAD_BYTES:
             logger.warning("relay: a response head of %d bytes, the most is %d", len(head), MAX_HEAD_BYTES)
-            return None
+            return LONG_HEAD
         hand_over = functools.partial(self._hand_over, head)
         try:
             body = take_over(client, start_response, self.status, headers, hand_over)

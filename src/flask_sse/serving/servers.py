@@ -182,8 +182,7 @@ def _event_loop(environ: dict[str, Any]) -> ClientSocket | None:
     source = environ["wsgi.input"]
     if type(source).__module__.partition(".")[0] != "a2wsgi":
         return None
-    protocol = source.receive.__self__
-    transport = getattr(protocol, "transport", None) or protocol.protocol.transport
+    transport = transport_behind(source)
     if transport.get_extra_info("sslcontext") is not None:
         return None
 
@@ -194,6 +193,16 @@ def _event_loop(environ: dict[str, Any]) -> ClientSocket | None:
             raise GoneError from None
 
     return ClientSocket(exclusively, close_header=True)
+
+
+def transport_behind(source: Any) -> Any:
+    """Return the transport of a request's connection, out of the input that a2wsgi made of it.
+
+    Raises:
+        AttributeError: If the server is another one than uvicorn or gunicorn's ASGI worker.
+    """
+    protocol = source.receive.__self__
+    return getattr(protocol, "transport", None) or protocol.protocol.transport
 
 
 def _with_transport(transport: Any, action: Callable[[int], None]) -> None:
@@ -239,8 +248,3 @@ def end_request(start_response: Callable[..., Any]) -> None:
     if hasattr(request, "sent_headers"):
         # cheroot writes its head after it closed the body, and complains when nobody takes it.
         request.sent_headers = request.close_connection = True
-
-
-def joins_the_body(start_response: Callable[..., Any]) -> bool:
-    """Tell whether the server waits for the end of a response before it sends anything: Tornado."""
-    return getattr(start_response, "__module__", "") == "tornado.wsgi"

@@ -16,7 +16,6 @@ app = Flask(__name__)
 app.config.from_mapping(
     SSE_BROKER_URL=os.environ["STORY_BROKER_URL"],
     SSE_TAKEOVER=os.environ.get("STORY_TAKEOVER", "auto"),
-    SSE_MAX_STREAM_SECONDS=os.environ.get("STORY_MAX_STREAM_SECONDS"),
     SSE_MAX_RESPONSES=os.environ.get("STORY_MAX_RESPONSES"),
     SSE_HEARTBEAT_SECONDS=0.4,
 )
@@ -28,6 +27,11 @@ def add_marks(response: Response) -> Response:
     response.headers["X-After"] = "yes"
     response.headers["X-Who"] = request.args.get("who", "nobody")
     response.set_cookie("who", request.args.get("who", "nobody"))
+    if "STORY_MEASURE" in os.environ:
+        response.headers["X-Length"] = f"{response.calculate_content_length()} {len(response.get_data())}"
+        response.content_length = len(response.get_data())
+        response.add_etag()
+        response.make_conditional(request)
     return response
 
 
