@@ -33,7 +33,14 @@ from .access import (
 from .brokers.redis.client import redis_py_url
 from .channels import DEFAULT_CHANNEL, asked_channels, check_channel
 from .errors import HubError, HubUnavailableError, InvalidChannelError
-from .extension import Extension, Message, announce_from_now_on, call_in_contexts, current_extension
+from .extension import (
+    Extension,
+    Message,
+    announce_from_now_on,
+    call_in_contexts,
+    current_extension,
+    hint_of_g,
+)
 from .hub.claim import Claim
 from .hub.control import ENVELOPES, FRAMES, STREAM_CHANNELS, Attach, BlockDecoder
 from .hub.dismissal import REMEMBERED_SECONDS
@@ -293,8 +300,9 @@ class ServerSentEventsBlueprint(Blueprint):
         """Return a response that streams what a generator yields to this client, as it yields it.
 
         For what one page waits for, as the answer of a language model or the rows of an export. The generator
-        works in a thread, within the contexts of this request, and the request holds no worker where the web
-        server lets its socket be taken over. While it is silent comments keep the connection alive. When the
+        works in a thread, with ``request``, ``session`` and the context variables of this request and a
+        ``flask.g`` of its own, and the request holds no worker where the web server lets its socket be taken
+        over. While it is silent comments keep the connection alive. When the
         client leaves, a generator ends where it yields next, and an asynchronous one is cancelled where it
         waits. In the end the page gets ``stream-end`` and does not come back.
 
@@ -316,7 +324,7 @@ class ServerSentEventsBlueprint(Blueprint):
             return _no_stream("", HTTPStatus.NO_CONTENT)
         # It needs no broker.
         settings = Settings.from_mapping({"SSE_BROKER_URL": "memory://", **current_app.config}, warn=False)
-        link = SourceLink(Source(items), _frame, call_in_contexts(), settings.max_responses)
+        link = SourceLink(Source(items, hint_of_g), _frame, call_in_contexts(), settings.max_responses)
         may_take_over = settings.takeover == "auto"
         asked = asked_of(settings.rules)
         return event_stream(
@@ -346,7 +354,7 @@ class ServerSentEventsBlueprint(Blueprint):
         """
         channel = channel or new_run()
         extension = current_extension()
-        producer = Producer(extension.publisher, channel, items)
+        producer = Producer(extension.publisher, channel, Source(items, hint_of_g))
         start_run(producer, call_in_contexts(), extension.settings.max_runs)
         return channel
 
@@ -483,7 +491,7 @@ class ServerSentEventsBlueprint(Blueprint):
 
         ends = [end for end in (claim.ends_in, settings.rules.max_stream_seconds) if end is not None]
         link = SourceLink(
-            Source(items()),
+            Source(items(), hint_of_g),
             lambda message: str(message).encode(),
             call_in_contexts(),
             settings.max_responses,

@@ -7,6 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,8 @@ from .wire.envelope import checked_json
 
 _EXTENSION = "sse"
 _creating = threading.Lock()
+# Where Flask keeps its contexts; those of a request end with it.
+_FLASK_VARIABLES = ("flask.app_ctx", "flask.request_ctx")
 
 
 class Message(wire_message.Message):
@@ -130,17 +133,42 @@ if hasattr(os, "register_at_fork"):
 
 
 def call_in_contexts() -> Callable[[Callable[[], None]], None]:
-    """Return what calls a function in another thread with the contexts of now."""
+    """Return what calls a function in another thread with the contexts of now.
+
+    It has the request, its session and the context variables of now. ``flask.g`` is new and empty: the
+    teardown of the request has closed what was in the other one.
+    """
 
     def call(work: Callable[[], None]) -> None:
         work()
 
-    if has_request_context():
-        return copy_current_request_context(call)
+    variables = [(name, value) for name, value in copy_context().items() if name.name not in _FLASK_VARIABLES]
+    in_flask = copy_current_request_context(call) if has_request_context() else _call_in_app()
+
+    def enter(work: Callable[[], None]) -> None:
+        for variable, value in variables:
+            variable.set(value)
+        in_flask(work)
+
+    # Not in the thread's own context, which has Flask's variables where threads inherit contexts.
+    return lambda work: Context().run(enter, work)
+
+
+def _call_in_app() -> Callable[[Callable[[], None]], None]:
     context = current_app.app_context()
 
-    def call_in_app(work: Callable[[], None]) -> None:
+    def call(work: Callable[[], None]) -> None:
         with context:
             work()
 
-    return call_in_app
+    return call
+
+
+def hint_of_g(error: BaseException) -> str | None:
+    """Return what explains that something is not in ``flask.g``; ``None`` for other errors."""
+    if not isinstance(error, AttributeError) or not isinstance(error.obj, current_app.app_ctx_globals_class):
+        return None
+    return (
+        f"flask.g has no {error.name!r} here: a generator of sse.response or sse.run works after its "
+        "request, with a g of its own. Read it in the view and pass it on, or open it again in the generator"
+    )

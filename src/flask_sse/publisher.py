@@ -18,7 +18,7 @@ from .hub.link import Link, open_link
 from .hub.stand_in import MEMORY_URL, stand_in
 from .producing.commit import send_on_commit
 from .producing.run import Producer, cancel
-from .producing.source import Items
+from .producing.source import Items, Source
 from .settings import Settings
 from .subjects import checked_subject
 from .wire.envelope import pack
@@ -198,7 +198,7 @@ class LinkedPublisher:
             BrokerUnavailableError: If the broker stayed away.
             Exception: What the generator raised; pages are told ``failed``.
         """
-        return Producer(self, channel, items).work()
+        return Producer(self, channel, Source(items)).work()
 
     def cancel(self, channel: str) -> None:
         """End a run, wherever it works: pages are told at once, its generator ends where it yields next.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,18 @@ def test_a_response_has_the_words_of_the_generator(tmp_path: Path) -> None:
         assert stream.wait_closed() == "eof"
         words = [event.data for event in stream.events(5)]
         assert words == ["Tell", "me", "more", "of", "hubs"]
+
+
+def test_a_generator_opens_its_own_connection_and_has_the_user_of_the_view(tmp_path: Path) -> None:
+    lay(tmp_path, {"app.py": "produce/database.py"})
+    with contextlib.closing(sqlite3.connect(tmp_path / "shop.db")) as db, db:
+        db.execute("CREATE TABLE orders (user, item, price)")
+        db.executemany("INSERT INTO orders VALUES (?, ?, ?)", [("ann", "tea", 3), ("bob", "cake", 5)])
+    with FlaskRun(tmp_path) as server, StreamClient(server.port, "/export") as stream:
+        assert stream.wait_closed() == "eof"
+        row, end = stream.events(2)
+        assert json.loads(row.data) == {"item": "tea", "price": 3}
+        assert json.loads(end.data) == {"reason": "finished"}
 
 
 def test_a_page_follows_a_run_and_any_process_cancels_it(tmp_path: Path, chromium: Page) -> None:

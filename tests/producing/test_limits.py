@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from flask import Flask
@@ -258,11 +257,12 @@ def test_a_reader_that_makes_progress_is_not_slow_however_long_an_item_takes() -
     outlet, client = outlet_and_client(heartbeat_seconds=4.0)
     item = b"x" * 2_000_000
 
-    def pieces() -> Any:
-        yield item
-        yield b"the end"
+    def write() -> None:
+        outlet.write(item)
+        outlet.write(b"the end")
+        outlet.end()
 
-    writer = threading.Thread(target=outlet.write_all, args=(pieces(),))
+    writer = threading.Thread(target=write)
     began = time.monotonic()
     writer.start()
     received = 0
@@ -280,5 +280,6 @@ def test_a_reader_that_makes_progress_is_not_slow_however_long_an_item_takes() -
 def test_a_reader_that_takes_nothing_is_given_up() -> None:
     outlet, client = outlet_and_client(heartbeat_seconds=0.1)
     with client:
-        outlet.write_all(piece for piece in (b"x" * 2_000_000, b"more"))
+        assert not outlet.write(b"x" * 2_000_000)
+        assert not outlet.write(b"more")
         outlet.look_after()

@@ -164,9 +164,15 @@ def test_what_is_no_sequence_of_events_is_refused(items: object) -> None:
 
 
 def test_an_endless_source_that_was_stopped_before_it_began_is_not_begun() -> None:
-    source = Source(itertools.count())
+    source, taken = Source(itertools.count()), list[int]()
     source.stop()
-    assert [*source.items()] == []
+
+    def take(item: int) -> bool:
+        taken.append(item)
+        return True
+
+    source.send_to(take)
+    assert taken == []
 
 
 def test_a_coroutine_that_is_stopped_from_another_thread_ends_at_once() -> None:
@@ -174,12 +180,16 @@ def test_a_coroutine_that_is_stopped_from_another_thread_ends_at_once() -> None:
         yield 1
         await asyncio.sleep(60)
 
-    source = Source(wait())
-    items = source.items()
-    assert next(items) == 1
-    began = time.monotonic()
+    source, taken = Source(wait()), list[int]()
     timer = threading.Timer(0.05, source.stop)
-    timer.start()
-    assert [*items] == []
+
+    def take(item: int) -> bool:
+        taken.append(item)
+        timer.start()
+        return True
+
+    began = time.monotonic()
+    source.send_to(take)
+    assert taken == [1]
     assert time.monotonic() - began < 30
     timer.join()

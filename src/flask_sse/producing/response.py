@@ -13,7 +13,7 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
 from ..hub.control import FRAMES, Attach
 from ..hub.limits import duplicate
@@ -85,9 +85,8 @@ class SourceLink:
             except RuntimeError as error:
                 _reject(sock, request, str(error))
                 return
-            pieces = self._pieces(request)
             try:
-                self._in_contexts(lambda: outlet.write_all(pieces))
+                self._in_contexts(lambda: self._write(outlet, request))
             finally:
                 # Contexts that cannot be entered must not leave the other thread behind.
                 outlet.end()
@@ -95,17 +94,19 @@ class SourceLink:
         finally:
             responses.release()
 
-    def _pieces(self, request: Attach) -> Generator[bytes]:
-        yield request.head + reconnect_in(request.rules.retry_ms)
-        reason = FINISHED
+    def _write(self, outlet: Outlet, request: Attach) -> None:
+        if outlet.write(request.head + reconnect_in(request.rules.retry_ms)):
+            reason = self._send_items(outlet)
+            outlet.write(self._last_words(reason))
+        outlet.end()
+
+    def _send_items(self, outlet: Outlet) -> str:
         try:
-            with contextlib.closing(self._source.items()) as items:
-                for item in items:
-                    yield self._encode(item)
+            self._source.send_to(lambda item: outlet.write(self._encode(item)))
         except Exception:
             logger.exception("the source of a response failed")
-            reason = FAILED
-        yield self._last_words(reason)
+            return FAILED
+        return FINISHED
 
 
 def _reject(sock: socket.socket, request: Attach, reason: str) -> None:
@@ -151,16 +152,6 @@ class Outlet:
         self._ends_at = math.inf if ends_in is None else time.monotonic() + ends_in
         sock.settimeout(heartbeat_seconds / 2 if ends_in is None else min(heartbeat_seconds / 2, ends_in))
 
-    def write_all(self, pieces: Generator[bytes]) -> None:
-        """Write until there is no more, or nobody reads it."""
-        try:
-            with contextlib.closing(pieces):
-                for piece in pieces:
-                    if not self._write(piece):
-                        break
-        finally:
-            self.end()
-
     def end(self) -> None:
         """Write nothing any more; the other thread closes."""
         with self._lock:
@@ -172,7 +163,7 @@ class Outlet:
         try:
             # After the end it reads once more: what is closed with bytes unread resets the connection.
             while self._discard() and not self._is_over and time.monotonic() < self._ends_at:
-                if self._is_quiet() and not self._write(HEARTBEAT):
+                if self._is_quiet() and not self.write(HEARTBEAT):
                     break
         finally:
             self._left()
@@ -192,7 +183,8 @@ class Outlet:
         except OSError:
             return False
 
-    def _write(self, data: bytes) -> bool:
+    def write(self, data: bytes) -> bool:
+        """Write all of it; return ``False`` if nobody reads it."""
         with self._lock:
             if self._is_over:
                 return False

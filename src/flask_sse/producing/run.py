@@ -36,7 +36,7 @@ from ..wire.run import (
     is_run,
 )
 from .slots import runs
-from .source import Items, Source
+from .source import Source
 
 logger = logging.getLogger(__name__)
 
@@ -151,16 +151,16 @@ class Producer:
     Args:
         publisher: The way to the broker.
         channel: The run's.
-        items: What is published: data, or messages.
+        source: What is published: data, or messages.
 
     Attributes:
         channel: The run's.
     """
 
-    def __init__(self, publisher: Publishing, channel: str, items: Items) -> None:
+    def __init__(self, publisher: Publishing, channel: str, source: Source) -> None:
         self._publisher = publisher
         self.channel = check_run(channel)
-        self._source = Source(items)
+        self._source = source
         self._lock = threading.Lock()
         self._position = ""
         self._published_at = 0.0
@@ -179,9 +179,7 @@ class Producer:
         try:
             self._begin()
             threading.Thread(target=self._keep_alive, name="flask-sse run", daemon=True).start()
-            with contextlib.closing(self._source.items()) as items:
-                for item in items:
-                    self._publish(item if isinstance(item, Message) else Message(item))
+            self._source.send_to(self._take)
         except BaseException as error:
             self._end(FAILED if isinstance(error, Exception) else INTERRUPTED)
             raise
@@ -217,6 +215,10 @@ class Producer:
                     "%s is %s, as its pages learn from its silence: %s", ascii(self.channel), reason, error
                 )
         return reason
+
+    def _take(self, item: Any) -> bool:
+        self._publish(item if isinstance(item, Message) else Message(item))
+        return True
 
     def _publish(self, message: Message) -> None:
         with self._lock:

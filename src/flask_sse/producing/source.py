@@ -1,9 +1,15 @@
-"""Source: what is iterated in a thread of its own, and stopped from another one."""
+"""Source: what is iterated in a thread of its own, and stopped from another one.
+
+An asynchronous iterable is iterated from beginning to end by one task of a loop of its own. So task groups,
+time-outs and context variables hold over a ``yield``, and a cancellation that arrives while the generator
+waits at a ``yield`` is raised there, as one that arrives at an ``await`` is.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator
@@ -11,6 +17,8 @@ from contextvars import ContextVar
 from typing import Any
 
 from ..errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 Items = Iterable[Any] | AsyncIterable[Any]
 
@@ -22,13 +30,15 @@ class Source:
 
     Args:
         items: An iterable, best a generator, or an asynchronous one.
+        hint: Returns what the log should say about an error of the items, besides the error; ``None`` for
+            nothing.
 
     Raises:
         UsageError: If it is neither, or is asynchronous where gevent has replaced threads, or if the web
             server runs no other threads.
     """
 
-    def __init__(self, items: Items) -> None:
+    def __init__(self, items: Items, hint: Callable[[BaseException], str | None] = lambda _: None) -> None:
         if isinstance(items, str | bytes | dict) or not isinstance(items, Iterable | AsyncIterable):
             raise UsageError(
                 f"an iterable of events is needed, as a generator is, not {type(items).__name__}"
@@ -38,9 +48,10 @@ class Source:
         if _threads_stand_still():
             raise UsageError("uWSGI runs no threads of an application; start it with --enable-threads")
         self._items = items
+        self._hint = hint
         self._stopped = threading.Event()
         self._lock = threading.Lock()
-        self._task: tuple[asyncio.AbstractEventLoop, asyncio.Future[Any]] | None = None
+        self._task: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
         self._waking: list[Callable[[], None]] = []
 
     @property
@@ -57,8 +68,7 @@ class Source:
         self._stopped.set()
         with self._lock:
             if self._task is not None:
-                loop, task = self._task
-                loop.call_soon_threadsafe(task.cancel)
+                self._task[0].call_soon_threadsafe(self._cancel)
             waking = list(self._waking)
         for wake in waking:
             wake()
@@ -76,51 +86,119 @@ class Source:
             with self._lock:
                 self._waking.remove(wake)
 
-    def items(self) -> Generator[Any]:
-        """Yield the items until they end or are not wanted any more; in one thread, once."""
-        if self._stopped.is_set():
+    def send_to(self, take: Callable[[Any], bool]) -> None:
+        """Pass each item to a function until there are no more, or it returns ``False``, or ``stop``.
+
+        In one thread, once. Whatever ends it, the iterable is closed; what fails in that is logged.
+
+        Raises:
+            BaseException: What the items or ``take`` raised.
+        """
+        if self.is_stopped:
             return
-        _current.set(self)
-        with contextlib.ExitStack() as stack:
-            if isinstance(self._items, AsyncIterable):
-                iterator: Iterator[Any] = stack.enter_context(contextlib.closing(self._awaited(self._items)))
-            else:
-                iterator = iter(self._items)
-                if isinstance(iterator, Generator):
-                    stack.enter_context(contextlib.closing(iterator))
-            for item in iterator:
-                if self._stopped.is_set():
-                    return
-                yield item
-                if self._stopped.is_set():
-                    return
-
-    def _awaited(self, items: AsyncIterable[Any]) -> Generator[Any]:
-        with asyncio.Runner() as runner:
-            iterator = aiter(items)
-            try:
-                while True:
-                    try:
-                        item = runner.run(self._next(iterator))
-                    except (StopAsyncIteration, asyncio.CancelledError):
-                        return
-                    yield item
-            finally:
-                close = getattr(iterator, "aclose", None)
-                if close is not None:
-                    runner.run(close())
-
-    async def _next(self, iterator: AsyncIterator[Any]) -> Any:
-        task = asyncio.ensure_future(anext(iterator))
-        with self._lock:
-            self._task = (asyncio.get_running_loop(), task)
+        token = _current.set(self)
         try:
-            if self.is_stopped:
-                task.cancel()
-            return await task
+            if isinstance(self._items, AsyncIterable):
+                self._run_task(self._items, take)
+            else:
+                self._iterate(self._items, take)
+        except BaseException as error:
+            hint = self._hint(error)
+            if hint is not None:
+                error.add_note(hint)
+            raise
+        finally:
+            _current.reset(token)
+
+    def _goes_on(self, item: Any, take: Callable[[Any], bool]) -> bool:
+        return not self.is_stopped and take(item) and not self.is_stopped
+
+    def _iterate(self, items: Iterable[Any], take: Callable[[Any], bool]) -> None:
+        iterator = iter(items)
+        try:
+            for item in iterator:
+                if not self._goes_on(item, take):
+                    break
+        finally:
+            if isinstance(iterator, Generator):
+                with _logged():
+                    iterator.close()
+
+    def _run_task(self, items: AsyncIterable[Any], take: Callable[[Any], bool]) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._await_items(items, take))
+        except asyncio.CancelledError:
+            if not self.is_stopped:
+                raise
+
+    async def _await_items(self, items: AsyncIterable[Any], take: Callable[[Any], bool]) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            with self._lock:
+                self._task = (task.get_loop(), task)
+        iterator = aiter(items)
+        try:
+            await self._iterate_awaited(iterator, take)
         finally:
             with self._lock:
                 self._task = None
+            with _logged():
+                await _close_awaited(iterator)
+
+    async def _iterate_awaited(self, iterator: AsyncIterator[Any], take: Callable[[Any], bool]) -> None:
+        cancelled: asyncio.CancelledError | None = None
+        while True:
+            try:
+                item = await _advance(iterator, cancelled)
+            except StopAsyncIteration:
+                return
+            if not self._goes_on(item, take):
+                return
+            cancelled = None
+            try:
+                # Other tasks and timers of the loop have their turn, also where the generator never waits.
+                await asyncio.sleep(0)
+            except asyncio.CancelledError as error:
+                # It is for the generator, which is at a ``yield``: of its time-out, task group, or our stop.
+                cancelled = error
+
+    def _cancel(self) -> None:
+        """Cancel the task, once: what it does about that is not cancelled again; in its loop."""
+        with self._lock:
+            task, self._task = self._task, None
+        if task is not None:
+            task[1].cancel()
+
+
+async def _advance(iterator: AsyncIterator[Any], cancelled: asyncio.CancelledError | None) -> Any:
+    throw = getattr(iterator, "athrow", None)
+    if cancelled is None:
+        return await anext(iterator)
+    if throw is None:
+        raise cancelled
+    return await throw(cancelled)
+
+
+async def _close_awaited(iterator: AsyncIterator[Any]) -> None:
+    """Close what was not iterated to its end."""
+    throw = getattr(iterator, "athrow", None)
+    if throw is not None:
+        # Task groups take a cancellation for what it is, and ``GeneratorExit`` for an error.
+        with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
+            await throw(asyncio.CancelledError())
+    close = getattr(iterator, "aclose", None)
+    if close is not None:
+        await close()
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[None]:
+    """Log what a ``finally`` of the items raises: it must not replace the reason for which they ended."""
+    try:
+        yield
+    except Exception:
+        logger.exception("a generator failed when it was closed")
 
 
 def current_source() -> Source | None:
