@@ -51,6 +51,7 @@ __all__ = [
     "MessageTooLargeError",
     "Published",
     "Publisher",
+    "RunInProgressError",
     "SSEError",
     "ServerSentEventsBlueprint",
     "TooManyRunsError",

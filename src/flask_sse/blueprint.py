@@ -350,11 +350,12 @@ class ServerSentEventsBlueprint(Blueprint):
         Raises:
             KeyError: If the application has no URL of a broker.
             UsageError: If the channel is not that of a run, or the items cannot be iterated.
+            RunInProgressError: If another producer works on this run, or was killed less than 20 seconds ago.
             TooManyRunsError: If as many runs as ``SSE_MAX_RUNS`` are at work in this process.
         """
-        channel = channel or new_run()
+        channel = new_run() if channel is None else channel
         extension = current_extension()
-        producer = Producer(extension.publisher, channel, Source(items, hint_of_g))
+        producer = Producer(extension.publisher.line, channel, Source(items, hint_of_g))
         start_run(producer, call_in_contexts(), extension.settings.max_runs)
         return channel
 

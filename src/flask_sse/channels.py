@@ -14,6 +14,14 @@ MAX_CHANNEL_BYTES = 200
 CONTROL_CHANNEL = "flask-sse:control"
 # Carries what a hub tells of itself; it comes from no broker, and only an application's own page gets it.
 STATUS_CHANNEL = "flask-sse:status"
+# Carry what producers of runs tell each other; nobody else can name one.
+RUN_CONTROL_PREFIX = "flask-sse:run:"
+_RESERVED = (CONTROL_CHANNEL, STATUS_CHANNEL)
+
+
+def is_reserved(name: str) -> bool:
+    """Tell whether a channel is one of ours, that no page can ask for and no application can publish on."""
+    return name in _RESERVED or name.startswith(RUN_CONTROL_PREFIX)
 
 
 def check_channel(name: Any) -> str:
@@ -26,7 +34,7 @@ def check_channel(name: Any) -> str:
         raise InvalidChannelError(name, "it must be a string")
     if not name:
         raise InvalidChannelError(name, "it is empty")
-    if name in (CONTROL_CHANNEL, STATUS_CHANNEL):
+    if is_reserved(name):
         raise InvalidChannelError(name, "it is reserved")
     flaw = flaw_of_line(name, MAX_CHANNEL_BYTES)
     if flaw is not None:

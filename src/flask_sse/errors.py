@@ -7,6 +7,7 @@ SSEError
 │   ├── InvalidChannelError            a channel name that is empty, too long or has control characters
 │   └── InvalidSettingError            a value of a setting that cannot be used
 ├── TooManyRunsError                   this process has as many runs as SSE_MAX_RUNS allows
+├── RunInProgressError                 another producer works on this run
 ├── BrokerError                        outside this process; may pass by itself
 │   └── BrokerUnavailableError         the broker did not answer in time
 └── HubError                           between this process and the hub; may pass by itself
@@ -81,6 +82,21 @@ class TooManyRunsError(SSEError):
         super().__init__(
             f"no further run can be started in this process, which has {runs}: {reason}; "
             "try later, or let a job queue run it (Publisher.produce)"
+        )
+
+
+class RunInProgressError(SSEError):
+    """A producer works on this run; nothing was published. It may pass by itself.
+
+    Attributes:
+        channel: The run's.
+    """
+
+    def __init__(self, channel: str) -> None:
+        self.channel = channel
+        super().__init__(
+            f"another producer works on {channel!r}: wait for its end, cancel it, or give each run a name of "
+            "its own (new_run(prefix=...)); one that was killed is noticed after 20 seconds"
         )
 
 

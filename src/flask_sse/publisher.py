@@ -17,12 +17,13 @@ from .hub import dismissal
 from .hub.link import Link, open_link
 from .hub.stand_in import MEMORY_URL, stand_in
 from .producing.commit import send_on_commit
-from .producing.run import Producer, cancel
+from .producing.run import Line, Producer, cancel
 from .producing.source import Items, Source
 from .settings import Settings
 from .subjects import checked_subject
 from .wire.envelope import pack
 from .wire.message import Message
+from .wire.run import END_TYPE, check_type
 from .wire.text import flaw_of_text
 
 MAX_KEY_BYTES = 200
@@ -51,7 +52,11 @@ class Published(int):
 
 
 class LinkedPublisher:
-    """Publishes with an application's settings and link."""
+    """Publishes with an application's settings and link.
+
+    Attributes:
+        line: What a run needs of it.
+    """
 
     message_class: builtins.type[Message] = Message
 
@@ -59,6 +64,7 @@ class LinkedPublisher:
         self._settings = settings
         self._link = link
         self._own_broker = open_publisher(settings.broker_url, link)
+        self.line = Line(lambda: self._broker, self._checked_message, settings.history_of)
 
     @property
     def _broker(self) -> BrokerPublisher:
@@ -198,7 +204,7 @@ class LinkedPublisher:
             BrokerUnavailableError: If the broker stayed away.
             Exception: What the generator raised; pages are told ``failed``.
         """
-        return Producer(self, channel, Source(items)).work()
+        return Producer(self.line, channel, Source(items)).work(waits=True)
 
     def cancel(self, channel: str) -> None:
         """End a run, wherever it works: pages are told at once, its generator ends where it yields next.
@@ -207,7 +213,7 @@ class LinkedPublisher:
             UsageError: If the channel is not that of a run.
             BrokerUnavailableError: If the broker did not take it within 2 seconds.
         """
-        cancel(self, channel)
+        cancel(self.line, channel)
 
     def _checked(
         self,
@@ -220,21 +226,29 @@ class LinkedPublisher:
     ) -> Publication:
         check_channel(channel)
         message = self.message_class(data, **fields)
+        # Others may stand in for a producer, as tests do, but pages are gone for good after an end.
+        check_type(message.type, channel, (END_TYPE,))
         if message.type == "error":
             warnings.warn("events of type 'error' reach a page's onerror; use another type", stacklevel=4)
         # Of its channel: the same word may mean something else in another one.
-        envelope = pack(
-            message, None if collapse is None else f"{channel} {_checked_key('collapse', collapse)}"
-        )
+        replaced = None if collapse is None else f"{channel} {_checked_key('collapse', collapse)}"
+        return self._publication(message, channel, replaced, _checked_key("key", key))
+
+    def _checked_message(self, message: Message, channel: str) -> Publication:
+        own = self.message_class(message.data, message.type, message.id, message.retry)
+        return self._publication(own, channel)
+
+    def _publication(
+        self, message: Message, channel: str, collapse: str | None = None, key: str | None = None
+    ) -> Publication:
+        envelope = pack(message, collapse)
         # Most are so small that they need not be encoded to know that they fit.
         if _FRAME_GROWTH * len(envelope) > self._settings.max_event_bytes:
             size = len(message.frame())
             if size > self._settings.max_event_bytes:
                 raise MessageTooLargeError(size, self._settings.max_event_bytes)
         own_id = None if message.id is None else str(message.id)
-        return Publication(
-            channel, envelope, self._settings.history_of(channel), own_id, _checked_key("key", key)
-        )
+        return Publication(channel, envelope, self._settings.history_of(channel), own_id, key)
 
     def _send(self, publications: list[Publication]) -> list[Published]:
         try:

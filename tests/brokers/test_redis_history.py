@@ -29,9 +29,9 @@ from flask_sse.brokers.base import (
 from flask_sse.brokers.redis import history
 from flask_sse.brokers.redis import publisher as publisher_module
 from flask_sse.brokers.redis.publisher import MAX_IDLE, RedisPublisher
+from flask_sse.producing.attempt import lease_channel, state_channel
 from flask_sse.settings import History as Kept
 from flask_sse.wire.cursor import EARLIEST, FROM_NOW, MAX_MS, Cursor, order
-from flask_sse.wire.run import cancel_channel
 
 DATABASE = 7  # of these tests alone
 SHORT_SECONDS = 0.005
@@ -305,7 +305,7 @@ def test_a_channel_that_nothing_was_published_to_is_known_for_minutes(store: Sto
 def test_a_run_leaves_nothing_when_its_history_is_over(store: Store, channel: str) -> None:
     """13.15: 595 runs left 1391 keys, for up to a week."""
     run = f"run:{channel}"
-    for name in (run, cancel_channel(run)):
+    for name in (run, state_channel(run), lease_channel(run)):
         start = store.cursor(name)
         store.append(name, own_id="seven")
         store.read(name, start)

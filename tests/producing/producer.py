@@ -1,4 +1,4 @@
-"""A job that never comes to its end: ``producer.py URL CHANNEL``."""
+"""A job that never comes to its end: ``producer.py URL CHANNEL [again]``."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ import time
 from collections.abc import Iterator
 
 from flask_sse import Publisher
-from flask_sse.producing import run
+from flask_sse.producing import attempt, run
 
 
 def work() -> Iterator[str]:
     yield "one"
     while True:
-        time.sleep(1)
+        time.sleep(0.5)
+        if sys.argv[3:]:
+            yield "again"
 
 
 if __name__ == "__main__":
-    vars(run).update(CHECK_SECONDS=0.05, ALIVE_SECONDS=0.2)
+    for module in (run, attempt):
+        vars(module).update(CHECK_SECONDS=0.05, ALIVE_SECONDS=0.2)
+    vars(attempt).update(LOST_SECONDS=1.0)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     Publisher(sys.argv[1]).produce(work(), sys.argv[2])

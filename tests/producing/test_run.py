@@ -22,7 +22,7 @@ from tests.support.processes import Process, wait_until
 from flask_sse import Message, Publisher, UsageError, new_run, sse
 from flask_sse.errors import BrokerUnavailableError, InvalidChannelError
 from flask_sse.hub import runs
-from flask_sse.producing import run
+from flask_sse.producing import attempt, run
 from flask_sse.wire.decode import Event
 
 PRODUCER = Path(__file__).parent / "producer.py"
@@ -51,9 +51,11 @@ def server(url: str) -> Iterator[LocalServer]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds takes parts of them; five times as long a silence is still a death."""
-    monkeypatch.setattr(run, "CHECK_SECONDS", 0.05)
-    monkeypatch.setattr(run, "ALIVE_SECONDS", 0.2)
-    monkeypatch.setattr(runs, "LOST_SECONDS", 1.0)
+    for module in (run, attempt):
+        monkeypatch.setattr(module, "CHECK_SECONDS", 0.05)
+        monkeypatch.setattr(module, "ALIVE_SECONDS", 0.2)
+    for module in (runs, attempt):
+        monkeypatch.setattr(module, "LOST_SECONDS", 1.0)
 
 
 def start(server: LocalServer, items: object, channel: str | None = None) -> str:
@@ -373,7 +375,7 @@ def test_what_is_no_run_and_what_keeps_no_history_is_refused() -> None:
     with pytest.raises(UsageError, match="is no run"):
         publisher.cancel("news")
     with pytest.raises(InvalidChannelError):
-        new_run("x" * 200)
+        new_run("x" * 197)
     forgetful = Publisher("memory://refused", SSE_HUB="thread", SSE_HISTORY_RULES={"run:*": {"size": 0}})
     with pytest.raises(UsageError, match="needs a history"):
         forgetful.produce(iter("a"), new_run())

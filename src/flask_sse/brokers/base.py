@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from ..channels import RUN_CONTROL_PREFIX
 from ..settings import History
 from ..wire.cursor import EPOCH_LETTERS, Cursor, Stamp
-from ..wire.run import is_run
+from ..wire.run import RUN_PREFIX
 
 # Events of one page; a page ends also with the event that brings it over so many bytes.
 PAGE_EVENTS = 250
@@ -24,6 +25,7 @@ LISTENING_SECONDS = 24 * 3600.0
 # is short; a hub that has streams of the channel asks for its position more often than that.
 UNUSED_SECONDS = 300.0
 
+_OF_RUNS = (RUN_PREFIX, RUN_CONTROL_PREFIX)
 _LETTERS = bytes(ord("a") + number % 26 for number in range(256))
 
 
@@ -107,12 +109,12 @@ def remembered_seconds(channel: str, history: History) -> float:
 
     Each run has channels of its own, and many end every day, so nothing of them outlives their events.
     """
-    return history.seconds * (1 if is_run(channel) else REMEMBERED_LIVES)
+    return history.seconds * (1 if channel.startswith(_OF_RUNS) else REMEMBERED_LIVES)
 
 
 def listening_seconds(channel: str) -> float:
     """Return how long the position of a channel with events is kept after a hub has asked for it."""
-    return UNUSED_SECONDS if is_run(channel) else LISTENING_SECONDS
+    return UNUSED_SECONDS if channel.startswith(_OF_RUNS) else LISTENING_SECONDS
 
 
 def new_epoch() -> str:
@@ -134,6 +136,18 @@ class BrokerPublisher(Protocol):
 
     def cursors(self, channels: Sequence[str]) -> list[Cursor]:
         """Return the position behind the last event of each channel.
+
+        Raises:
+            BrokerUnavailableError: If the broker did not answer within 2 seconds.
+        """
+        ...
+
+    def read(self, channel: str, since: str) -> Page:
+        """Return a piece of the history of a channel.
+
+        Args:
+            channel: Which one; its history begins now if it has none.
+            since: What to go on from, as ``wire.cursor`` has it.
 
         Raises:
             BrokerUnavailableError: If the broker did not answer within 2 seconds.
@@ -236,6 +250,14 @@ class Carrier(Protocol):
 
     def cursors(self, channels: Sequence[str]) -> list[Cursor]:
         """Return the position behind the last event of each channel.
+
+        Raises:
+            HubError: If no hub answered.
+        """
+        ...
+
+    def read(self, channel: str, since: str) -> Page:
+        """Return a piece of the history of a channel.
 
         Raises:
             HubError: If no hub answered.

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import BrokerUnavailableError, HubError
 from ..wire.cursor import Cursor
-from .base import Carrier, Publication, Receipt, Sink
+from .base import Carrier, Page, Publication, Receipt, Sink
 from .history import SLOT_SECONDS, History
 
 # The hub ends a connection whose answers nobody takes, and so many fit into any socket.
@@ -41,6 +41,13 @@ class MemoryPublisher:
         """See ``BrokerPublisher.cursors``."""
         try:
             return self._carrier.cursors(channels)
+        except HubError as error:
+            raise BrokerUnavailableError(self._url, error) from error
+
+    def read(self, channel: str, since: str) -> Page:
+        """See ``BrokerPublisher.read``."""
+        try:
+            return self._carrier.read(channel, since)
         except HubError as error:
             raise BrokerUnavailableError(self._url, error) from error
 
@@ -72,6 +79,10 @@ class MemoryFeed:
         """Return the position behind the last event of a channel."""
         return self._history.cursor(channel, time.time())
 
+    def page(self, channel: str, since: str) -> Page:
+        """Return a piece of the history of a channel."""
+        return self._history.read(channel, since, time.time())
+
     def dump(self) -> Iterator[tuple[dict[str, Any], bytes]]:
         """Yield what is kept, in pieces, for another hub."""
         return self._history.dump()
@@ -91,7 +102,7 @@ class MemoryFeed:
 
     def read(self, number: int, channel: str, since: str) -> None:
         """See ``BrokerFeed.read``; it is answered at once."""
-        self._sink.page(number, self._history.read(channel, since, time.time()))
+        self._sink.page(number, self.page(channel, since))
 
     def cancel(self, number: int) -> None:
         """Do nothing: what was asked for is answered."""

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ..brokers.base import Publication, Receipt
+from ..brokers.base import Page, Publication, Receipt
 from ..errors import ProtocolError
 from ..version import __version__
 from ..wire.cursor import Cursor
@@ -30,10 +30,12 @@ from .control import (
     answer,
     common_protocol,
     max_body_bytes,
+    page_answer,
     publish_answer,
     read_channel,
     read_publish,
     read_rejected,
+    read_since,
     refusal,
 )
 from .peer import is_trusted, peer_uid, send_all
@@ -80,6 +82,10 @@ class Hub(Protocol):
 
     def cursor(self, channel: str) -> Cursor | None:
         """Return the position behind the last event of a channel; ``None`` if this hub has another broker."""
+        ...
+
+    def read(self, channel: str, since: str) -> Page | None:
+        """Return a piece of the history of a channel; ``None`` if this hub has another broker."""
         ...
 
     def count_rejected(self, limit: str) -> None:
@@ -247,15 +253,13 @@ class AppConnection:
         elif packet.op == "attach":
             self._attach(Attach.read(packet))
         elif packet.op == "publish":
-            if self._hangup.poll(0):
-                # The application waits 2 seconds for its answer and reports an error then. A hub that stood
-                # still for longer must not publish behind that.
-                return
-            receipt = self._hub.publish(read_publish(packet))
-            self._send(publish_answer(receipt) if receipt else refusal(NOT_MEMORY))
+            self._publish(packet)
         elif packet.op == "cursor":
             cursor = self._hub.cursor(read_channel(packet))
             self._send(answer(cursor=str(cursor)) if cursor else refusal(NOT_MEMORY))
+        elif packet.op == "read":
+            page = self._hub.read(read_channel(packet), read_since(packet))
+            self._send(page_answer(page) if page else refusal(NOT_MEMORY))
         elif packet.op == "status":
             details = packet.fields.get("details") is True
             self._send(answer(**self._hub.details() if details else self._hub.status()))
@@ -264,6 +268,14 @@ class AppConnection:
             self._send(answer())
         else:
             raise ProtocolError(f"a request {ascii(packet.op)[:80]}")
+
+    def _publish(self, packet: Packet) -> None:
+        if self._hangup.poll(0):
+            # The application waits 2 seconds for its answer and reports an error then. A hub that stood
+            # still for longer must not publish behind that.
+            return
+        receipt = self._hub.publish(read_publish(packet))
+        self._send(publish_answer(receipt) if receipt else refusal(NOT_MEMORY))
 
     def _introduce(self, packet: Packet) -> None:
         if packet.op == "succeed":

@@ -9,9 +9,9 @@ A control connection is a stream socket between processes of one user. Everythin
 
 The application says ``hello`` first, with the versions of the protocol that it speaks; the hub answers with
 the one that both go on with, or refuses. ``attach`` carries one descriptor with its first byte and has no
-answer; ``publish``, ``cursor``, ``status`` and ``rejected`` are answered in order. Anything else breaks the
-rules, and the hub closes the connection. A hub that wants to take the place of this one says ``succeed``
-instead of ``hello``: ``succession.py``.
+answer; ``publish``, ``cursor``, ``read``, ``status`` and ``rejected`` are answered in order. Anything else
+breaks the rules, and the hub closes the connection. A hub that wants to take the place of this one says
+``succeed`` instead of ``hello``: ``succession.py``.
 
 A *block* is what the hub writes to a reader of ``messages()``: 4 bytes length and an envelope; an empty
 one is a heartbeat.
@@ -27,7 +27,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..brokers.base import Publication, Receipt
+from ..brokers.base import Entry, Page, Publication, Receipt
 from ..channels import STATUS_CHANNEL, check_channel
 from ..errors import InvalidChannelError, ProtocolError
 from ..settings import MAX_SECONDS, History, StreamRules
@@ -36,7 +36,7 @@ from ..wire.cursor import read_cursor
 from .claim import NOBODY, Claim
 
 # What this release speaks; the highest that both ends speak counts.
-PROTOCOLS = (4,)
+PROTOCOLS = (5,)
 # The limit that applications enforce themselves, before they ask who may listen to all those channels.
 STREAM_CHANNELS = "stream_channels"
 FRAMES = "frames"
@@ -242,6 +242,38 @@ def read_channel(packet: Packet) -> str:
 def cursor_request(channel: str) -> Packet:
     """Return the packet that asks for the position behind the last event of a channel."""
     return Packet("cursor", {"channel": channel})
+
+
+def read_request(channel: str, since: str) -> Packet:
+    """Return the packet that asks for a piece of the history of a channel."""
+    return Packet("read", {"channel": channel, "since": since})
+
+
+def read_since(packet: Packet) -> str:
+    """Understand from where a piece of a history is asked for.
+
+    Raises:
+        ProtocolError: If it says nothing of that.
+    """
+    since = packet.fields.get("since")
+    if not isinstance(since, str):
+        raise ProtocolError("a read without since")
+    return since
+
+
+def page_answer(page: Page) -> Packet:
+    """Return the packet that has a piece of a history; its bytes are characters there."""
+    entries = [(entry.id, entry.previous, entry.envelope.decode("latin-1")) for entry in page.entries]
+    return answer(**{**page._asdict(), "entries": entries})
+
+
+def read_page(fields: Mapping[str, Any]) -> Page:
+    """Understand the answer to a read."""
+    entries = [
+        Entry(event_id, previous, envelope.encode("latin-1"))
+        for event_id, previous, envelope in fields["entries"]
+    ]
+    return Page(fields["epoch"], fields["top"], fields["since"], entries, fields["complete"])
 
 
 def status_request(*, details: bool = False) -> Packet:

@@ -17,7 +17,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ..brokers.base import Publication, Receipt
+from ..brokers.base import Page, Publication, Receipt
 from ..errors import HubError, HubStartError, HubUnavailableError, ProtocolError
 from ..settings import Settings
 from ..wire.cursor import Cursor
@@ -26,7 +26,9 @@ from .control import (
     Packet,
     cursor_request,
     publish_packet,
+    read_page,
     read_receipt,
+    read_request,
     rejected_request,
     status_request,
 )
@@ -72,6 +74,14 @@ class Link(StreamTaker, Protocol):
 
     def cursors(self, channels: Sequence[str]) -> list[Cursor]:
         """Return the position behind the last event of each channel, of the broker that lives in the hub.
+
+        Raises:
+            HubUnavailableError: If no hub answered.
+        """
+        ...
+
+    def read(self, channel: str, since: str) -> Page:
+        """Return a piece of the history of a channel, of the broker that lives in the hub.
 
         Raises:
             HubUnavailableError: If no hub answered.
@@ -130,6 +140,11 @@ class ProcessLink:
     def cursors(self, channels: Sequence[str]) -> list[Cursor]:
         """See ``Link.cursors``."""
         return [Cursor.of(fields["cursor"]) for fields in self._ask([*map(cursor_request, channels)])]
+
+    def read(self, channel: str, since: str) -> Page:
+        """See ``Link.read``."""
+        (fields,) = self._ask([read_request(channel, since)])
+        return read_page(fields)
 
     def count_rejected(self, limit: str) -> None:
         """See ``Link.count_rejected``."""
@@ -233,6 +248,10 @@ class AutoLink:
     def cursors(self, channels: Sequence[str]) -> list[Cursor]:
         """See ``Link.cursors``."""
         return self._try(lambda link: link.cursors(channels))
+
+    def read(self, channel: str, since: str) -> Page:
+        """See ``Link.read``."""
+        return self._try(lambda link: link.read(channel, since))
 
     def count_rejected(self, limit: str) -> None:
         """See ``Link.count_rejected``."""

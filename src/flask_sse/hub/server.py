@@ -592,6 +592,10 @@ class HubServer:
         """See ``brokers.base.Sink``."""
         return self._core.directory.has_streams(channel)
 
+    def read(self, channel: str, since: str) -> Page | None:
+        """Return a piece of a history of the broker in this hub; ``None`` if this hub has another."""
+        return self._feed.page(channel, since) if isinstance(self._feed, MemoryFeed) else None
+
     def deliver(self, channel: str, stamp: Stamp | None, envelope: bytes) -> int:
         """See ``brokers.base.Sink``."""
         self._doing = ("deliver", channel)

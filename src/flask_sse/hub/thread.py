@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ..brokers.base import Publication, Receipt
+from ..brokers.base import Page, Publication, Receipt
 from ..errors import HubUnavailableError
 from ..settings import Settings
 from ..wire.cursor import Cursor
@@ -76,6 +76,10 @@ class ThreadLink:
         """See ``Link.cursors``."""
         cursors = self._call(lambda server: [server.cursor(channel) for channel in channels])
         return [_from_memory(cursor) for cursor in cursors]
+
+    def read(self, channel: str, since: str) -> Page:
+        """See ``Link.read``."""
+        return _from_memory(self._call(lambda server: server.read(channel, since)))
 
     def count_rejected(self, limit: str) -> None:
         """See ``Link.count_rejected``."""

@@ -1,7 +1,7 @@
 """A run: what a generator yields, published on a channel of its own, whoever listens.
 
-It is the only one that publishes on its channel, so it sees there whether an event whose publication failed
-has arrived nevertheless. That it is to end it sees on another one.
+Only one attempt at a time publishes there (``attempt``), so it sees whether an event whose publication failed
+has arrived nevertheless.
 """
 
 from __future__ import annotations
@@ -15,11 +15,21 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
+from ..brokers.base import Publication
 from ..channels import check_channel
-from ..errors import BrokerError, HubError, InvalidChannelError, TooManyRunsError, UsageError
-from ..wire.cursor import BEFORE_ALL, order, read_cursor
+from ..errors import (
+    BrokerError,
+    HubError,
+    InvalidChannelError,
+    RunInProgressError,
+    TooManyRunsError,
+    UsageError,
+)
+from ..settings import History
+from ..wire.cursor import Cursor, order
 from ..wire.message import Message
 from ..wire.run import (
     ALIVE_SECONDS,
@@ -30,11 +40,12 @@ from ..wire.run import (
     RUN_PREFIX,
     alive,
     begun,
-    cancel_channel,
+    check_type,
     ended,
-    is_cancel_channel,
     is_run,
 )
+from . import attempt
+from .attempt import Attempt, Broker, Verdict
 from .slots import runs
 from .source import Source
 
@@ -45,53 +56,51 @@ CHECK_SECONDS = 1.0
 PATIENCE_SECONDS = 60.0
 RETRY_SECONDS = 0.5
 _AWAY = (BrokerError, HubError)
+_REPLACED = "replaced"
+
+T = TypeVar("T")
 
 
-class Published(Protocol):
-    """What became of an event.
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a run needs of a publisher.
 
     Attributes:
-        id: Its position, if it has no id of its own.
+        broker: Returns the way to the broker.
+        checked: Makes a publication of a message, if it can be sent on a channel.
+        history_of: Returns how much of a channel is kept.
     """
 
-    id: str | None
+    broker: Broker
+    checked: Callable[[Message, str], Publication]
+    history_of: Callable[[str], History]
 
 
-class Publishing(Protocol):
-    """What a run asks of a publisher."""
-
-    def publish(
-        self,
-        data: Any,
-        type: str | None = None,  # noqa: A002 - as an application calls it
-        id: str | int | None = None,  # noqa: A002 - as an application calls it
-        retry: int | None = None,
-        channel: str = ...,
-    ) -> Published:
-        """Publish one event."""
-        ...
-
-    def cursor(self, *channels: str) -> str:
-        """Return the position behind the last event of a channel."""
-        ...
-
-
-def new_run(name: str | None = None) -> str:
+def new_run(name: str | None = None, *, prefix: str | None = None) -> str:
     """Return the channel of a new run.
 
     Args:
-        name: What it is to be called, as ``"export-7"``; ``None`` for a name that nobody can guess.
+        name: What it is to be called, as ``"export-7"``. Others may guess it, and one producer at a time
+            works on it. ``None`` for a name that nobody can guess.
+        prefix: What such a name begins with, as ``"ann-"``; ``None`` for nothing.
 
     Raises:
-        InvalidChannelError: If the name cannot be that of a channel, is longer than 189 bytes or ends in
-            ``:cancel``.
+        UsageError: If both are given.
+        InvalidChannelError: If the name is empty, cannot be that of a channel, or has more than 196 bytes.
     """
-    channel = f"{RUN_PREFIX}{secrets.token_urlsafe(16) if name is None else name}"
-    if is_cancel_channel(channel):
-        raise InvalidChannelError(channel, "a run of another name is cancelled there")
-    # The longer one of the two that a run needs.
-    check_channel(cancel_channel(channel))
-    return channel
+    if name is not None and prefix is not None:
+        raise UsageError("new_run() takes a name that is exact, or a prefix of one that nobody can guess")
+    if name is None:
+        name = f"{'' if prefix is None else prefix}{secrets.token_urlsafe(16)}"
+    return _channel_of(name)
+
+
+def _channel_of(name: Any) -> str:
+    if not isinstance(name, str):
+        raise InvalidChannelError(name, "the name of a run must be a string")
+    if not name:
+        raise InvalidChannelError(RUN_PREFIX, "the name is empty; new_run() gives one that nobody can guess")
+    return check_channel(RUN_PREFIX + name)
 
 
 def start_run(producer: Producer, in_contexts: Callable[[Callable[[], None]], None], max_runs: int) -> None:
@@ -104,11 +113,12 @@ def start_run(producer: Producer, in_contexts: Callable[[Callable[[], None]], No
 
     Raises:
         TooManyRunsError: If it has as many, or the system has no more threads; nothing was published.
+        RunInProgressError: If another producer works on this run; nothing was published.
     """
 
     def work() -> None:
         try:
-            producer.work()
+            producer.work(waits=False)
         except Exception:
             logger.exception("%s failed", ascii(producer.channel))
 
@@ -121,17 +131,22 @@ def start_run(producer: Producer, in_contexts: Callable[[Callable[[], None]], No
     if not runs.take(max_runs):
         raise TooManyRunsError(max_runs, "the limit is SSE_MAX_RUNS")
     try:
+        producer.claim()
         threading.Thread(target=work_in_contexts, name="flask-sse run", daemon=True).start()
     except RuntimeError as error:
         runs.release()
+        producer.give_back()
         raise TooManyRunsError(runs.taken, str(error)) from error
+    except BaseException:
+        runs.release()
+        raise
 
 
-def cancel(publisher: Publishing, channel: str) -> None:
+def cancel(line: Line, channel: str) -> None:
     """End a run, wherever it works: its pages are told at once, its generator ends where it yields next."""
     check_run(channel)
-    _publish(publisher, ended(CANCELLED), cancel_channel(channel))
-    _publish(publisher, ended(CANCELLED), channel)
+    if attempt.cancel(line.broker(), channel, line.history_of(channel)):
+        line.broker().publish([line.checked(ended(CANCELLED), channel)])
 
 
 def check_run(channel: str) -> str:
@@ -142,42 +157,72 @@ def check_run(channel: str) -> str:
     """
     if not is_run(check_channel(channel)):
         raise UsageError(f"{channel!r} is no run: new_run() gives their channels")
-    return new_run(channel.removeprefix(RUN_PREFIX))
+    return _channel_of(channel.removeprefix(RUN_PREFIX))
 
 
 class Producer:
     """Publishes what one source yields.
 
     Args:
-        publisher: The way to the broker.
+        line: The way to the broker.
         channel: The run's.
         source: What is published: data, or messages.
 
     Attributes:
         channel: The run's.
+
+    Raises:
+        UsageError: If the channel is not that of a run, or keeps no history.
     """
 
-    def __init__(self, publisher: Publishing, channel: str, source: Source) -> None:
-        self._publisher = publisher
+    def __init__(self, line: Line, channel: str, source: Source) -> None:
+        self._line = line
         self.channel = check_run(channel)
+        history = line.history_of(self.channel)
+        if not history.size:
+            raise UsageError("a run needs a history, and SSE_HISTORY_RULES gives its channel none")
+        self._attempt = Attempt(line.broker, self.channel, history)
+        # Whether it has begun; ``None`` while nobody has asked.
+        self._is_ours: bool | None = None
         self._source = source
         self._lock = threading.Lock()
-        self._position = ""
+        self._position: Cursor | None = None
         self._published_at = 0.0
         self._over = threading.Event()
+        self._outcome: str | None = None
         self._pid = os.getpid()
 
-    def work(self) -> str:
-        """Publish all, in this thread; return how it ended.
+    def claim(self) -> None:
+        """Begin the attempt here, if the broker is there; else ``work`` does.
 
         Raises:
-            UsageError: If the channel has no history.
+            RunInProgressError: If another producer works on this run.
+        """
+        with contextlib.suppress(*_AWAY):
+            self._is_ours = self._attempt.begin()
+
+    def give_back(self) -> None:
+        """Undo ``claim``."""
+        if self._is_ours:
+            with contextlib.suppress(*_AWAY):
+                self._attempt.end()
+
+    def work(self, *, waits: bool) -> str:
+        """Publish all, in this thread; return how it ended.
+
+        Args:
+            waits: Whether to wait where another producer may have died.
+
+        Raises:
+            RunInProgressError: If another producer works on this run, or took it over since this one was not
+                heard of for too long.
             BrokerUnavailableError: If the broker stays away.
             Exception: What the source raised; pages are told that it failed.
         """
         _producers.add(self)
         try:
-            self._begin()
+            if not self._begin(waits=waits):
+                return CANCELLED
             threading.Thread(target=self._keep_alive, name="flask-sse run", daemon=True).start()
             self._source.send_to(self._take)
         except BaseException as error:
@@ -185,6 +230,8 @@ class Producer:
             raise
         finally:
             _producers.discard(self)
+        if self._end(FINISHED) == _REPLACED:
+            raise RunInProgressError(self.channel)
         return self._end(FINISHED)
 
     def interrupt(self) -> None:
@@ -192,32 +239,48 @@ class Producer:
         self._source.stop()
         self._end(INTERRUPTED)
 
-    def _begin(self) -> None:
-        self._position = self._publisher.cursor(self.channel)
-        if not self._position:
-            raise UsageError("a run needs a history, and SSE_HISTORY_RULES gives its channel none")
-        if self._is_cancelled():
-            self._stop()
-        self._publish(begun())
+    def _begin(self, *, waits: bool) -> bool:
+        if self._is_ours is None:
+            try:
+                self._is_ours = self._persistently(self._attempt.begin)
+            except RunInProgressError:
+                if not waits:
+                    raise
+                self._persistently(self._attempt.wait_until_free)
+                self._is_ours = self._persistently(self._attempt.begin)
+        if self._is_ours:
+            self._position = self._persistently(self._read_position)
+            self._publish(begun())
+        return self._is_ours
 
     def _end(self, reason: str) -> str:
         """Publish the end, unless there is one; return it."""
         if os.getpid() != self._pid:
             return reason  # a process that was forked from the one that works on it
         with self._lock:
-            if self._over.is_set():
-                return CANCELLED
             self._over.set()
-            try:
-                self._publish_once(ended(reason))
-            except _AWAY as error:
-                logger.error(  # noqa: TRY400 - the text says it all
-                    "%s is %s, as its pages learn from its silence: %s", ascii(self.channel), reason, error
-                )
+            if self._outcome is None:
+                self._outcome = self._give_back(reason) if self._is_ours else reason
+            return self._outcome
+
+    def _give_back(self, reason: str) -> str:
+        try:
+            match self._persistently(self._attempt.end):
+                case Verdict.CANCELLED:
+                    return CANCELLED
+                case Verdict.REPLACED:
+                    return _REPLACED
+            self._publish_once(ended(reason))
+        except _AWAY as error:
+            logger.error(  # noqa: TRY400 - the text says it all
+                "%s is %s, as its pages learn from its silence: %s", ascii(self.channel), reason, error
+            )
         return reason
 
     def _take(self, item: Any) -> bool:
-        self._publish(item if isinstance(item, Message) else Message(item))
+        message = item if isinstance(item, Message) else Message(item)
+        check_type(message.type, self.channel)
+        self._publish(message)
         return True
 
     def _publish(self, message: Message) -> None:
@@ -227,55 +290,52 @@ class Producer:
 
     def _publish_once(self, message: Message) -> None:
         """Publish, once also if the broker is away for a while."""
+        publication = self._line.checked(message, self.channel)
+        has_failed = False
+
+        def publish() -> None:
+            nonlocal has_failed
+            if has_failed and self._has_arrived():
+                return
+            has_failed = True
+            (receipt,) = self._line.broker().publish([publication])
+            self._position = receipt.cursor
+
+        self._persistently(publish)
+        self._published_at = time.monotonic()
+
+    def _persistently(self, ask: Callable[[], T]) -> T:
+        """Ask the broker, also if it is away for a while."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                published = _publish(self._publisher, message, self.channel)
-                own_id = message.id is not None
-                self._position = self._publisher.cursor(self.channel) if own_id else published.id or ""
+                return ask()
             except _AWAY:
                 if time.monotonic() > deadline or self._source.is_stopped:
                     raise
                 time.sleep(RETRY_SECONDS)
-                if not self._has_arrived():
-                    continue
-            self._published_at = time.monotonic()
-            return
 
     def _has_arrived(self) -> bool:
         """Tell whether something was published since the last event that is known to be there; know it."""
-        known = self._position
-        try:
-            self._position = self._publisher.cursor(self.channel)
-        except _AWAY:
-            return False
-        before, now = read_cursor(known), read_cursor(self._position)
-        if before is None or now is None or before.epoch != now.epoch:
+        before, now = self._position, self._read_position()
+        self._position = now
+        if before is None or before.epoch != now.epoch:
             return False  # the history was lost, which the hub tells
         return order(now.id) > order(before.id)
 
-    def _is_cancelled(self) -> bool:
-        cursor = read_cursor(self._publisher.cursor(cancel_channel(self.channel)))
-        return cursor is not None and cursor.id != BEFORE_ALL
-
-    def _stop(self) -> None:
-        self._over.set()
-        self._source.stop()
+    def _read_position(self) -> Cursor:
+        (position,) = self._line.broker().cursors([self.channel])
+        return position
 
     def _keep_alive(self) -> None:
         """Say that the run is alive while it is silent, and end it if it is cancelled."""
         while not self._over.wait(CHECK_SECONDS):
-            with self._lock, contextlib.suppress(*_AWAY):
-                if self._over.is_set():
-                    return
-                if self._is_cancelled():
-                    self._stop()
+            with contextlib.suppress(*_AWAY):
+                if self._attempt.check() is not Verdict.GOES_ON:
+                    self._over.set()
+                    self._source.stop()
                 elif time.monotonic() - self._published_at >= ALIVE_SECONDS:
-                    self._publish_once(alive())
-
-
-def _publish(publisher: Publishing, message: Message, channel: str) -> Published:
-    return publisher.publish(message.data, message.type, message.id, message.retry, channel)
+                    self._publish(alive())
 
 
 _producers: weakref.WeakSet[Producer] = weakref.WeakSet()

@@ -8,7 +8,7 @@ from typing import Any, overload
 from unittest.mock import ANY
 
 from ..brokers.base import Publication
-from ..channels import CONTROL_CHANNEL
+from ..channels import is_reserved
 from ..hub.stand_in import StandIn, standing_in
 from .events import PublishedEvent, event
 from .hub import HubForTests, LinkForTests
@@ -22,7 +22,7 @@ class PublishedEvents(Sequence[PublishedEvent]):
         self._hub = HubForTests(self._note)
 
     def _note(self, publication: Publication) -> None:
-        if publication.channel != CONTROL_CHANNEL:
+        if not is_reserved(publication.channel):
             self._events.append(PublishedEvent.of(publication))
 
     @overload

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..brokers.base import Publication, Receipt
+from ..brokers.base import Page, Publication, Receipt
 from ..errors import HubUnavailableError
 from ..hub.agenda import TICK_SECONDS
 from ..hub.control import Attach
@@ -129,6 +129,10 @@ class LinkForTests:
     def cursors(self, channels: Sequence[str]) -> list[Cursor]:
         """See ``Link.cursors``."""
         return self.hub.cursors(channels)
+
+    def read(self, channel: str, since: str) -> Page:
+        """See ``Link.read``."""
+        return self.hub.read(channel, since)
 
     def count_rejected(self, limit: str) -> None:
         """See ``Link.count_rejected``."""

@@ -6,18 +6,21 @@ hub tells pages of the end in its own words.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from ..errors import InvalidMessageError
 from .message import Message
 
 RUN_PREFIX = "run:"
 BEGIN_TYPE = "run-begin"
 ALIVE_TYPE = "run-alive"
 END_TYPE = "run-end"
+# What only a run itself says on its channel.
+OWN_TYPES = frozenset((BEGIN_TYPE, ALIVE_TYPE, END_TYPE))
 # How often a silent producer says that it is alive, and after how long a silence it counts as dead: a few of
 # its words may be late.
 ALIVE_SECONDS = 5.0
 LOST_SECONDS = 20.0
-
-_CANCEL = ":cancel"
 
 FINISHED = "finished"
 FAILED = "failed"
@@ -26,14 +29,24 @@ INTERRUPTED = "interrupted"
 LOST = "lost"
 
 
-def is_cancel_channel(channel: str) -> bool:
-    """Tell whether a channel is the one on which a run is told to end."""
-    return channel.endswith(_CANCEL)
-
-
 def is_run(channel: str) -> bool:
     """Tell whether a channel is that of a run."""
     return channel.startswith(RUN_PREFIX)
+
+
+def check_type(event_type: str | None, channel: str, own: Collection[str] = OWN_TYPES) -> None:
+    """Refuse an event of an application that says what only a run itself says on its channel.
+
+    Args:
+        event_type: Its type.
+        channel: Where it is to be published.
+        own: What only a run says.
+
+    Raises:
+        InvalidMessageError: If it does.
+    """
+    if event_type in own and is_run(channel):
+        raise InvalidMessageError("type", event_type, f"on {channel!r} only the run itself says that")
 
 
 def begun() -> Message:
@@ -49,8 +62,3 @@ def alive() -> Message:
 def ended(reason: str) -> Message:
     """Return the last event of a run."""
     return Message({"reason": reason}, END_TYPE)
-
-
-def cancel_channel(channel: str) -> str:
-    """Return the channel on which a run is told to end; it has an event once that has been said."""
-    return f"{channel}{_CANCEL}"

@@ -17,7 +17,7 @@ from redis.retry import Retry
 
 from ...errors import BrokerUnavailableError
 from ...wire.cursor import Cursor
-from ..base import Publication, Receipt
+from ..base import Page, Publication, Receipt
 from . import history
 from .client import open_by_url
 
@@ -40,6 +40,7 @@ class RedisPublisher:
             redis.Redis, url, Retry, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=COMMAND_SECONDS
         )
         self._publish = self._client.register_script(history.script("publish"))
+        self._read = self._client.register_script(history.script("read"))
         self._tops = self._client.register_script(history.script("tops"))
         # Which threads wait for the server, and how many did at once. A set, for it needs no lock, which a
         # process that is forked meanwhile would never get.
@@ -79,6 +80,14 @@ class RedisPublisher:
             with self._connection():
                 answers = self._tops(*history.tops_words(channels))
             return [history.cursor(answer) for answer in answers]
+        except (RedisError, OSError) as error:
+            raise self._unavailable(error) from error
+
+    def read(self, channel: str, since: str) -> Page:
+        """See ``BrokerPublisher.read``."""
+        try:
+            with self._connection():
+                return history.page(self._read(*history.read_words(channel, since)))
         except (RedisError, OSError) as error:
             raise self._unavailable(error) from error
 
