@@ -47,6 +47,11 @@ def why_unsuitable() -> str | None:
     return next((_UNSUITABLE[module] for module, _ in frames() if module in _UNSUITABLE), None)
 
 
+def in_test_client() -> bool:
+    """Tell whether no web server calls the application, but the test client of Flask or Werkzeug."""
+    return any(module == "werkzeug.test" for module, _ in frames())
+
+
 def in_greenlet() -> bool:
     """Tell whether this code runs in a greenlet of gevent, also where nothing is patched."""
     gevent = sys.modules.get("gevent")

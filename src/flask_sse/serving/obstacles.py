@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from .callers import in_greenlet
+from .callers import in_greenlet, in_test_client
 from .request_body import was_read
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,8 @@ def find_obstacle(environ: dict[str, Any], status_code: int, *, may_take_over: b
 def note_relay(environ: dict[str, Any], obstacle: Obstacle) -> None:
     """Log that a stream is relayed, and warn where it holds a whole worker."""
     logger.debug("relay: %s", obstacle.why)
-    if obstacle.hint and not environ.get("wsgi.multithread") and not in_greenlet():
+    has_one_thread = not environ.get("wsgi.multithread") and not in_greenlet()
+    if obstacle.hint and has_one_thread and not in_test_client():
         _warn_of_held_worker(obstacle)
 
 
