@@ -135,7 +135,7 @@ def flask_sse_2(
             # The application starts the hub, on its own core, when it is needed.
             get(port, "/stream?channel=warm", whole=False)
             # With the same settings, for others mean another hub.
-            link = open_link(Settings.from_mapping(settings, warn=False))
+            link = open_link(Settings.from_mapping(settings))
             wait_until(lambda: link.status()["opened"], what="the hub that has the stream")
             hub = int(str(link.status()["pid"]))
             publisher = Publisher(broker.url)

@@ -122,7 +122,30 @@ def test_the_url_is_that_of_the_variable_that_is_named(supervised: Supervised) -
 def test_no_variable_at_all_is_an_error_that_says_what_is_missing(supervised: Supervised) -> None:
     result = run("hub", "--socket", "x")
     assert result.exit_code == 2
-    assert "Must set a redis connection URL in app config." in result.output
+    for name in ("SSE_BROKER_URL", "SSE_REDIS_URL", "REDIS_URL", "memory://NAME", "--broker-url-from-env"):
+        assert name in result.output
+    # There is no app.config here (14.38).
+    assert "app config" not in result.output
+
+
+def test_a_bad_url_is_named_by_its_variable_before_the_socket_is_touched(supervised: Supervised) -> None:
+    env = {"SSE_BROKER_URL": "redis://right", "CACHE_URL": "redis://:geheim@localhost:abc"}
+    result = run("hub", "--socket", "x", "--broker-url-from-env", "CACHE_URL", **env)
+    assert result.exit_code == 2
+    assert "CACHE_URL = 'redis://...@localhost:abc' cannot be used: its port" in result.output
+    assert not hasattr(supervised, "job")
+    result = run("hub", "--socket", "x", SSE_REDIS_URL="localhost:6379")
+    assert "SSE_REDIS_URL = 'localhost:6379' cannot be used" in result.output
+    assert "redis://localhost:6379" in result.output
+
+
+def test_unknown_settings_are_logged(supervised: Supervised, caplog: pytest.LogCaptureFixture) -> None:
+    """A hub that an operator runs reads the environment; a typo there would change nothing (14.38)."""
+    env = {"SSE_DRAIN_SECOND": "1", "SSE_MY_CACHE": "memory://c"}
+    assert run("hub", "--socket", "x", "--broker-url-from-env", "SSE_MY_CACHE", **env).exit_code == 0
+    (line,) = [text for text in caplog.messages if "knows no setting" in text]
+    assert "SSE_DRAIN_SECOND;" in line
+    assert "SSE_DRAIN_SECONDS?" in line
 
 
 URLS = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from http import HTTPStatus
@@ -31,13 +30,15 @@ from .access import (
     warn_of_rejected_channels,
 )
 from .brokers.redis.client import redis_py_url
+from .caller import warn_caller
 from .channels import DEFAULT_CHANNEL, asked_channels, check_channel
-from .errors import HubError, HubUnavailableError, InvalidChannelError
+from .errors import HubError, HubUnavailableError, InvalidChannelError, UsageError
 from .extension import (
     Extension,
     Message,
     announce_from_now_on,
     call_in_contexts,
+    check_configuration,
     current_extension,
     hint_of_g,
 )
@@ -87,12 +88,25 @@ class ServerSentEventsBlueprint(Blueprint):
         self.app_context_processor(lambda: {self.name: self})
 
     def register(self, app: App, options: dict[str, Any]) -> None:
-        """See Flask. Pages that were opened through an earlier process of the application go on."""
-        super().register(app, options)
+        """See Flask. Pages that were opened through an earlier process of the application go on.
+
+        Raises:
+            InvalidSettingError: If a setting that is there cannot be used. More may be set later.
+            UsageError: If its streams would have no address.
+        """
+        check_configuration(app)
+        try:
+            super().register(app, options)
+        except ValueError as error:
+            # Werkzeug's words name neither the blueprint nor what is missing.
+            if "start with a slash" in str(error):
+                hint = f"app.register_blueprint({self.name}, url_prefix='/stream')"
+                raise UsageError(f"{self.name} needs an address for its streams: {hint}") from error
+            raise
         if self._overrides_messages:
-            warnings.warn(OVERRIDES_MESSAGES.format(type(self).__name__), stacklevel=4)
+            warn_caller(OVERRIDES_MESSAGES.format(type(self).__name__))
         if type(self).redis is not ServerSentEventsBlueprint.redis:
-            warnings.warn(OVERRIDES_REDIS.format(type(self).__name__), stacklevel=4)
+            warn_caller(OVERRIDES_REDIS.format(type(self).__name__))
         keep_tickets_out_of_logs()
         note_begin_of_requests(app)
         announce_from_now_on(app)
@@ -323,7 +337,7 @@ class ServerSentEventsBlueprint(Blueprint):
         if request.headers.get("Last-Event-ID") == END_ID:
             return _no_stream("", HTTPStatus.NO_CONTENT)
         # It needs no broker.
-        settings = Settings.from_mapping({"SSE_BROKER_URL": "memory://", **current_app.config}, warn=False)
+        settings = Settings.from_mapping({"SSE_BROKER_URL": "memory://", **current_app.config})
         link = SourceLink(Source(items, hint_of_g), _frame, call_in_contexts(), settings.max_responses)
         may_take_over = settings.takeover == "auto"
         asked = asked_of(settings.rules)

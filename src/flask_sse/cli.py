@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Sequence
@@ -10,8 +11,11 @@ from pathlib import Path
 import click
 
 from .errors import InvalidSettingError
-from .settings import Settings
+from .settings import Settings, unknown_settings
+from .urls import check_url
 from .version import __version__
+
+logger = logging.getLogger(__name__)
 
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -68,7 +72,7 @@ def hub(
 
     \b
     Exit codes: 0 ended as asked, or another hub took over; 1 failed; 2 bad usage or settings;
-    3 somebody listens there already; 4 the hub there could not be replaced, and goes on.
+    3 a hub or another program listens there already; 4 the hub there could not be replaced, and goes on.
     """  # noqa: D301 - \b is a sign for click
     from .hub.logs import log_to_stderr  # noqa: PLC0415 - not for Windows
     from .hub.process import Job, hub_config  # noqa: PLC0415 - not for Windows
@@ -84,6 +88,10 @@ def hub(
     if processes > 1 and settings.broker_url.startswith("memory:"):
         raise click.UsageError("memory:// lives in one process; use Redis or Valkey for several")
     log_to_stderr(log_level.upper(), json_logs=json_logs)
+    for key, text in unknown_settings(os.environ).items():
+        # A variable of the operator's own may be called so.
+        if key != variable:
+            logger.warning("%s", text)
     job = Job(
         str(path),
         hub_config(settings),
@@ -118,6 +126,13 @@ def _settings(variable: str | None) -> Settings:
             raise click.UsageError(f"the environment has no {variable}")
         environment["SSE_BROKER_URL"] = environment[variable]
     try:
-        return Settings.from_mapping(environment, warn=False)
-    except (KeyError, InvalidSettingError) as error:
-        raise click.UsageError(str(error.args[0])) from error
+        if variable is not None:
+            check_url(variable, environment[variable])
+        return Settings.from_mapping(environment)
+    except KeyError as error:
+        raise click.UsageError(
+            "no URL of a broker in the environment: set SSE_BROKER_URL (redis://localhost or memory://NAME), "
+            "SSE_REDIS_URL or REDIS_URL, or name another variable with --broker-url-from-env"
+        ) from error
+    except InvalidSettingError as error:
+        raise click.UsageError(str(error)) from error

@@ -42,7 +42,7 @@ class InvalidMessageError(UsageError):
     def __init__(self, field: str, value: object, mend: str) -> None:
         self.field = field
         self.value = value
-        super().__init__(f"{field} {_shown(value)} cannot be sent: {mend}")
+        super().__init__(f"{field} {shown(value)} cannot be sent: {mend}")
 
 
 class MessageTooLargeError(UsageError):
@@ -62,7 +62,7 @@ class InvalidChannelError(UsageError):
 
     def __init__(self, channel: object, mend: str) -> None:
         self.channel = channel
-        super().__init__(f"channel {_shown(channel)} cannot be used: {mend}")
+        super().__init__(f"channel {shown(channel)} cannot be used: {mend}")
 
 
 class InvalidSettingError(UsageError):
@@ -71,7 +71,7 @@ class InvalidSettingError(UsageError):
     def __init__(self, key: str, value: object, mend: str) -> None:
         self.key = key
         self.value = value
-        super().__init__(f"{key} = {_shown(value)} cannot be used: {mend}")
+        super().__init__(f"{key} = {shown(value)} cannot be used: {mend}")
 
 
 class TooManyRunsError(SSEError):
@@ -145,7 +145,7 @@ def _restore(kind: type[SSEError], args: tuple[Any, ...], attributes: dict[str, 
     return error
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Show a foreign value in a text: printable, one line, bounded, and never an error of its own."""
     try:
         text = ascii(value)

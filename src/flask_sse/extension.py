@@ -19,7 +19,7 @@ from .errors import SSEError
 from .hub.link import Link, announce, open_link
 from .hub.stand_in import MEMORY_URL, StandIn, stand_in
 from .publisher import LinkedPublisher
-from .settings import Settings
+from .settings import Settings, check_settings, warn_of_unknown_settings
 from .wire import message as wire_message
 from .wire.envelope import checked_json
 
@@ -87,9 +87,27 @@ def current_extension() -> Extension:
     return extension
 
 
+def said(app: App) -> set[str]:
+    """Return what an application's log and warnings have said once and do not say again."""
+    texts: set[str] = app.extensions.setdefault(f"{_EXTENSION}.said", set())
+    return texts
+
+
+def check_configuration(app: App) -> None:
+    """Check those settings of an application that are there already, and warn of those that nobody knows.
+
+    Raises:
+        InvalidSettingError: If one cannot be used.
+    """
+    check_settings(app.config)
+    warn_of_unknown_settings(app.config, said(app))
+
+
 def _extension() -> Extension:
     settings = Settings.from_mapping(current_app.config)
-    # Once more, for settings that were made after the blueprint was registered.
+    # Again, for what was set after the blueprint was registered.
+    check_configuration(current_app)
+    # For the same reason.
     _announce(current_app)
     link = open_link(settings)
     return Extension(settings, link, _FlaskPublisher(settings, link))
@@ -97,6 +115,7 @@ def _extension() -> Extension:
 
 def _extension_at(instead: StandIn) -> Extension:
     """Return what the application has meanwhile: its own settings, but for where hub and broker are."""
+    check_configuration(current_app)
     settings = Settings.from_mapping({**current_app.config, "SSE_BROKER_URL": MEMORY_URL})
     link = instead.open_link(settings)
     return Extension(settings, link, _FlaskPublisher(settings, link))
@@ -110,7 +129,7 @@ def _announce(app: App) -> None:
     if stand_in() is not None:
         return
     with contextlib.suppress(KeyError, SSEError):
-        settings = Settings.from_mapping(app.config, warn=False)
+        settings = Settings.from_mapping(app.config)
         # Kept, for the hub counts connections.
         app.extensions[f"{_EXTENSION}.presence"] = announce(settings)
 

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import builtins
+import difflib
 import time
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from .brokers.base import BrokerPublisher, Publication, Receipt
 from .brokers.memory import MemoryPublisher
 from .brokers.registry import open_publisher
+from .caller import warn_caller
 from .channels import CONTROL_CHANNEL, DEFAULT_CHANNEL, asked_channels, check_channel
-from .errors import BrokerUnavailableError, InvalidMessageError, MessageTooLargeError, UsageError
+from .errors import (
+    BrokerUnavailableError,
+    InvalidMessageError,
+    InvalidSettingError,
+    MessageTooLargeError,
+    UsageError,
+    shown,
+)
 from .hub import dismissal
 from .hub.link import Link, open_link
 from .hub.stand_in import MEMORY_URL, stand_in
 from .producing.commit import send_on_commit
 from .producing.run import Line, Producer, cancel
 from .producing.source import Items, Source
-from .settings import Settings
+from .settings import Settings, warn_of_unknown_settings
 from .subjects import checked_subject
+from .urls import check_url
 from .wire.envelope import pack
 from .wire.message import Message
 from .wire.run import END_TYPE, check_type
@@ -28,6 +37,13 @@ from .wire.text import flaw_of_text
 
 MAX_KEY_BYTES = 200
 MAX_REASON_CHARACTERS = 1000
+_FIELDS = ("data", "type", "id", "retry", "channel", "key", "collapse")
+# Types that can be sent, but do not do in a page what they seem to.
+_SURPRISING_TYPES = {
+    "error": "events of type 'error' reach a page's onerror; use another type",
+    "open": "events of type 'open' reach a page's onopen, as if it had connected again; use another type",
+    "": "events of type '' reach a page's onmessage, as those without a type do; leave it out, or name one",
+}
 # Line feeds grow most: two bytes of an envelope become six of a frame.
 _FRAME_GROWTH = 6
 
@@ -127,7 +143,7 @@ class LinkedPublisher:
                 what became of the first ones, as far as it is known.
             UsageError: As ``publish``.
         """
-        return self._send([self._checked(**event) for event in events])
+        return self._send([self._checked(**event) for event in _checked_events(events)])
 
     def publish_on_commit(self, session: Any, data: Any, **fields: Any) -> None:
         """Publish one event when a session of SQLAlchemy has committed.
@@ -145,7 +161,9 @@ class LinkedPublisher:
         Raises:
             UsageError: As ``publish``, or if it is no session.
         """
-        send_on_commit(session, self._send, self._checked(data, **fields))
+        event = {"data": data, **fields}
+        _check_fields("the event", event)
+        send_on_commit(session, self._send, self._checked(**event))
 
     def cursor(self, *channels: str) -> str:
         """Return the position behind the last event of a channel, or of several.
@@ -228,8 +246,8 @@ class LinkedPublisher:
         message = self.message_class(data, **fields)
         # Others may stand in for a producer, as tests do, but pages are gone for good after an end.
         check_type(message.type, channel, (END_TYPE,))
-        if message.type == "error":
-            warnings.warn("events of type 'error' reach a page's onerror; use another type", stacklevel=4)
+        if message.type in _SURPRISING_TYPES:
+            warn_caller(_SURPRISING_TYPES[message.type])
         # Of its channel: the same word may mean something else in another one.
         replaced = None if collapse is None else f"{channel} {_checked_key('collapse', collapse)}"
         return self._publication(message, channel, replaced, _checked_key("key", key))
@@ -267,6 +285,31 @@ class LinkedPublisher:
 def _published(publication: Publication, receipt: Receipt) -> Published:
     cursor = None if receipt.cursor is None else str(receipt.cursor)
     return Published(receipt.receivers, cursor if publication.own_id is None else publication.own_id)
+
+
+def _checked_events(events: Any) -> list[Mapping[str, Any]]:
+    """Return events whose fields are those of ``publish``."""
+    if isinstance(events, Mapping | str | bytes) or not isinstance(events, Iterable):
+        raise UsageError(
+            f"publish_many() needs a list of mappings such as {{'data': 7}}, not {shown(events)}"
+        )
+    checked = list(events)
+    for number, event in enumerate(checked):
+        _check_fields(f"event {number} of publish_many()", event)
+    return checked
+
+
+def _check_fields(name: str, event: Any) -> None:
+    if not isinstance(event, Mapping):
+        raise UsageError(f"{name} is {shown(event)}: it must be a mapping such as {{'data': 7}}")
+    if "data" not in event:
+        raise UsageError(f"{name} has no field data; it has {shown(list(event))}")
+    for field in event:
+        if field not in _FIELDS:
+            near = difflib.get_close_matches(str(field), _FIELDS, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            known = ", ".join(_FIELDS)
+            raise UsageError(f"{name} has a field {shown(field)}: {hint}The fields are {known}")
 
 
 def _checked_key(field: str, key: Any) -> str | None:
@@ -309,7 +352,13 @@ class Publisher(LinkedPublisher):
     """
 
     def __init__(self, url: str, **config: Any) -> None:
+        if not url:
+            hint = "Publisher needs the URL of the application's broker, such as redis://localhost"
+            raise InvalidSettingError("url", url, hint)
+        if isinstance(url, str):
+            check_url("url", url)
         # A hub need not wait for the next publisher as it waits for the next application.
         defaults = {"SSE_BROKER_URL": url, "SSE_HUB_LINGER_SECONDS": 0}
         settings = Settings.from_mapping({**defaults, **config})
+        warn_of_unknown_settings(config, set())
         super().__init__(settings, open_link(settings))

@@ -8,17 +8,24 @@ import fnmatch
 import json
 import math
 import re
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .caller import warn_caller
 from .errors import InvalidSettingError
+from .urls import check_url
 from .wire.message import MAX_RETRY_MS
 from .wire.run import is_run
 
 PREFIX = "SSE_"
-NO_URL = "Must set a redis connection URL in app config."
+# 1.0's words, which applications may look for.
+_NO_URL = "Must set a redis connection URL in app config."
+NO_BROKER_URL = (
+    f"{_NO_URL} The keys are SSE_BROKER_URL, SSE_REDIS_URL and REDIS_URL, in this order, as in "
+    'SSE_BROKER_URL = "redis://localhost"; "memory://" needs no server, for one machine'
+)
+NO_REDIS_URL = f"{_NO_URL} sse.redis reads SSE_REDIS_URL, then REDIS_URL, and not SSE_BROKER_URL"
 
 # Some 31 years: whoever needs more means never.
 MAX_SECONDS = 1e9
@@ -118,25 +125,19 @@ class Settings:
     rules: StreamRules = StreamRules()
 
     @classmethod
-    def from_mapping(cls, config: Mapping[str, Any], *, warn: bool = True) -> Settings:
+    def from_mapping(cls, config: Mapping[str, Any]) -> Settings:
         """Read the settings of an application.
 
         Args:
             config: ``app.config`` or any mapping with the same keys; numbers may be strings, as
                 environment variables give them.
-            warn: Whether to warn of keys that begin like ours and are none.
 
         Raises:
-            KeyError: If there is no URL of a broker, with 1.0's text.
+            KeyError: If there is no URL of a broker; its text begins with 1.0's.
             InvalidSettingError: If a known key has a value that cannot be used.
         """
-        broker_url = _first_url(config, _BROKER_URL_KEYS)
-        if warn:
-            _warn_of_unknown_keys(config)
-        values: dict[str, dict[str, Any]] = {"": {}, "rules": {}, "history": {}}
-        for key, (group, name, parse) in _KEYS.items():
-            if config.get(key) is not None:
-                values[group][name] = parse(key, config[key])
+        broker_url = _first_url(config, _BROKER_URL_KEYS, NO_BROKER_URL)
+        values = _parsed(config)
         own, history = values[""], History(**values["history"])
         patterns = own.pop("history_rules", {}).items()
         own["history_rules"] = tuple((pattern, replace(history, **rule)) for pattern, rule in patterns)
@@ -168,28 +169,66 @@ def redis_url(config: Mapping[str, Any]) -> str:
     """Return 1.0's connection URL: ``SSE_REDIS_URL``, then ``REDIS_URL``.
 
     Raises:
-        KeyError: If neither is set, with 1.0's text.
+        KeyError: If neither is set; its text begins with 1.0's.
+        InvalidSettingError: If the URL cannot be used.
     """
-    return _first_url(config, _REDIS_URL_KEYS)
+    return _first_url(config, _REDIS_URL_KEYS, NO_REDIS_URL)
 
 
-def _first_url(config: Mapping[str, Any], keys: tuple[str, ...]) -> str:
+def check_settings(config: Mapping[str, Any]) -> None:
+    """Check those settings that are there; others, the URL among them, may still come.
+
+    Raises:
+        InvalidSettingError: If a known key has a value that cannot be used.
+    """
+    with contextlib.suppress(KeyError):
+        _first_url(config, _BROKER_URL_KEYS, NO_BROKER_URL)
+    _parsed(config)
+
+
+def _parsed(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    values: dict[str, dict[str, Any]] = {"": {}, "rules": {}, "history": {}}
+    for key, (group, name, parse) in _KEYS.items():
+        if config.get(key) is not None:
+            values[group][name] = parse(key, config[key])
+    return values
+
+
+def _first_url(config: Mapping[str, Any], keys: tuple[str, ...], missing: str) -> str:
     for key in keys:
         url = config.get(key)
         if url and not isinstance(url, str):
             # Its type only: the value may have a password.
             raise InvalidSettingError(key, type(url), "it must be a URL as a string")
         if url:
+            check_url(key, url)
             return str(url)
-    raise KeyError(NO_URL)
+    raise KeyError(missing)
 
 
-def _warn_of_unknown_keys(config: Mapping[str, Any]) -> None:
-    known = [*_BROKER_URL_KEYS, *_KEYS]
+def unknown_settings(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return what to say of each key that begins like ours and is none."""
+    known = {key.removeprefix(PREFIX): key for key in (*_BROKER_URL_KEYS, *_KEYS) if key.startswith(PREFIX)}
+    texts = {}
     for key in config:
-        if key.startswith(PREFIX) and key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
-            warnings.warn(f"Flask-SSE knows no setting {key}; the nearest it knows is {near}", stacklevel=4)
+        if key.startswith(PREFIX) and key not in known.values():
+            near = difflib.get_close_matches(key.removeprefix(PREFIX).upper(), known, n=1)
+            hint = f"; did you mean {known[near[0]]}?" if near else ""
+            texts[key] = f"Flask-SSE knows no setting {key}{hint}"
+    return texts
+
+
+def warn_of_unknown_settings(config: Mapping[str, Any], warned: set[str]) -> None:
+    """Warn, at the line of the application, of keys that begin like ours and are none; of each once.
+
+    Args:
+        config: ``app.config`` or any mapping with the same keys.
+        warned: Those that were warned of, to which these are added.
+    """
+    for key, text in unknown_settings(config).items():
+        if key not in warned:
+            warned.add(key)
+            warn_caller(text)
 
 
 def _number(value: Any) -> float | None:
@@ -292,17 +331,37 @@ def _flag(key: str, value: Any) -> bool:
 
 def _origins(key: str, value: Any) -> frozenset[str]:
     origins = value.split(",") if isinstance(value, str) and value else (value or [])
-    mend = 'it must be origins as browsers send them, as in ["https://example.com"], or "*" alone'
     if not isinstance(origins, list | tuple | set | frozenset):
-        raise InvalidSettingError(key, value, mend)
+        raise InvalidSettingError(key, value, _ORIGINS_HINT)
     read = frozenset(origin.strip() for origin in origins if isinstance(origin, str))
-    right = all(origin == "*" or _ORIGIN.fullmatch(origin) for origin in read)
-    if len(read) != len(origins) or not right or ("*" in read and len(read) > 1):
-        raise InvalidSettingError(key, value, mend)
+    if len(read) != len(origins) or ("*" in read and len(read) > 1):
+        raise InvalidSettingError(key, value, _ORIGINS_HINT)
+    for origin in read:
+        hint = _flaw_of_origin(origin)
+        if hint is not None:
+            raise InvalidSettingError(key, value, hint)
     return read
 
 
-_ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")
+def _flaw_of_origin(origin: str) -> str | None:
+    """Return what to write instead of an origin that no browser sends; ``None`` for one that may be sent."""
+    if origin == "null":
+        # Any page can make itself one of this origin, and would get what the cookies of a visitor allow.
+        return 'null is every sandboxed page and every file; only "*" lets them read, without cookies'
+    without_port = re.fullmatch("(http://.*):80|(https://.*):443", origin)
+    if without_port:
+        return f"browsers leave the usual port out; write {without_port[1] or without_port[2]}"
+    return None if origin == "*" or _ORIGIN.fullmatch(origin) else _ORIGINS_HINT
+
+
+_ORIGINS_HINT = (
+    'it must be origins as browsers send them, as in ["https://example.com", "tauri://localhost"], or "*" '
+    "alone: scheme, host and port, in small letters, without a path"
+)
+# Capitals are left as they are where the scheme is not one of the web.
+_ORIGIN = re.compile(
+    r"https?://[a-z0-9._\-\[\]:]+|(?!https?:)[a-z][a-z0-9+.\-]*://[A-Za-z0-9._\-]+(:[0-9]+)?"
+)
 _RULE: dict[str, Callable[[str, Any], Any]] = {"size": _whole(0), "seconds": _seconds(zero=False)}
 
 _KEYS: dict[str, tuple[str, str, Callable[[str, Any], Any]]] = {

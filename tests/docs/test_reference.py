@@ -23,7 +23,7 @@ LOUD = re.compile(r"\blogger\.(?:warning|error|exception|critical)\(")
 OF_THE_HUB = {
     f"flask_sse.hub.{name}"
     for name in ("connection", "process", "report", "server", "succession", "supervisor")
-}
+} | {"flask_sse.cli"}
 
 
 def test_every_public_name_is_on_the_page_of_the_api() -> None:

@@ -23,7 +23,6 @@ from flask import Flask, render_template_string
 app = Flask("app", root_path=".")
 app.config["REDIS_URL"] = "redis://127.0.0.1:1"
 app.config["SSE_OF_MY_OWN"] = "value"
-app.register_blueprint(flask_sse.sse, url_prefix="/stream")
 
 def kind_of_error(act):
     try:
@@ -31,8 +30,9 @@ def kind_of_error(act):
     except Exception as error:
         return [kind.__name__ for kind in type(error).__mro__[:-1]]
 
-with app.test_request_context(), warnings.catch_warnings(record=True) as warned:
+with warnings.catch_warnings(record=True) as warned, app.test_request_context():
     warnings.simplefilter("always")
+    app.register_blueprint(flask_sse.sse, url_prefix="/stream")
     print(json.dumps({
         "version": getattr(flask_sse, "__version__", None),
         "no JSON": kind_of_error(lambda: str(flask_sse.Message(object()))),

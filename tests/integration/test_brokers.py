@@ -118,8 +118,16 @@ def test_a_tls_certificate_that_nobody_vouches_for_is_refused(encrypted: Broker,
 
 @pytest.mark.parametrize("url", ["amqp://localhost", "redis:/localhost", "localhost:6379", "redis://h:port"])
 def test_a_url_that_no_broker_has_is_refused_with_the_mend(url: str) -> None:
-    with pytest.raises(InvalidSettingError, match="broker URL"):
+    with pytest.raises(InvalidSettingError, match="redis://") as refused:
         Publisher(url)
+    assert (refused.value.key, refused.value.value) == ("url", url)
+
+
+@pytest.mark.parametrize("option", ["health_check_interval=soon", "colour=red"])
+def test_an_option_that_redis_py_does_not_know_is_refused_before_it_connects(option: str) -> None:
+    """(14.38)"""
+    with pytest.raises(InvalidSettingError, match="an option behind"):
+        Publisher(f"redis://127.0.0.1:1/0?{option}")
 
 
 # -- passwords --------------------------------------------------------------------------------------
@@ -200,10 +208,13 @@ def test_a_wrong_password_is_told_by_publish_and_by_the_hub_but_not_shown(
     ],
 )
 def test_errors_never_show_a_password(url: str | bytes, channel: str) -> None:
-    with local_app(REDIS_URL=url) as app, app.app_context():
-        with pytest.raises((BrokerUnavailableError, InvalidSettingError)) as caught:
-            sse.publish("hello", channel=channel)
-        assert "secret" not in f"{caught.value} {caught.value!r} {caught.value.__dict__}"
+    with (
+        pytest.raises((BrokerUnavailableError, InvalidSettingError)) as caught,
+        local_app(REDIS_URL=url) as app,
+        app.app_context(),
+    ):
+        sse.publish("hello", channel=channel)
+    assert "secret" not in f"{caught.value} {caught.value!r} {caught.value.__dict__}"
 
 
 def test_a_password_with_any_character_works_when_it_is_quoted(channel: str) -> None:

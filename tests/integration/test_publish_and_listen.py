@@ -139,7 +139,7 @@ def test_without_a_url_whatever_needs_one_raises_key_error_and_nothing_else_does
             for use in (lambda: sse.publish("x"), sse.messages, lambda: sse.redis):
                 with pytest.raises(KeyError) as caught:
                     use()
-                assert caught.value.args == (NO_URL,)
+                assert caught.value.args[0].startswith(NO_URL)
         server.app.testing = True
         with pytest.raises(KeyError, match=NO_URL), server.app.test_client() as client:
             client.get("/stream")
@@ -149,4 +149,4 @@ def test_sse_redis_needs_a_url_of_redis() -> None:
     with local_app(SSE_BROKER_URL=memory_url()) as app, app.app_context():
         with pytest.raises(KeyError) as caught:
             sse.redis.ping()
-        assert caught.value.args == (NO_URL,)
+        assert caught.value.args[0].startswith(NO_URL)

@@ -121,6 +121,7 @@ def test_fields_that_are_left_out_may_be_anything(
     assert (sse_events[0] == expected) is is_equal
 
 
+@pytest.mark.filterwarnings("ignore:events of type ''")
 @pytest.mark.parametrize("given", [None, "", "message"])
 @pytest.mark.parametrize("wanted", [None, "message"])
 def test_an_event_without_a_type_is_a_message_as_for_a_page(

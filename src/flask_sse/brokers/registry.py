@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from ..errors import InvalidSettingError
+from ..urls import MEMORY_SCHEME, check_url
 from .base import BrokerFeed, BrokerPublisher, Carrier, Sink
 from .memory import MemoryFeed, MemoryPublisher
 
-MEMORY_SCHEME = "memory"
-_REDIS_SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys")
+_KEY = "broker URL"
 
 
 def open_publisher(url: str, carrier: Carrier) -> BrokerPublisher:
@@ -18,9 +17,9 @@ def open_publisher(url: str, carrier: Carrier) -> BrokerPublisher:
         carrier: The way to this machine's hub, for a broker that lives in it.
 
     Raises:
-        InvalidSettingError: If no broker has that scheme.
+        InvalidSettingError: If the URL cannot be used.
     """
-    if check_scheme(url) == MEMORY_SCHEME:
+    if check_url(_KEY, url) == MEMORY_SCHEME:
         return MemoryPublisher(url, carrier)
     from .redis.publisher import RedisPublisher  # noqa: PLC0415 - see above
 
@@ -31,25 +30,10 @@ def open_feed(url: str, sink: Sink) -> BrokerFeed:
     """Return the hub's end of the broker at ``url``.
 
     Raises:
-        InvalidSettingError: If no broker has that scheme.
+        InvalidSettingError: If the URL cannot be used.
     """
-    if check_scheme(url) == MEMORY_SCHEME:
+    if check_url(_KEY, url) == MEMORY_SCHEME:
         return MemoryFeed(sink)
     from .redis.feed import RedisFeed  # noqa: PLC0415 - see above
 
     return RedisFeed(url, sink)
-
-
-def check_scheme(url: str) -> str:
-    """Return the scheme of ``url`` if there is a broker for it.
-
-    Raises:
-        InvalidSettingError: If not.
-    """
-    scheme, separator, _ = url.partition("://")
-    if separator and scheme in (MEMORY_SCHEME, *_REDIS_SCHEMES):
-        return scheme
-    known = ", ".join(f"{name}://" for name in (MEMORY_SCHEME, *_REDIS_SCHEMES))
-    # The rest may have a password, and so may all of a text that is no URL.
-    shown = f"{scheme}://..." if scheme.isalnum() and separator else "..."
-    raise InvalidSettingError("broker URL", shown, f"it must begin with one of {known}")

@@ -30,7 +30,7 @@ class Application:
         from ..settings import Settings  # noqa: PLC0415 - see above
 
         self._sse: Any = sse
-        self._settings = Settings.from_mapping(current_app.config, warn=False)
+        self._settings = Settings.from_mapping(current_app.config)
 
     def facts(self, channel: str) -> Facts:
         """Return what is set."""

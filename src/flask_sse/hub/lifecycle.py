@@ -26,9 +26,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..brokers.registry import MEMORY_SCHEME
 from ..errors import HubError, HubStartError, HubUnavailableError, ProtocolError
 from ..settings import Settings
+from ..urls import MEMORY_SCHEME
 from ..version import is_older
 from .control import Hello, Packet, PacketDecoder
 from .listener import identity
@@ -302,7 +302,8 @@ def private_directory(*, make: bool = True) -> Path:
     except OSError as error:
         raise _start_error(path, error, error) from error
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != uid or status.st_mode & 0o077:
-        raise HubStartError(str(path), f"not a directory of user {uid} alone (mode 0700)")
+        hint = "change its owner and mode, or set XDG_RUNTIME_DIR to a directory of this user"
+        raise HubStartError(str(path), f"not a directory of user {uid} alone (mode 0700); {hint}")
     return path
 
 

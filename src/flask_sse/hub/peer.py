@@ -50,7 +50,10 @@ def connect(sock: socket.socket, path: Path) -> None:
     """
     sock.connect(str(path))
     if not is_trusted(uid := peer_uid(sock)):
-        raise ProtocolError(f"it belongs to another user ({uid})")
+        raise ProtocolError(
+            f"it belongs to another user ({uid}); run hub and application as the same user, or give this "
+            "one a hub of its own (SSE_HUB)"
+        )
 
 
 def send_all(sock: socket.socket, data: bytes, descriptors: Sequence[int] = ()) -> None:

@@ -36,6 +36,10 @@ RESTART_MAX_SECONDS = 5.0
 # A hub that lived so long was a good one.
 HEALTHY_SECONDS = 30.0
 _REPORT_BYTES = 64 * 1024
+_IN_USE_HINT = (
+    "a hub runs there already, or another program listens; --replace takes over the streams of that hub, and "
+    "another --socket lets this one run beside it"
+)
 
 
 class Supervisor:
@@ -67,8 +71,10 @@ class Supervisor:
             return NOT_TAKEN_OVER
         except OSError as error:
             path = self._tried
-            logger.error("cannot begin at %s: %s", path, error)  # noqa: TRY400 - the text says it all
-            return IN_USE if error.errno == errno.EADDRINUSE and path.is_socket() else BAD_USAGE
+            is_in_use = error.errno == errno.EADDRINUSE and path.is_socket()
+            reason = _IN_USE_HINT if is_in_use else error
+            logger.error("cannot begin at %s: %s", path, reason)  # noqa: TRY400 - the text says it all
+            return IN_USE if is_in_use else BAD_USAGE
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, number.name)

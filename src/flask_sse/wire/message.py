@@ -74,7 +74,10 @@ class Message:
         try:
             text = self.dump_json(self.data)
         except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidMessageError("data", self.data, f"it cannot become JSON ({error})") from error
+            hint = "decode it" if isinstance(self.data, bytes) else "publish text, numbers, lists and dicts"
+            raise InvalidMessageError(
+                "data", self.data, f"it cannot become JSON ({error}); {hint}"
+            ) from error
         _check("data", text, flaw_of_text(text))
         return text
 

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 from redis.backoff import NoBackoff
 
 from ...errors import InvalidSettingError
+from ...urls import shown_url
 
 _ALIASES = {"valkey": "redis", "valkeys": "rediss"}
 
@@ -35,8 +36,12 @@ def open_by_url(kind: Any, url: str, retry: Any, **options: Any) -> Any:
     address, _, query = redis_py_url(url).partition("?")
     kept = urlencode([pair for pair in parse_qsl(query) if pair[0] not in options])
     try:
-        return kind.from_url(f"{address}?{kept}" if kept else address, **options)
-    except ValueError:
-        # Not the error's own text nor the URL: both may have the password.
-        mend = "a / ? # @ : or % in user or password must be percent-encoded"
-        raise InvalidSettingError("broker URL", f"{url.partition('://')[0]}://...", mend) from None
+        opened = kind.from_url(f"{address}?{kept}" if kept else address, **options)
+        pool = getattr(opened, "connection_pool", opened)
+        # Options that redis-py does not know it refuses only when it connects.
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError):
+        # Not the error's own text: it may have the password.
+        hint = "an option behind ? is none of redis-py's, or its value cannot be used"
+        raise InvalidSettingError("broker URL", shown_url(url), hint) from None
+    return opened
