@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -13,7 +14,9 @@ from flask import Flask, Response, current_app, has_request_context, request, re
 from flask.sansio.app import App
 from flask.sessions import NullSession, SessionMixin
 
+from .cors import is_allowed_origin
 from .errors import InvalidSettingError
+from .extension import said
 from .hub.claim import Claim
 from .settings import Settings
 from .subjects import checked_subject
@@ -30,7 +33,7 @@ UNDECIDED_MAX_CHANNELS = 1
 _SAVES_NO_SESSION = "flask_sse.saves_no_session"
 # Of the WSGI environment: when the request began, in seconds of the wall clock.
 _BEGAN_AT = "flask_sse.began_at"
-_TICKET_IN_URL = re.compile(rf"([?&]{TICKET}=)[^\s&\"']+")
+_TICKET_IN_URL = re.compile(rf"([?&]{TICKET}=)(?!\.\.\.)[^\s&\"']+")
 _ACCESS_LOGS = ("werkzeug", "gunicorn.access", "uvicorn.access", "hypercorn.access", "granian.access")
 
 
@@ -84,7 +87,8 @@ class Access:
         Args:
             channels: What the stream is to listen to.
             settings: Of the application.
-            is_guarded: Whether a guard of the blueprint has been asked.
+            is_guarded: Whether a guard may have been asked: one of the blueprint, or in a view of the
+                application.
             is_decided: Whether the view names the channels, so that nobody else is asked.
 
         Raises:
@@ -92,7 +96,7 @@ class Access:
         """
         if request.headers.get("Last-Event-ID") == END_ID:
             raise RefusedError(HTTPStatus.NO_CONTENT, "this stream has ended for good")
-        if request.headers.get("Sec-Fetch-Site") == "cross-site" and not _is_allowed_origin(settings):
+        if request.headers.get("Sec-Fetch-Site") == "cross-site" and not is_allowed_origin(settings):
             raise RefusedError(HTTPStatus.FORBIDDEN, "pages of other sites may not listen (SSE_CORS_ORIGINS)")
         address = request.remote_addr if settings.rules.max_streams_per_address is not None else None
         if TICKET in request.args:
@@ -101,7 +105,7 @@ class Access:
             raise RefusedError(HTTPStatus.FORBIDDEN, "a ticket is needed (SSE_REQUIRE_TICKET)")
         may_listen = None if is_decided else self.may_listen
         if may_listen is None and not is_guarded and not is_decided:
-            _say_that_streams_are_public()
+            warn_of_public_streams()
         if not all(may_listen is None or may_listen(channel) for channel in channels):
             raise RefusedError(HTTPStatus.FORBIDDEN, "you may not listen to all of these channels")
         return Claim(self.subject(), address, _session_ends_in(), rights_known_at())
@@ -150,7 +154,9 @@ def signing_keys() -> list[bytes]:
         InvalidSettingError: If there is none.
     """
     if not current_app.secret_key:
-        raise InvalidSettingError("SECRET_KEY", None, "tickets are signed with it")
+        raise InvalidSettingError(
+            "SECRET_KEY", None, "tickets are signed with it; set it to a long random text"
+        )
     keys = [*(current_app.config.get("SECRET_KEY_FALLBACKS") or ()), current_app.secret_key]
     return [key.encode() if isinstance(key, str) else key for key in keys]
 
@@ -189,18 +195,21 @@ def warn_of_rejected_channels(count: int, limit: int) -> None:
 
 
 def _is_new(topic: str) -> bool:
-    said = current_app.extensions.setdefault("sse.said", set())
-    is_new = topic not in said
-    said.add(topic)
+    topics = said(current_app)
+    is_new = topic not in topics
+    topics.add(topic)
     return is_new
 
 
-def _say_that_streams_are_public() -> None:
-    if not current_app.debug and _is_new("public"):
+def warn_of_public_streams() -> None:
+    """Say, once for each blueprint of an application, that nothing decides who may listen."""
+    if request.blueprint is not None and _is_new(f"public {request.blueprint}"):
+        # Without logging set up it stands alone on the terminal, so it says whose it is.
         logger.warning(
-            "streams are public: whoever reaches %s can listen to every channel; "
-            "say who may with @sse.authorize",
+            "Flask-SSE: streams are public: whoever reaches %s can listen to every channel. Say who may with "
+            "a rule: %s.authorize(lambda channel: channel == 'news'), or lambda channel: True if all may",
             ascii(request.path),
+            current_app.blueprints[request.blueprint].name,
         )
 
 
@@ -237,50 +246,32 @@ class _SessionSaver:
             response.vary.add("Cookie")
 
 
-# -- other origins -----------------------------------------------------------------------------------
-
-
-def _is_allowed_origin(settings: Settings) -> bool:
-    return "*" in settings.cors_origins or request.headers.get("Origin") in settings.cors_origins
-
-
-def cors_headers(settings: Settings) -> dict[str, str]:
-    """Return what allows the page of this request to read the answer."""
-    if not settings.cors_origins:
-        return {}
-    if "*" in settings.cors_origins:
-        return {"Access-Control-Allow-Origin": "*"}
-    if not _is_allowed_origin(settings):
-        return {"Vary": "Origin"}
-    return {
-        "Vary": "Origin",
-        "Access-Control-Allow-Origin": request.headers["Origin"],
-        "Access-Control-Allow-Credentials": "true",
-    }
-
-
-def preflight_headers(settings: Settings) -> dict[str, str] | None:
-    """Return the answer to a browser that asks before it sends a long ``Last-Event-ID``.
-
-    It asks without cookies, so no guard can answer. ``None`` where this is no such request.
-    """
-    if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
-        return None
-    if not settings.cors_origins or not _is_allowed_origin(settings):
-        return None
-    allowed = {"Methods": "GET", "Headers": "Last-Event-ID, Cache-Control", "Max-Age": "600"}
-    return cors_headers(settings) | {f"Access-Control-Allow-{name}": value for name, value in allowed.items()}
-
-
 # -- tickets stay out of logs ------------------------------------------------------------------------
 
 
 class _WithoutTickets(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        if f"{TICKET}=" in text:
-            record.msg, record.args = _TICKET_IN_URL.sub(r"\1...", text), ()
+        if _TICKET_IN_URL.search(record.getMessage()):
+            # Formatters, such as uvicorn's, look at the arguments themselves.
+            record.msg, record.args = _without_ticket(record.msg), _each_without_ticket(record.args)
+            text = record.getMessage()
+            if _TICKET_IN_URL.search(text):
+                record.msg, record.args = _without_ticket(text), ()
         return True
+
+
+def _without_ticket(value: Any) -> Any:
+    return _TICKET_IN_URL.sub(r"\1...", value) if isinstance(value, str) else value
+
+
+def _each_without_ticket(args: Any) -> Any:
+    if not isinstance(args, Mapping):
+        return tuple(map(_without_ticket, args or ()))
+    # gunicorn's and hypercorn's are dictionaries of their own that look up more than they hold.
+    atoms: Any = copy.copy(args)
+    for name, value in args.items():
+        atoms[name] = _without_ticket(value)
+    return atoms
 
 
 _without_tickets = _WithoutTickets()

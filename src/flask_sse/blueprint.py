@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -19,11 +21,9 @@ from .access import (
     TICKET,
     Access,
     RefusedError,
-    cors_headers,
     keep_tickets_out_of_logs,
     note_begin_of_requests,
     note_own_revocation,
-    preflight_headers,
     rights_known_at,
     save_no_session,
     signing_keys,
@@ -32,7 +32,8 @@ from .access import (
 from .brokers.redis.client import redis_py_url
 from .caller import warn_caller
 from .channels import DEFAULT_CHANNEL, asked_channels, check_channel
-from .errors import HubError, HubUnavailableError, InvalidChannelError, UsageError
+from .cors import allow_origin, preflight_answer
+from .errors import HubError, HubUnavailableError, InvalidChannelError, SSEError, UsageError, shown
 from .extension import (
     Extension,
     Message,
@@ -85,6 +86,7 @@ class ServerSentEventsBlueprint(Blueprint):
         super().__init__(*args, **kwargs)
         self._access = Access()
         self.before_request(self._answer_preflight)
+        self.after_request(self._allow_origin)
         self.app_context_processor(lambda: {self.name: self})
 
     def register(self, app: App, options: dict[str, Any]) -> None:
@@ -126,6 +128,7 @@ class ServerSentEventsBlueprint(Blueprint):
             def may_listen(channel):
                 return channel == f"user-{session['user_id']}"
         """
+        self._warn_of_second("authorize", self._access.may_listen, may_listen)
         self._access.may_listen = may_listen
         return may_listen
 
@@ -136,8 +139,17 @@ class ServerSentEventsBlueprint(Blueprint):
         streams of one, and ``SSE_MAX_STREAMS_PER_SUBJECT`` counts them. ``None`` is nobody in particular.
         Without such a function it is the user id of Flask-Login, where the application uses that.
         """
+        self._warn_of_second("identify", self._access.subject_of_request, subject)
         self._access.subject_of_request = subject
         return subject
+
+    def _warn_of_second(self, decorator: str, first: Callable[..., Any] | None, second: F) -> None:
+        """Warn where one function takes the place of another; a factory may give the same one again."""
+        if first is not None and _code(first) != _code(second):
+            warn_caller(
+                f"{decorator}: {_named(second)} takes the place of {_named(first)}, which no application "
+                "asks any more; have one decide, or make a ServerSentEventsBlueprint for each application"
+            )
 
     def url(
         self,
@@ -164,12 +176,11 @@ class ServerSentEventsBlueprint(Blueprint):
         Raises:
             InvalidSettingError: If there is no ``SECRET_KEY``.
             InvalidChannelError: If a channel's name cannot be used.
-            ValueError: If the time or the subject cannot be used.
+            UsageError: If the time or the subject cannot be used, or the blueprint is not registered.
             BrokerUnavailableError: If the broker did not tell the cursor within 2 seconds.
         """
         names = asked_channels(channels)
-        if not 0 < expires_in <= REMEMBERED_SECONDS:
-            raise ValueError(f"expires_in must be above 0 and at most {REMEMBERED_SECONDS:g} seconds")
+        _check_expires_in(expires_in)
         if subject is None and has_request_context():
             subject = self._access.subject()
         now = time.time()
@@ -177,7 +188,30 @@ class ServerSentEventsBlueprint(Blueprint):
         values: dict[str, Any] = {"channel": list(names), TICKET: sign(ticket, signing_keys())}
         if cursor:
             values["last_event_id"] = self.cursor(*names)
-        return url_for(f"{self.name}.stream", _external=external, **values)
+        return url_for(self._endpoint(), _external=external, **values)
+
+    def _endpoint(self) -> str:
+        """Return the endpoint of the streams: Flask prefixes it with what the blueprint is registered as."""
+        names = [name for name, blueprint in current_app.blueprints.items() if blueprint is self]
+        # Registered several times, it is that of the request at hand, or else the one without another name.
+        around = request.blueprints if has_request_context() else []
+        names.sort(key=lambda name: (name not in around, name != self.name))
+        views = current_app.view_functions
+        endpoints = [f"{name}.stream" for name in names if f"{name}.stream" in views]
+        endpoints += [
+            endpoint
+            for name in names
+            for endpoint in views
+            if endpoint.rpartition(".")[0] == name
+            if views[endpoint] == self.stream
+        ]
+        if not endpoints:
+            raise UsageError(
+                f"the blueprint {self.name!r} has no address of streams in this application: "
+                f"app.register_blueprint({self.name}, url_prefix='/stream'), and before that, with a "
+                f"blueprint of your own, {self.name}.add_url_rule('', 'stream', {self.name}.stream)"
+            )
+        return endpoints[0]
 
     def disconnect(
         self, *, subject: str | None = None, channel: str | None = None, reason: str = "disconnected"
@@ -202,12 +236,24 @@ class ServerSentEventsBlueprint(Blueprint):
         current_extension().publisher.disconnect(subject=subject, channel=channel, reason=reason)
         note_own_revocation()
 
+    @property
+    def _view(self) -> Callable[..., Any]:
+        """The view of this request."""
+        return current_app.view_functions[request.endpoint or ""]
+
     def _answer_preflight(self) -> Response | None:
-        is_stream = current_app.view_functions.get(request.endpoint or "") == self.stream
-        if request.method != "OPTIONS" or not is_stream:
+        if request.method != "OPTIONS" or inspect.unwrap(self._view) != self.stream:
             return None
-        headers = preflight_headers(current_extension().settings)
-        return None if headers is None else Response(status=HTTPStatus.NO_CONTENT, headers=headers)
+        return preflight_answer(current_extension().settings)
+
+    def _allow_origin(self, response: Response) -> Response:
+        """Let pages read what guards and errors answer, too."""
+        # Also behind decorators, which may guard it.
+        if inspect.unwrap(self._view) == self.stream:
+            # Without settings the request has failed with a better error.
+            with contextlib.suppress(KeyError, SSEError):
+                allow_origin(response, current_extension().settings)
+        return response
 
     # -- events --------------------------------------------------------------------------------
 
@@ -461,8 +507,11 @@ class ServerSentEventsBlueprint(Blueprint):
         """
         save_no_session()
         extension = current_extension()
+        if request.method == "OPTIONS":
+            # A view of the application's own, which lets its guard and this see the question of a browser.
+            return preflight_answer(extension.settings) or current_app.make_default_options_response()
         response = self._answer(extension, channels)
-        response.headers.extend(cors_headers(extension.settings))
+        allow_origin(response, extension.settings)
         return response
 
     def _answer(self, extension: Extension, named: tuple[str, ...]) -> Response:
@@ -478,7 +527,10 @@ class ServerSentEventsBlueprint(Blueprint):
             return _too_many_channels(extension, len(channels), limit)
         try:
             claim = self._access.admit(
-                channels, settings, is_guarded=self._is_guarded(), is_decided=is_decided
+                channels,
+                settings,
+                is_guarded=self._view != self.stream or self._is_guarded(),
+                is_decided=is_decided,
             )
         except RefusedError as error:
             return _no_stream("" if error.status == HTTPStatus.NO_CONTENT else f"{error}\n", error.status)
@@ -564,6 +616,28 @@ class ServerSentEventsBlueprint(Blueprint):
             clients[url] = redis.Redis.from_url(redis_py_url(url))
         client: redis.Redis = clients[url]
         return client
+
+
+def _check_expires_in(seconds: Any) -> None:
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not is_number or not 0 < seconds <= REMEMBERED_SECONDS:
+        hint = "; of a timedelta write .total_seconds()" if isinstance(seconds, timedelta) else ""
+        raise UsageError(
+            f"expires_in = {shown(seconds)} cannot be used: it must be above 0 and at most "
+            f"{REMEMBERED_SECONDS:g}, in seconds from now{hint}"
+        )
+
+
+def _code(function: Callable[..., Any]) -> object:
+    function = inspect.unwrap(function)
+    return getattr(function, "__code__", function)
+
+
+def _named(function: Callable[..., Any]) -> str:
+    function = inspect.unwrap(function)
+    code = getattr(function, "__code__", None)
+    name = getattr(function, "__qualname__", type(function).__name__)
+    return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"
 
 
 def _too_many_channels(extension: Extension, count: int, limit: int) -> Response:

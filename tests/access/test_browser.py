@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from flask import Flask, Response, session
+from flask import Flask, Response, request, session
 from playwright.sync_api import Page
 from tests.support.access import Serve
 from tests.support.local import LocalServer
@@ -160,3 +160,54 @@ def test_a_page_of_another_site_goes_on_with_a_long_last_event_id(
     chromium.wait_for_function("() => seen.filter((type) => type === 'open').length > 1")
     publish(server, blueprint, "second", channels[7])
     wait_for(chromium, "second")
+
+
+FETCH = """
+async ([url, token]) => {
+  try {
+    const headers = token ? {Authorization: token} : {};
+    const answer = await fetch(url, {headers});
+    const text = answer.status === 200 ? "" : await answer.text();
+    if (answer.body) await answer.body.cancel().catch(() => {});
+    return [answer.status, text];
+  } catch (error) {
+    return ["blocked", ""];
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("own_view", [False, True])
+def test_a_page_of_another_site_sends_authorization_and_reads_the_status(
+    blueprint: Blueprint, start: Serve, shop: LocalServer, chromium: Page, own_view: bool
+) -> None:
+    """A browser asks first, keeps the answer, and lets the page read what a guard answers (14.34)."""
+    asked: list[str] = []
+
+    def guard() -> tuple[str, int] | None:
+        asked.append(request.method)
+        return None if request.headers.get("Authorization") == "Bearer right" else ("who are you?", 401)
+
+    if own_view:
+        blueprint.authorize(lambda channel: guard() is None)
+    else:
+        blueprint.before_request(guard)
+    listed = start(SSE_CORS_ORIGINS=[f"http://localhost:{shop.port}"])
+    listed.app.add_url_rule("/mine", "mine", lambda: blueprint.stream("a"), methods=["GET", "OPTIONS"])
+    path = "/mine" if own_view else "/stream"
+    chromium.goto(f"http://localhost:{shop.port}")
+
+    def fetch(server: LocalServer, token: str) -> object:
+        return chromium.evaluate(FETCH, [url_of(server, path), token])
+
+    assert fetch(listed, "Bearer right") == [200, ""]
+    if not own_view:
+        assert fetch(listed, "") == [401, "who are you?"]
+        assert fetch(listed, "Bearer wrong") == [401, "who are you?"]
+    assert "OPTIONS" not in asked
+    others = start(SSE_CORS_ORIGINS=["https://other.example"])
+    others.app.add_url_rule("/mine", "mine", lambda: blueprint.stream("a"), methods=["GET", "OPTIONS"])
+    assert fetch(others, "Bearer right") == ["blocked", ""]
+    anybody = start(SSE_CORS_ORIGINS="*")
+    anybody.app.add_url_rule("/mine", "mine", lambda: blueprint.stream("a"), methods=["GET", "OPTIONS"])
+    assert fetch(anybody, "Bearer right") == ["blocked", ""]

@@ -9,7 +9,7 @@ import pytest
 from flask import abort, request, session
 from tests.support.access import Serve, ended, opened
 
-from flask_sse import ServerSentEventsBlueprint, access
+from flask_sse import ServerSentEventsBlueprint
 
 
 def test_t1_every_channel_is_asked_for_and_one_refusal_refuses_the_request(
@@ -85,22 +85,93 @@ def test_rules_open_several_channels_to_a_blueprint_with_a_guard(
 
 
 @pytest.mark.parametrize(
-    ("config", "rule", "said"),
-    [({}, None, 1), ({"DEBUG": True}, None, 0), ({}, "before_request", 0), ({}, "authorize", 0)],
+    "case",
+    [({}, "", 1), ({"DEBUG": True}, "", 1), ({}, "before_request", 0), ({}, "authorize", 0)],
 )
 def test_public_streams_are_said_to_be_once(
-    blueprint: ServerSentEventsBlueprint, start: Serve, config: dict[str, Any], rule: str | None, said: int
+    blueprint: ServerSentEventsBlueprint,
+    start: Serve,
+    caplog: pytest.LogCaptureFixture,
+    case: tuple[dict[str, Any], str, int],
 ) -> None:
+    config, rule, said = case
     if rule:
         getattr(blueprint, rule)(lambda *channel: bool(channel) or None)
     server = start(**config)
-    with pytest.MonkeyPatch.context() as patch:
-        lines: list[str] = []
-        patch.setattr(access.logger, "warning", lambda text, *_: lines.append(text))
-        for _ in range(2):
-            with opened(server, "/stream"):
-                pass
-    assert sum("@sse.authorize" in line for line in lines) == said
+    for _ in range(2):
+        with opened(server, "/stream"):
+            pass
+    lines = [line for line in caplog.messages if "streams are public" in line]
+    assert len(lines) == said
+    # Whose line it is, where, and what to write (14.39).
+    assert all(line.startswith("Flask-SSE: ") for line in lines)
+    assert all("'/stream'" in line and "events.authorize(lambda channel: " in line for line in lines)
+
+
+def test_each_blueprint_whose_streams_are_public_is_named(
+    blueprint: ServerSentEventsBlueprint, start: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    """(14.39)"""
+    other = ServerSentEventsBlueprint("others", __name__)
+    other.add_url_rule("", "stream", other.stream)
+    server = start()
+    server.app.register_blueprint(other, url_prefix="/others")
+    server.app.register_blueprint(other, url_prefix="/more", name="more")
+    for path in ("/stream", "/others", "/more", "/others"):
+        with opened(server, path):
+            pass
+    lines = [line for line in caplog.messages if "streams are public" in line]
+    assert ["events.authorize(" in line for line in lines] == [True, False, False]
+    assert ["others.authorize(" in line for line in lines] == [False, True, True]
+    assert ["'/others'" in line for line in lines] == [False, True, False]
+
+
+def test_a_view_may_guard_itself_so_its_streams_are_not_called_public(
+    blueprint: ServerSentEventsBlueprint, start: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    """(14.39)"""
+
+    def guarded() -> Any:
+        return ("no", 401) if "X-User" not in request.headers else blueprint.stream()
+
+    blueprint.add_url_rule("/own", "own", guarded)
+    server = start()
+    server.app.add_url_rule("/mine", "mine", guarded)
+    for path in ("/stream/own", "/mine"):
+        assert server.get(path).status == 401
+        with opened(server, path, {"X-User": "7"}):
+            pass
+    assert not [line for line in caplog.messages if "streams are public" in line]
+
+
+def test_a_second_rule_is_warned_of_at_its_line(blueprint: ServerSentEventsBlueprint) -> None:
+    """It would take the place of the first one in all applications of the process (14.38)."""
+
+    def first(channel: str) -> bool:
+        return channel == "news"
+
+    def second(channel: str) -> bool:
+        return True
+
+    blueprint.authorize(first)
+    blueprint.authorize(first)
+    with pytest.warns(UserWarning, match=r"(?s)authorize: .*second .*takes the place of .*first") as warned:
+        blueprint.authorize(second)
+    assert "ServerSentEventsBlueprint" in str(warned[0].message)
+    assert warned[0].filename == __file__
+    blueprint.identify(lambda: "ann")
+    with pytest.warns(UserWarning, match="identify: "):
+        blueprint.identify(lambda: "bob")
+
+
+def test_a_factory_may_give_its_rule_to_each_application(blueprint: ServerSentEventsBlueprint) -> None:
+    def create() -> None:
+        @blueprint.authorize
+        def may_listen(channel: str) -> bool:
+            return channel == "news"
+
+    create()
+    create()
 
 
 # -- subjects --------------------------------------------------------------------------------------

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
+from datetime import timedelta
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import flask
 import pytest
-from flask import render_template_string, request
+from flask import Flask, render_template_string, request
+from gunicorn.glogging import SafeAtoms  # type: ignore[import-untyped]
 from itsdangerous import URLSafeSerializer
 from tests.support.access import Serve, ended, opened
 from tests.support.local import LocalServer
+from uvicorn.config import LOGGING_CONFIG
+from uvicorn.logging import AccessFormatter
 
-from flask_sse import InvalidSettingError, ServerSentEventsBlueprint
+from flask_sse import InvalidSettingError, ServerSentEventsBlueprint, UsageError
 from flask_sse.tickets import SALT, Ticket, read, sign
 
 Blueprint = ServerSentEventsBlueprint
@@ -65,9 +72,11 @@ def test_without_a_key_there_are_no_tickets(blueprint: Blueprint, start: Serve) 
     assert server.get("/stream?ticket=x").status == 403
 
 
-@pytest.mark.parametrize("seconds", [0, -1, 86_401])
-def test_a_ticket_lives_a_day_at_most(blueprint: Blueprint, start: Serve, seconds: float) -> None:
-    with pytest.raises(ValueError, match="expires_in"):
+@pytest.mark.parametrize(
+    "seconds", [0, -1, 86_401, math.nan, True, "3600", None, timedelta(hours=1), 10**5000], ids=lambda _: ""
+)
+def test_a_ticket_lives_a_day_at_most(blueprint: Blueprint, start: Serve, seconds: object) -> None:
+    with pytest.raises(UsageError, match=r"expires_in = .* cannot be used: .* at most 86400, in seconds"):
         url(start(), blueprint, expires_in=seconds)
 
 
@@ -143,6 +152,89 @@ def test_t4_tickets_reach_no_log(
     logged = [record.getMessage() for record in caplog.records if record.name == "werkzeug"]
     assert any("/stream?channel=a&ticket=..." in line for line in logged)
     assert not any(text in record.getMessage() for record in caplog.records)
+
+
+def _format(formatter: logging.Formatter, name: str, text: str, args: Any) -> str:
+    record = logging.LogRecord(name, logging.INFO, "", 0, text, args, None)
+    for each in logging.getLogger(name).filters:
+        assert isinstance(each, logging.Filter)
+        assert each.filter(record)
+    return formatter.format(record)
+
+
+def test_the_lines_of_web_servers_stay_whole_without_their_tickets(
+    blueprint: Blueprint, start: Serve
+) -> None:
+    """Their formatters look at the arguments of a record themselves (14.42)."""
+    start()
+    path = "/stream?channel=a&ticket=geheim.x"
+    # Of uvicorn/protocols/http.
+    args = ("127.0.0.1:5", "GET", path, "1.1", 200)
+    formatter = AccessFormatter(LOGGING_CONFIG["formatters"]["access"]["fmt"], use_colors=False)
+    line = _format(formatter, "uvicorn.access", '%s - "%s %s HTTP/%s" %d', args)
+    assert '127.0.0.1:5 - "GET /stream?channel=a&ticket=... HTTP/1.1" 200 OK' in line
+    # Of gunicorn/glogging.
+    atoms = SafeAtoms({"r": f'GET {path} "HTTP/1.1', "s": "200", "{referer}i": f"https://x{path}"})
+    line = _format(logging.Formatter(), "gunicorn.access", "%(r)s %(s)s %({Referer}i)s %(none)s", atoms)
+    assert line == (
+        'GET /stream?channel=a&ticket=... \\"HTTP/1.1 200 https://x/stream?channel=a&ticket=... -'
+    )
+    assert "geheim" in atoms["r"]
+
+
+class _Path:
+    def __str__(self) -> str:
+        return "/stream?ticket=geheim"
+
+
+def test_what_becomes_a_ticket_only_in_the_line_is_left_out_too(blueprint: Blueprint, start: Serve) -> None:
+    start()
+    assert _format(logging.Formatter(), "werkzeug", "100%% %s", (_Path(),)) == "100% /stream?ticket=..."
+
+
+# -- the address under other names -----------------------------------------------------------------
+
+
+def test_the_address_is_that_of_the_name_under_which_the_blueprint_is_registered(
+    blueprint: Blueprint,
+) -> None:
+    """(14.42)"""
+    app = Flask(__name__)
+    app.config.from_mapping(SSE_BROKER_URL="memory://names", SECRET_KEY="not a secret")
+    app.register_blueprint(blueprint, url_prefix="/live", name="live")
+    with app.test_request_context("/"):
+        assert urlsplit(blueprint.url("a")).path == "/live"
+    nested = Flask(__name__)
+    nested.config.from_mapping(app.config)
+    parent = flask.Blueprint("api", __name__, url_prefix="/api")
+    parent.register_blueprint(blueprint, url_prefix="/live", name="live")
+    nested.register_blueprint(parent)
+    with nested.test_request_context("/"):
+        assert urlsplit(blueprint.url("a")).path == "/api/live"
+
+
+def test_a_blueprint_with_two_names_gives_the_address_of_the_request_s_or_of_its_own(
+    blueprint: Blueprint,
+) -> None:
+    app = Flask(__name__)
+    app.config.from_mapping(SSE_BROKER_URL="memory://names", SECRET_KEY="not a secret")
+    app.register_blueprint(blueprint, url_prefix="/second", name="second")
+    app.register_blueprint(blueprint, url_prefix="/first")
+    other = ServerSentEventsBlueprint("others", __name__)
+    other.add_url_rule("", "listen", other.stream)
+    app.register_blueprint(other, url_prefix="/others")
+    with app.test_request_context("/"):
+        assert urlsplit(blueprint.url("a")).path == "/first"
+        assert urlsplit(other.url("a")).path == "/others"
+    with app.test_request_context("/second"):
+        assert urlsplit(blueprint.url("a")).path == "/second"
+
+
+def test_an_address_that_is_not_there_is_an_error_that_says_how_to_make_it(blueprint: Blueprint) -> None:
+    app = Flask(__name__)
+    app.config.from_mapping(SSE_BROKER_URL="memory://names", SECRET_KEY="not a secret")
+    with app.test_request_context("/"), pytest.raises(UsageError, match=r"'events'.*register_blueprint"):
+        blueprint.url("a")
 
 
 def test_a_guard_is_asked_also_where_there_is_a_ticket(blueprint: Blueprint, start: Serve) -> None:

@@ -68,6 +68,22 @@ answer = client.get(address, headers=cross_site)
 assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, "https://shop.example")
 """
 
+ORIGINS = """
+from app import app
+
+app.config["SSE_HUB"] = "thread"
+client = app.test_client()
+listed = ("http://localhost:5173", "tauri://localhost")
+for origin in (*listed, "https://evil.example"):
+    status = 200 if origin in listed else 403
+    headers = {"Sec-Fetch-Site": "cross-site", "Origin": origin}
+    answer = client.get("/stream?channel=news", headers=headers)
+    assert answer.status_code == status, origin
+    assert answer.headers.get("Access-Control-Allow-Origin") == (origin if status == 200 else None)
+    asked = client.options("/stream", headers={**headers, "Access-Control-Request-Method": "GET"})
+    assert ("Authorization" in asked.headers.get("Access-Control-Allow-Headers", "")) == (status == 200)
+"""
+
 VIEW = """
 from app import app
 
@@ -287,6 +303,11 @@ def test_the_page_of_ann_is_told_why_it_ended() -> None:
 def test_a_page_with_a_ticket_gets_its_stream(tmp_path: Path) -> None:
     lay(tmp_path, {"app.py": "guard/tickets.py"})
     subprocess.run([sys.executable, "-W", "error", "-c", TICKETS], cwd=tmp_path, check=True)
+
+
+def test_pages_of_listed_origins_get_their_stream(tmp_path: Path) -> None:
+    lay(tmp_path, {"app.py": "guard/origins.py"})
+    subprocess.run([sys.executable, "-W", "error", "-c", ORIGINS], cwd=tmp_path, check=True)
 
 
 def test_a_view_names_the_channels_of_its_stream(tmp_path: Path) -> None:
