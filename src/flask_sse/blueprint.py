@@ -319,10 +319,11 @@ class ServerSentEventsBlueprint(Blueprint):
     def publish_on_commit(self, session: Any, data: Any, **fields: Any) -> None:
         """Publish one event when a session of SQLAlchemy has committed.
 
-        It is checked and turned into JSON now. It is dropped when the transaction is rolled back or closed,
-        or the savepoint that it belongs to. Events of one transaction go in the order of the calls, in one
-        round trip. If the broker does not take them the data is committed nevertheless, so that is logged,
-        not raised.
+        It is checked and turned into JSON now. It belongs to the session's transaction, which the call
+        begins if there is none, as ``session.add`` does; it is dropped when that, or the savepoint that it
+        was made in, is rolled back or closed. Events of one transaction go in the order of the calls, in
+        one round trip. If the broker does not take them the data is committed nevertheless, so that is
+        logged, not raised.
 
         Args:
             session: A ``Session``, a ``scoped_session`` as Flask-SQLAlchemy's, or an ``AsyncSession``.
@@ -331,7 +332,8 @@ class ServerSentEventsBlueprint(Blueprint):
 
         Raises:
             KeyError: If the application has no URL of a broker.
-            UsageError: As ``publish``, or if it is no session.
+            UsageError: As ``publish``, if it is no session, or if it has ``autobegin=False`` and has begun
+                no transaction.
         """
         current_extension().publisher.publish_on_commit(session, data, **fields)
 

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import StaticPool
@@ -103,13 +103,66 @@ def test_an_event_that_comes_before_any_statement_waits_for_the_commit_too(
     session: Session, publisher: Publisher, sse_events: PublishedEvents
 ) -> None:
     publisher.publish_on_commit(session, 1)
-    with session.begin():
-        publisher.publish_on_commit(session, 2)
-        assert sse_events == []
+    insert(session, 1)
+    publisher.publish_on_commit(session, 2)
+    assert sse_events == []
+    session.commit()
     assert numbers(sse_events) == [1, 2]
     publisher.publish_on_commit(session, 3)
     session.commit()
     assert numbers(sse_events) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("way", ["rollback", "close", "reset", "invalidate"])
+def test_an_event_that_comes_before_any_statement_is_dropped_too(
+    session: Session, publisher: Publisher, sse_events: PublishedEvents, way: str
+) -> None:
+    """14.24."""
+    publisher.publish_on_commit(session, 1)
+    getattr(session, way)()
+    publisher.publish_on_commit(session, 2)
+    session.commit()
+    assert numbers(sse_events) == [2]
+
+
+def test_an_event_of_a_session_is_gone_when_its_registry_removes_it(
+    engine: Engine, publisher: Publisher, sse_events: PublishedEvents
+) -> None:
+    """14.24."""
+    registry = scoped_session(sessionmaker(engine))
+    session = registry()
+    publisher.publish_on_commit(registry, 1)
+    registry.remove()
+    session.commit()
+    assert sse_events == []
+
+
+def test_the_call_begins_a_transaction_as_add_does(session: Session, publisher: Publisher) -> None:
+    """14.24: what waits has a transaction that it waits for."""
+    publisher.publish_on_commit(session, 1)
+    assert session.in_transaction()
+    with pytest.raises(InvalidRequestError, match="already begun"):
+        session.begin()
+
+
+def test_a_session_that_begins_nothing_by_itself_must_have_begun(
+    engine: Engine, publisher: Publisher, sse_events: PublishedEvents
+) -> None:
+    """14.24: as ``add`` of such a session."""
+    with Session(engine, autobegin=False) as session:
+        with pytest.raises(UsageError, match=r"session\.begin\(\) before publish_on_commit"):
+            publisher.publish_on_commit(session, 1)
+        with session.begin():
+            publisher.publish_on_commit(session, 2)
+    assert numbers(sse_events) == [2]
+
+
+def test_a_session_that_was_closed_for_good_takes_no_event(engine: Engine, publisher: Publisher) -> None:
+    """14.24: the event would wait for ever."""
+    session = Session(engine, close_resets_only=False)
+    session.close()
+    with pytest.raises(InvalidRequestError, match="permanently closed"):
+        publisher.publish_on_commit(session, 1)
 
 
 def test_a_commit_that_fails_sends_nothing(
@@ -250,9 +303,17 @@ class BesideADatabase(RuleBasedStateMachine):
 
     @rule()
     def publish(self) -> None:
+        """The event may be what begins the transaction."""
         self.number += 1
         self.publisher.publish_on_commit(self.session, self.number)
         insert(self.session, self.number)
+
+    @rule(way=st.sampled_from(["rollback", "close", "reset"]))
+    def publish_and_give_up(self, way: str) -> None:
+        """No statement follows the event, nor comes before it where the session was at rest."""
+        self.number += 1
+        self.publisher.publish_on_commit(self.session, self.number)
+        self.end(way)
 
     @precondition(lambda self: len(self.savepoints) < 4)
     @rule()
@@ -274,7 +335,7 @@ class BesideADatabase(RuleBasedStateMachine):
         self.savepoints[depth].rollback()
         del self.savepoints[depth:]
 
-    @rule(way=st.sampled_from(["commit", "commit", "rollback", "close"]))
+    @rule(way=st.sampled_from(["commit", "commit", "rollback", "close", "reset"]))
     def end(self, way: str) -> None:
         getattr(self.session, way)()
         self.savepoints.clear()

@@ -31,12 +31,13 @@ def send_on_commit(session: Any, send: Send, publication: Publication) -> None:
         publication: The event, checked.
 
     Raises:
-        UsageError: If it is no session.
+        UsageError: If it is no session, or one without autobegin that has begun no transaction.
     """
     session = _plain(session)
+    transaction = _current(session) or _begin(session)
     if _INFO not in session.info:
         session.info[_INFO] = _Waiting(session)
-    session.info[_INFO].add(session, send, publication)
+    session.info[_INFO].add(transaction, send, publication)
 
 
 def _plain(session: Any) -> Session:
@@ -50,26 +51,34 @@ def _plain(session: Any) -> Session:
     return found
 
 
+def _begin(session: Session) -> SessionTransaction:
+    """Begin the transaction that the event belongs to, as ``session.add`` does.
+
+    Without one nothing would tell that the application gave the event up: ``rollback()``, ``close()`` and
+    ``reset()`` of a session that has begun no transaction raise no event of SQLAlchemy. No connection is
+    taken yet.
+    """
+    if not session.autobegin:
+        raise UsageError(
+            "the session has begun no transaction, and autobegin is disabled on it: "
+            "call session.begin() before publish_on_commit()"
+        )
+    return session.begin()
+
+
 class _Waiting:
     """The events that wait for the transactions of one session, savepoints included."""
 
     def __init__(self, session: Session) -> None:
         from sqlalchemy import event  # noqa: PLC0415 - see above
 
-        # Before the session has begun a transaction they wait for the first one.
-        self._events: dict[SessionTransaction | None, list[tuple[Send, Publication]]] = {}
+        self._events: dict[SessionTransaction, list[tuple[Send, Publication]]] = {}
         self._committed: set[SessionTransaction] = set()
-        event.listen(session, "after_transaction_create", self._begun)
         event.listen(session, "after_commit", self._committing)
         event.listen(session, "after_transaction_end", self._ended)
 
-    def add(self, session: Session, send: Send, publication: Publication) -> None:
-        self._events.setdefault(_current(session), []).append((send, publication))
-
-    def _begun(self, _: Session, transaction: SessionTransaction) -> None:
-        early = self._events.pop(None, None)
-        if early is not None:
-            self._events[transaction] = early
+    def add(self, transaction: SessionTransaction, send: Send, publication: Publication) -> None:
+        self._events.setdefault(transaction, []).append((send, publication))
 
     def _committing(self, session: Session) -> None:
         # Comes for savepoints, too, and only here can be told that one was not rolled back.
