@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import http
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 from datastar_py.consts import ElementPatchMode
 from datastar_py.sse import ServerSentEventGenerator as Datastar
-from flask import Flask
+from flask import Flask, Response
 from playwright.sync_api import Page, expect
 from tests.support.local import LocalServer, make_app
 from tests.support.processes import wait_until
@@ -30,6 +31,14 @@ HTMX = """
 <ul id="list"><li>first</li></ul>
 <p id="named" sse-swap="named">before</p>
 <div sse-swap="message" hx-swap="none"></div>
+"""
+FINISHED = """
+<!doctype html>
+<script src="/js/htmx.org/dist/htmx.min.js"></script>
+<script src="/js/htmx-ext-sse/dist/sse.min.js"></script>
+<body hx-ext="sse">
+<ul id="closed" sse-connect="/answer/closed" sse-close="stream-end" sse-swap="message"></ul>
+<ol sse-connect="/answer/left-open" sse-swap="message"></ol>
 """
 TURBO = """
 <!doctype html>
@@ -79,6 +88,29 @@ def test_htmx_swaps_what_its_extension_hears(server: LocalServer, chromium: Page
     expect(chromium.locator("#list li")).to_have_text(["first", "second", "third"])
     publish(server, htmx_oob("<li>only</li>", "#list"))
     expect(chromium.locator("#list li")).to_have_text(["only"])
+
+
+def test_htmx_opens_a_finished_stream_again_unless_it_is_told_to_close(
+    app: Flask, server: LocalServer, chromium: Page
+) -> None:
+    # 33
+    app.config["SSE_RETRY_MS"] = (50, 100)
+    calls: Counter[str] = Counter()
+
+    def answer(name: str) -> Response:
+        calls[name] += 1
+        return sse.response(["<li>line</li>"])
+
+    def page() -> str:
+        return FINISHED
+
+    app.add_url_rule("/answer/<name>", "answer", answer)
+    app.add_url_rule("/finished", "finished", page)
+    chromium.goto(f"http://127.0.0.1:{server.port}/finished")
+    # Three calls of the one are more than enough for a second one of the other.
+    wait_until(lambda: calls["left-open"] >= 3, seconds=30, what="the stream that is opened again")
+    expect(chromium.locator("#closed li")).to_have_text(["line"])
+    assert calls["closed"] == 1
 
 
 def test_turbo_does_what_a_stream_says(server: LocalServer, chromium: Page) -> None:

@@ -94,7 +94,7 @@ class Access:
         Raises:
             RefusedError: If the visitor may not listen to all of them.
         """
-        if request.headers.get("Last-Event-ID") == END_ID:
+        if is_over_for_this_client():
             raise RefusedError(HTTPStatus.NO_CONTENT, "this stream has ended for good")
         if request.headers.get("Sec-Fetch-Site") == "cross-site" and not is_allowed_origin(settings):
             raise RefusedError(HTTPStatus.FORBIDDEN, "pages of other sites may not listen (SSE_CORS_ORIGINS)")
@@ -119,6 +119,11 @@ class Access:
 
             return checked_subject(current_user.get_id())
         return None
+
+
+def is_over_for_this_client() -> bool:
+    """Return whether the client of this request names the end of the stream as where it stands."""
+    return (request.headers.get("Last-Event-ID") or request.args.get("last_event_id")) == END_ID
 
 
 def note_begin_of_requests(app: App) -> None:

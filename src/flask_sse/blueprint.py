@@ -13,14 +13,14 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 import redis
-from flask import Blueprint, current_app, has_request_context, request, url_for
+from flask import Blueprint, Response, current_app, has_request_context, request, url_for
 from flask.sansio.app import App
-from werkzeug.wrappers import Response
 
 from .access import (
     TICKET,
     Access,
     RefusedError,
+    is_over_for_this_client,
     keep_tickets_out_of_logs,
     note_begin_of_requests,
     note_own_revocation,
@@ -57,7 +57,7 @@ from .settings import Settings, redis_url
 from .subjects import checked_subject
 from .tickets import Ticket, sign
 from .wire import message as wire_message
-from .wire.cursor import EARLIEST, END_ID, FROM_NOW, positions
+from .wire.cursor import EARLIEST, FROM_NOW, positions
 from .wire.envelope import unpack
 from .wire.run import is_run
 
@@ -366,7 +366,8 @@ class ServerSentEventsBlueprint(Blueprint):
         ``flask.g`` of its own, and the request holds no worker where the web server lets its socket be taken
         over. While it is silent comments keep the connection alive. When the
         client leaves, a generator ends where it yields next, and an asynchronous one is cancelled where it
-        waits. In the end the page gets ``stream-end`` and does not come back.
+        waits. In the end the page gets ``stream-end`` and does not come back: a client that names it as its
+        ``Last-Event-ID``, or as ``?last_event_id=``, is answered with 204.
 
         The view's ``session`` and cookies are sent with the head, as with any other answer of a view.
 
@@ -382,7 +383,7 @@ class ServerSentEventsBlueprint(Blueprint):
         Raises:
             UsageError: If the items cannot be iterated.
         """
-        if request.headers.get("Last-Event-ID") == END_ID:
+        if is_over_for_this_client():
             return _no_stream("", HTTPStatus.NO_CONTENT)
         # It needs no broker.
         settings = Settings.from_mapping({"SSE_BROKER_URL": "memory://", **current_app.config})

@@ -195,6 +195,7 @@ def test_t20_streams_of_a_subject_are_ended_and_no_others(
         assert eight.next_event().data == nobody.next_event().data == "goes on"
         back = server.get("/stream", {"Last-Event-ID": event.last_event_id, "X-User": "7"})
         assert (back.status, back.body) == (204, b"")
+        assert server.get(f"/stream?last_event_id={event.last_event_id}", {"X-User": "7"}).status == 204
         with opened(server, "/stream", {"X-User": "7"}):  # who is let in anew
             assert server.status()["dismissed"] == 1
 

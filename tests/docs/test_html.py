@@ -13,6 +13,7 @@ from tests.support.packages import serve_packages
 FILES = {
     "app.py": "html/app.py",
     "static/htmx.html": "html/static/htmx.html",
+    "static/htmx-answer.html": "html/static/htmx-answer.html",
     "static/turbo.html": "html/static/turbo.html",
     "static/datastar.html": "html/static/datastar.html",
 }
@@ -31,6 +32,19 @@ def test_a_word_comes_into_the_page(
         expect(chromium.locator("#words li")).to_have_text(["hello"])
         if library == "htmx":
             expect(chromium.locator("[sse-swap=word] b")).to_have_text("hello")
+
+
+def test_htmx_closes_a_stream_that_ended(tmp_path: Path, chromium: Page, runtime_directory: str) -> None:
+    lay(tmp_path, FILES)
+    serve_packages(chromium.context)
+    closed = (
+        "addEventListener('htmx:sseClose', (event) => { document.title = `closed by ${event.detail.type}` })"
+    )
+    chromium.add_init_script(closed)
+    with FlaskRun(tmp_path) as server:
+        chromium.goto(f"{server.url}/static/htmx-answer.html")
+        expect(chromium.locator("li")).to_have_text(["one", "two"])
+        expect(chromium).to_have_title("closed by message")
 
 
 def test_datastar_gets_an_element_and_a_signal(tmp_path: Path, runtime_directory: str) -> None:

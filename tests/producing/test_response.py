@@ -48,6 +48,8 @@ def test_strings_objects_and_messages_arrive_and_the_page_does_not_come_back(app
         ]
         again = server.get("/answer", {"Last-Event-ID": events[-1].last_event_id})
         assert (again.status, again.body) == (204, b"")
+        by_query = server.get("/answer?last_event_id=stream-end")
+        assert (by_query.status, by_query.body) == (204, b"")
 
 
 def test_the_generator_has_the_request_and_one_that_fails_says_so_without_a_word_of_why(

@@ -1,4 +1,6 @@
-from flask import Flask
+from collections.abc import Iterator
+
+from flask import Flask, Response
 from markupsafe import escape
 
 from flask_sse import sse
@@ -14,6 +16,14 @@ def htmx(word: str) -> tuple[str, int]:
     sse.publish(f"<b>{escape(word)}</b>", type="word", channel="htmx")
     sse.publish(**htmx_oob(f"<li>{escape(word)}</li>", "#words", "beforeend"), channel="htmx")
     return "", 204
+
+
+@app.get("/htmx/answer")
+def htmx_answer() -> Response:
+    def lines() -> Iterator[str]:
+        yield from ["<li>one</li>", "<li>two</li>"]  # in place of a language model
+
+    return sse.response(lines())
 
 
 @app.post("/turbo/<word>")

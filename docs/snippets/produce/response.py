@@ -1,7 +1,6 @@
 from collections.abc import Iterator
 
-from flask import Flask, request
-from werkzeug.wrappers import Response
+from flask import Flask, Response, request
 
 from flask_sse import sse
 

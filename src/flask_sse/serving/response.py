@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Response
@@ -28,6 +28,8 @@ from .takeover import answer_and_end, response_head, take_over
 logger = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Response)
+# The response class of an application.
+A = TypeVar("A", bound=Response)
 
 # How long a stream may go on for a client that may have left, where that cannot be known.
 OVERLOOKED_SECONDS = 300.0
@@ -150,13 +152,13 @@ def _short(asked: Attach) -> Attach:
 
 
 def event_stream(
-    response_class: type[Response],
+    response_class: type[A],
     link: StreamTaker,
     asked: Attach,
     *,
     may_take_over: bool,
     may_set_cookies: bool,
-) -> Response:
+) -> A:
     """Return a response whose body is a stream of the hub.
 
     Args:
@@ -174,12 +176,13 @@ def event_stream(
     response.link = link
     response.relay = relay
     response.may_take_over = may_take_over
-    return response
+    return cast("A", response)  # no type can say that it is of both classes
 
 
-def without_cookies(response_class: type[Response]) -> type[Response]:
+def without_cookies(response_class: type[A]) -> type[A]:
     """Return the class of an answer in place of a stream: the application's own, but for cookies."""
-    return _subclass(WithoutCookies, response_class)  # type: ignore[arg-type] # it has a hash
+    made_of: Any = _subclass(WithoutCookies, response_class)  # type: ignore[arg-type] # it has a hash
+    return cast("type[A]", made_of)
 
 
 class _StreamWithoutCookies(WithoutCookies, EventStreamResponse):
