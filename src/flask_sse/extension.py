@@ -17,7 +17,7 @@ from flask.sansio.app import App
 
 from .errors import SSEError
 from .hub.link import Link, announce, open_link
-from .hub.stand_in import MEMORY_URL, StandIn, stand_in
+from .hub.stand_in import MEMORY_URL, StandIn, remaining_with, stand_in
 from .publisher import LinkedPublisher
 from .settings import Settings, check_settings, warn_of_unknown_settings
 from .wire import message as wire_message
@@ -157,6 +157,7 @@ def call_in_contexts() -> Callable[[Callable[[], None]], None]:
     It has the request, its session and the context variables of now. ``flask.g`` is new and empty: the
     teardown of the request has closed what was in the other one.
     """
+    instead = stand_in()
 
     def call(work: Callable[[], None]) -> None:
         work()
@@ -167,7 +168,8 @@ def call_in_contexts() -> Callable[[Callable[[], None]], None]:
     def enter(work: Callable[[], None]) -> None:
         for variable, value in variables:
             variable.set(value)
-        in_flask(work)
+        with remaining_with(instead):
+            in_flask(work)
 
     # Not in the thread's own context, which has Flask's variables where threads inherit contexts.
     return lambda work: Context().run(enter, work)

@@ -1,20 +1,31 @@
 """A hub that stands in for every hub and every broker of this process: how tests catch what is published.
 
 It is asked for at each use and never kept. So it holds for applications and publishers that were made before
-it came, and for none of them after it has gone.
+it came, and for none of them after it has gone. Only a generator that works in a thread of ours stays with
+what stood in when it was given to us: the run of one test must not publish into the next one.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
-from weakref import WeakKeyDictionary
+from contextvars import ContextVar
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary, WeakSet
 
 from ..settings import Settings
 from .link import Link
 
 MEMORY_URL = "memory://stand-in"
+
+
+class Work(Protocol):
+    """What goes on in a thread of ours."""
+
+    def abandon(self) -> None:
+        """End without telling anyone."""
+        ...
 
 
 class StandIn:
@@ -27,18 +38,51 @@ class StandIn:
     def __init__(self, open_link: Callable[[Settings], Link]) -> None:
         self.open_link = open_link
         self._kept: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
+        self._works: WeakSet[Work] = WeakSet()
+        self._has_gone = False
+        self._lock = threading.Lock()
 
     def kept_for(self, app: object) -> dict[str, Any]:
         """Return what an application keeps meanwhile, in place of what it has otherwise."""
         return self._kept.setdefault(app, {})
 
+    def abandon_at_end(self, work: Work) -> None:
+        """Abandon a work when this one goes, or now if it has gone."""
+        with self._lock:
+            self._works.add(work)
+        if self._has_gone:
+            work.abandon()
+
+    def end(self) -> None:
+        """Abandon what was begun here."""
+        self._has_gone = True
+        with self._lock:
+            works = list(self._works)
+        for work in works:
+            work.abandon()
+
 
 _standing: list[StandIn] = []
+# What the generator that runs in this context stays with, ``None`` among it, in a tuple of one.
+_remaining: ContextVar[tuple[StandIn | None] | None] = ContextVar("flask_sse_stand_in", default=None)
 
 
 def stand_in() -> StandIn | None:
     """Return what stands in now; from any thread."""
+    remaining = _remaining.get()
+    if remaining is not None:
+        return remaining[0]
     return _standing[-1] if _standing else None
+
+
+@contextmanager
+def remaining_with(each: StandIn | None) -> Iterator[None]:
+    """Let this one stand in meanwhile, in this context only, also when it has gone."""
+    token = _remaining.set((each,))
+    try:
+        yield
+    finally:
+        _remaining.reset(token)
 
 
 @contextmanager
@@ -49,3 +93,4 @@ def standing_in(each: StandIn) -> Iterator[None]:
         yield
     finally:
         _standing.remove(each)
+        each.end()

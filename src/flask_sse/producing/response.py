@@ -18,6 +18,7 @@ from collections.abc import Callable
 from ..hub.control import FRAMES, Attach
 from ..hub.limits import duplicate
 from ..hub.notices import reconnect_in, refused, stream_end
+from ..hub.stand_in import stand_in
 from ..hub.stream import Stream
 from ..settings import StreamRules
 from ..wire.encode import HEARTBEAT
@@ -60,6 +61,9 @@ class SourceLink:
         self._in_contexts = in_contexts
         self._max_responses = max_responses
         self._last_words = last_words
+        instead = stand_in()
+        if instead is not None:
+            instead.abandon_at_end(source)
 
     def attach(self, descriptor: int, request: Attach) -> None:
         """Take a connection over; the caller closes its own copy."""

@@ -28,6 +28,7 @@ from ..errors import (
     TooManyRunsError,
     UsageError,
 )
+from ..hub.stand_in import remaining_with, stand_in
 from ..settings import History
 from ..wire.cursor import Cursor, order
 from ..wire.message import Message
@@ -191,6 +192,10 @@ class Producer:
         self._over = threading.Event()
         self._outcome: str | None = None
         self._pid = os.getpid()
+        self._is_abandoned = False
+        self._stand_in = stand_in()
+        if self._stand_in is not None:
+            self._stand_in.abandon_at_end(self)
 
     def claim(self) -> None:
         """Begin the attempt here, if the broker is there; else ``work`` does.
@@ -219,6 +224,17 @@ class Producer:
             BrokerUnavailableError: If the broker stays away.
             Exception: What the source raised; pages are told that it failed.
         """
+        try:
+            with remaining_with(self._stand_in):
+                return self._work(waits=waits)
+        except Exception:
+            if self._is_abandoned:
+                return CANCELLED
+            raise
+
+    def _work(self, *, waits: bool) -> str:
+        if self._over.is_set():
+            return CANCELLED
         _producers.add(self)
         try:
             if not self._begin(waits=waits):
@@ -238,6 +254,14 @@ class Producer:
         """Tell that this process ends, and the run with it."""
         self._source.stop()
         self._end(INTERRUPTED)
+
+    def abandon(self) -> None:
+        """End without a word, for whoever could hear it has gone; the test that began it is over."""
+        self._is_abandoned = True
+        # First, so that whoever waits for a broker with the lock in hand waits no longer.
+        self._source.stop()
+        with self._lock:
+            self._over.set()
 
     def _begin(self, *, waits: bool) -> bool:
         if self._is_ours is None:
@@ -259,6 +283,8 @@ class Producer:
             return reason  # a process that was forked from the one that works on it
         with self._lock:
             self._over.set()
+            if self._is_abandoned:
+                return CANCELLED
             if self._outcome is None:
                 self._outcome = self._give_back(reason) if self._is_ours else reason
             return self._outcome
@@ -330,7 +356,7 @@ class Producer:
     def _keep_alive(self) -> None:
         """Say that the run is alive while it is silent, and end it if it is cancelled."""
         while not self._over.wait(CHECK_SECONDS):
-            with contextlib.suppress(*_AWAY):
+            with contextlib.suppress(*_AWAY), remaining_with(self._stand_in):
                 if self._attempt.check() is not Verdict.GOES_ON:
                     self._over.set()
                     self._source.stop()

@@ -86,6 +86,10 @@ class Source:
             with self._lock:
                 self._waking.remove(wake)
 
+    def abandon(self) -> None:
+        """Stop; the test that began it is over."""
+        self.stop()
+
     def send_to(self, take: Callable[[Any], bool]) -> None:
         """Pass each item to a function until there are no more, or it returns ``False``, or ``stop``.
 

@@ -10,7 +10,7 @@ from unittest.mock import ANY
 from ..brokers.base import Publication
 from ..channels import is_reserved
 from ..hub.stand_in import StandIn, standing_in
-from .events import PublishedEvent, event
+from .events import PublishedEvent, event, read_event
 from .hub import HubForTests, LinkForTests
 
 
@@ -23,7 +23,7 @@ class PublishedEvents(Sequence[PublishedEvent]):
 
     def _note(self, publication: Publication) -> None:
         if not is_reserved(publication.channel):
-            self._events.append(PublishedEvent.of(publication))
+            self._events.append(read_event(publication))
 
     @overload
     def __getitem__(self, index: int) -> PublishedEvent: ...
@@ -91,8 +91,11 @@ def capture() -> Iterator[PublishedEvents]:
     """Catch what is published meanwhile by any application or ``Publisher`` of this process.
 
     All of them meet in one hub with a memory of its own, whatever broker and hub their settings name, also
-    none, and whenever they were made. Their other settings hold. Streams that are open in the end are closed.
-    A capture within another one catches alone.
+    none, and whenever they were made. Their other settings hold. Streams that are open in the end are closed,
+    and generators of runs and responses that were started meanwhile are stopped.
+
+    A capture within another one catches alone, but for what a run publishes: that belongs to the capture in
+    which it was started.
 
     Yields:
         What was published, as it grows. An event is there before any stream gets it.

@@ -34,27 +34,27 @@ class PublishedEvent:
     key: str | None = None
     collapse: str | None = None
 
-    @classmethod
-    def of(cls, publication: Publication) -> PublishedEvent:
-        """Read what is on its way to the broker."""
-        collapse, _ = split_collapse(publication.envelope)
-        message = unpack(publication.envelope)
-        own_collapse = None if collapse is None else collapse.removeprefix(f"{publication.channel} ")
-        return cls(
-            publication.channel,
-            message.data,
-            message.type,
-            message.id,
-            message.retry,
-            publication.key,
-            own_collapse,
-        )
-
     def __repr__(self) -> str:
         return _written({each.name: getattr(self, each.name) for each in fields(self)}, leave_out_none=True)
 
 
-class Expected:
+def read_event(publication: Publication) -> PublishedEvent:
+    """Read what is on its way to the broker."""
+    collapse, _ = split_collapse(publication.envelope)
+    message = unpack(publication.envelope)
+    own_collapse = None if collapse is None else collapse.removeprefix(f"{publication.channel} ")
+    return PublishedEvent(
+        publication.channel,
+        message.data,
+        message.type,
+        message.id,
+        message.retry,
+        publication.key,
+        own_collapse,
+    )
+
+
+class _Expected:
     """Equal to every event that has these fields; the others may be anything."""
 
     __hash__ = None  # type: ignore[assignment] # it is equal to many
@@ -98,7 +98,7 @@ def event(
     wanted |= {"key": key, "collapse": collapse}
     if type is None:
         wanted["type"] = DEFAULT_TYPE
-    return Expected({name: value for name, value in wanted.items() if value is not ANY})
+    return _Expected({name: value for name, value in wanted.items() if value is not ANY})
 
 
 def _shown(event: PublishedEvent, name: str) -> Any:
