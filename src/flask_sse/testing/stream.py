@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from flask import request_finished
+from flask import request, request_finished
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from ..errors import UsageError
-from ..hub.notices import STREAM_OPEN
+from ..hub.notices import STREAM_END, STREAM_OPEN
 from ..serving.response import EventStreamResponse
+from ..wire.cursor import END_ID
 from ..wire.decode import Decoder
 from ..wire.encode import HEARTBEAT
 from .hub import MARK, LinkForTests
@@ -23,6 +24,8 @@ from .hub import MARK, LinkForTests
 # Longest real time for what takes none: a test that fails must end.
 OPEN_SECONDS = 5.0
 _NOT_SAID: int | None = None
+# Where the environment of a request has what the application answered.
+_ANSWERS = "flask_sse.testing.answers"
 _FRAME_END = b"\n\n"
 
 
@@ -71,11 +74,11 @@ class LiveStream:
         retry_ms: When a browser would come back, in milliseconds; ``None`` if the stream did not say it.
     """
 
-    def __init__(self, response: TestResponse, stream: EventStreamResponse) -> None:
+    def __init__(self, response: TestResponse) -> None:
         self.response = response
         self.raw = b""
         self.retry_ms: int | None = None
-        self._stream = stream
+        self._stream = _answer_to(response)
         self._decoder = Decoder()
         self._incomplete = b""
         self._events: list[StreamEvent] = []
@@ -143,9 +146,21 @@ class LiveStream:
 
     @property
     def closed(self) -> bool:
-        """Whether the application has ended the stream."""
-        self._sync()
+        """Whether the application has ended the stream: always after its ``stream-end``."""
+        self._sync_if_it_can()
+        # The end of the connection follows, from another thread.
+        if self._is_over() and not self._wait(lambda: self._ended, OPEN_SECONDS):
+            raise AssertionError(f"open {OPEN_SECONDS:g} s after its stream-end")
         return self._ended
+
+    def _is_over(self) -> bool:
+        """Return whether ``stream-end`` was about all of it, and not about one run of several channels."""
+        channels = self._stream.relay.asked.channels
+        return any(
+            each.id == END_ID or channels == (each.json.get("channel"),)
+            for each in self._events
+            if each.type == STREAM_END
+        )
 
     @property
     def last_event_id(self) -> str:
@@ -160,6 +175,12 @@ class LiveStream:
         """
         if not self._wait_for_all(lambda: self._ended, timeout):
             raise AssertionError(f"open after {timeout:g} s; what came:{_listed(self._events)}")
+
+    def __repr__(self) -> str:
+        count = sum(each.type != STREAM_OPEN for each in self._events)
+        events = "1 event" if count == 1 else f"{count} events"
+        state = "ended" if self._ended else "open"
+        return f"<LiveStream of {self.response.request.full_path.rstrip('?')}: {events}, {state}>"
 
     def close(self) -> None:
         """Leave, as a page that is closed."""
@@ -226,6 +247,18 @@ def _listed(events: list[StreamEvent]) -> str:
     return "".join(f"\n    {event.type}: {event.data[:200]}" for event in events) or " nothing"
 
 
+def _note(_: object, response: object, **__: object) -> None:
+    """Put the application's answer into its own request: others may be answered at the same time."""
+    request.environ.get(_ANSWERS, []).append(response)
+
+
+def _answer_to(response: TestResponse) -> EventStreamResponse:
+    answers = response.request.environ[_ANSWERS]
+    if not answers or not isinstance(answers[-1], EventStreamResponse):
+        raise StreamRefusedError(response.status_code, response.get_data(as_text=True))
+    return answers[-1]
+
+
 @contextmanager
 def open_stream(
     client: FlaskClient, path: str, headers: Mapping[str, str] | None = None
@@ -243,18 +276,13 @@ def open_stream(
     Raises:
         StreamRefusedError: If the answer is no stream.
     """
-    answers: list[Any] = []
-
-    def note(_: object, response: object, **__: object) -> None:
-        answers.append(response)
-
-    with request_finished.connected_to(note, client.application):
-        response = client.get(path, headers=headers, buffered=False)
-    if not answers or not isinstance(answers[-1], EventStreamResponse):
-        body = response.get_data(as_text=True)
+    with request_finished.connected_to(_note):
+        response = client.get(path, headers=headers, buffered=False, environ_overrides={_ANSWERS: []})
+    try:
+        stream = LiveStream(response)
+    except StreamRefusedError:
         response.close()
-        raise StreamRefusedError(response.status_code, body)
-    stream = LiveStream(response, answers[-1])
+        raise
     try:
         yield stream
     finally:
