@@ -11,7 +11,9 @@ from flask.testing import FlaskClient
 from tests.support.local import close, make_app
 
 from flask_sse import new_run, sse
+from flask_sse.extension import current_extension
 from flask_sse.testing import PublishedEvents, open_stream
+from flask_sse.wire.run import ended
 
 
 @pytest.fixture
@@ -30,7 +32,9 @@ def publish(app: Flask, *args: object, **kwargs: object) -> None:
 
 
 def end_run(app: Flask, channel: str) -> None:
-    publish(app, {"reason": "finished"}, type="run-end", channel=channel)
+    with app.app_context():
+        line = current_extension().publisher.line
+        line.broker().publish([line.checked(ended("finished"), channel)])
 
 
 @pytest.mark.parametrize("number", range(5))

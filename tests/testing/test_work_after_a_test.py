@@ -16,6 +16,7 @@ from tests.support.processes import wait_until
 
 from flask_sse import BrokerUnavailableError, Publisher, new_run, sse
 from flask_sse.producing.run import Producer
+from flask_sse.producing.source import Source
 from flask_sse.testing import capture, event, open_stream
 
 Start = Callable[[Flask, threading.Event, threading.Event], None]
@@ -128,8 +129,8 @@ def test_a_run_that_was_begun_without_a_capture_is_not_caught(app: Flask) -> Non
 
 def test_a_run_whose_thread_begins_when_its_test_is_over_does_nothing() -> None:
     with capture() as events:
-        producer = Producer(Publisher("redis://127.0.0.1:1"), new_run(), iter(["x"]))
-    assert producer.work() == "cancelled"
+        producer = Producer(Publisher("redis://127.0.0.1:1").line, new_run(), Source(["x"]))
+    assert producer.work(waits=False) == "cancelled"
     assert events == []
 
 
