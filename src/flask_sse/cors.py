@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 from http import HTTPStatus
 
-from flask import current_app, request
-from werkzeug.wrappers import Response
+from flask import Response, current_app, request
 
 from .extension import said
 from .settings import Settings
