@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from .brokers.base import BrokerPublisher, Publication, Receipt
+from .brokers.deadline import deadline
 from .brokers.memory import MemoryPublisher
 from .brokers.registry import open_publisher
 from .caller import warn_caller
@@ -37,6 +38,8 @@ from .wire.text import flaw_of_text
 
 MAX_KEY_BYTES = 200
 MAX_REASON_CHARACTERS = 1000
+# Far fewer than a broker takes within the deadline of one call.
+EVENTS_OF_A_CALL = 1000
 _FIELDS = ("data", "type", "id", "retry", "channel", "key", "collapse")
 # Types that can be sent, but do not do in a page what they seem to.
 _SURPRISING_TYPES = {
@@ -139,8 +142,8 @@ class LinkedPublisher:
             What ``publish`` returns, for each.
 
         Raises:
-            BrokerUnavailableError: If the broker did not take all within 2 seconds. Its ``published`` has
-                what became of the first ones, as far as it is known.
+            BrokerUnavailableError: If the broker did not take all of them together within 2 seconds. Its
+                ``published`` has what became of the first ones, as far as it is known.
             UsageError: As ``publish``.
         """
         return self._send([self._checked(**event) for event in _checked_events(events)])
@@ -165,7 +168,7 @@ class LinkedPublisher:
         """
         event = {"data": data, **fields}
         _check_fields("the event", event)
-        send_on_commit(session, self._send, self._checked(**event))
+        send_on_commit(session, self._send_committed, self._checked(**event))
 
     def cursor(self, *channels: str) -> str:
         """Return the position behind the last event of a channel, or of several.
@@ -233,7 +236,8 @@ class LinkedPublisher:
             UsageError: If the channel is not that of a run.
             BrokerUnavailableError: If the broker did not take it within 2 seconds.
         """
-        cancel(self.line, channel)
+        with deadline():
+            cancel(self.line, channel)
 
     def _checked(
         self,
@@ -277,6 +281,11 @@ class LinkedPublisher:
             error.published = list(map(_published, publications, error.published))
             raise
         return list(map(_published, publications, receipts))
+
+    def _send_committed(self, publications: list[Publication]) -> None:
+        """Send the events of a transaction; nobody can send them again, so more of them have more time."""
+        for start in range(0, len(publications), EVENTS_OF_A_CALL):
+            self._send(publications[start : start + EVENTS_OF_A_CALL])
 
     def close(self) -> None:
         """Give back all connections; a later call opens new ones."""

@@ -126,10 +126,10 @@ class BrokerPublisher(Protocol):
     """The application's end: blocking, safe to call from any thread, greenlet or forked process."""
 
     def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
-        """Give envelopes to every hub that listens to their channels, in one round trip.
+        """Give envelopes to every hub that listens to their channels, in one round trip for each hundred.
 
         Raises:
-            BrokerUnavailableError: If the broker did not confirm within 2 seconds; it has the receipts
+            BrokerUnavailableError: If the broker did not confirm all within 2 seconds; it has the receipts
                 of those that were taken. Nothing is queued: the caller decides whether to publish again.
         """
         ...

@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import BrokerUnavailableError, HubError
 from ..wire.cursor import Cursor
 from .base import Carrier, Page, Publication, Receipt, Sink
+from .deadline import deadline
 from .history import SLOT_SECONDS, History
 
 # The hub ends a connection whose answers nobody takes, and so many fit into any socket.
@@ -30,24 +31,27 @@ class MemoryPublisher:
     def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
         """See ``BrokerPublisher.publish``."""
         receipts: list[Receipt] = []
-        for start in range(0, len(publications), BATCH):
-            try:
-                receipts += self._carrier.publish(publications[start : start + BATCH])
-            except HubError as error:
-                raise BrokerUnavailableError(self._url, error, receipts) from error
+        try:
+            with deadline():
+                for start in range(0, len(publications), BATCH):
+                    receipts += self._carrier.publish(publications[start : start + BATCH])
+        except HubError as error:
+            raise BrokerUnavailableError(self._url, error, receipts) from error
         return receipts
 
     def cursors(self, channels: Sequence[str]) -> list[Cursor]:
         """See ``BrokerPublisher.cursors``."""
         try:
-            return self._carrier.cursors(channels)
+            with deadline():
+                return self._carrier.cursors(channels)
         except HubError as error:
             raise BrokerUnavailableError(self._url, error) from error
 
     def read(self, channel: str, since: str) -> Page:
         """See ``BrokerPublisher.read``."""
         try:
-            return self._carrier.read(channel, since)
+            with deadline():
+                return self._carrier.read(channel, since)
         except HubError as error:
             raise BrokerUnavailableError(self._url, error) from error
 

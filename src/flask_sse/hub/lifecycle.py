@@ -21,11 +21,12 @@ import sysconfig
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..brokers.deadline import deadline_extended, seconds_left
 from ..errors import HubError, HubStartError, HubUnavailableError, ProtocolError
 from ..settings import Settings
 from ..urls import MEMORY_SCHEME
@@ -81,7 +82,7 @@ class HubConnection:
         self._decoder = PacketDecoder(_ANSWER_BYTES)
         self._sock = _socket_of(self)
         try:
-            self._sock.settimeout(ANSWER_SECONDS)
+            self._wait_no_longer()
             connect(self._sock, path)
             self.send([Hello(os.getpid(), linger_seconds).packet()])
             fields = self.receive()
@@ -94,6 +95,7 @@ class HubConnection:
     def send(self, packets: Sequence[Packet], descriptor: int | None = None) -> None:
         """Write packets, with a descriptor at the first byte."""
         data = b"".join(packet.encode() for packet in packets)
+        self._wait_no_longer()
         send_all(self._sock, data, [] if descriptor is None else [descriptor])
 
     def receive(self) -> dict[str, Any]:
@@ -111,9 +113,14 @@ class HubConnection:
                     kind = OlderHubError if is_older(packet.fields.get("version")) else ProtocolError
                     raise kind(f"the hub refused: {packet.fields.get('reason')}")
                 return packet.fields
+            self._wait_no_longer()
             data = self._sock.recv(_ANSWER_BYTES)
             if not data:
                 raise ConnectionResetError("the hub closed the connection")
+
+    def _wait_no_longer(self) -> None:
+        """Let the next operation end with what is left of the time of the call that it is for."""
+        self._sock.settimeout(min(ANSWER_SECONDS, seconds_left()))
 
     def close(self) -> None:
         """Close this end; the hub goes on."""
@@ -191,14 +198,17 @@ class Finder:
                 # None there, or more applications than it can accept at once. Its text alone, for the error
                 # holds this call and, in a circle, all that called it.
                 failure = str(error)
+                is_crowded = isinstance(error, BlockingIOError)
             except (OSError, ProtocolError) as error:
                 raise HubUnavailableError(str(path), error) from error
             if time.monotonic() > deadline:
                 raise HubUnavailableError(str(path), failure)
-            if not _start_unless_locked(self._settings, path, may_start=starts < _MAX_STARTS):
-                time.sleep(_RETRY_SECONDS)
-            else:
-                starts += 1
+            # What a call promises is for a hub that runs.
+            with nullcontext() if is_crowded else deadline_extended():
+                if not _start_unless_locked(self._settings, path, may_start=starts < _MAX_STARTS):
+                    time.sleep(_RETRY_SECONDS)
+                else:
+                    starts += 1
 
     def _connect(self, path: Path) -> HubConnection:
         try:
@@ -206,7 +216,7 @@ class Finder:
         except OlderHubError:
             if time.monotonic() > self._renew(path) + START_SECONDS:
                 raise
-            raise BlockingIOError("an older hub is being replaced") from None
+            raise ConnectionRefusedError("an older hub is being replaced") from None
         if is_older(connection.hub_version):
             self._renew(path)
         return connection

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..brokers.base import Page, Publication, Receipt
+from ..brokers.deadline import deadline
 from ..errors import HubError, HubStartError, HubUnavailableError, ProtocolError
 from ..settings import Settings
 from ..wire.cursor import Cursor
@@ -35,7 +36,7 @@ from .control import (
 from .thread import ThreadLink
 
 if sys.platform != "win32" or TYPE_CHECKING:
-    from .lifecycle import Finder, HubConnection, Presence
+    from .lifecycle import ANSWER_SECONDS, Finder, HubConnection, Presence
 
 logger = logging.getLogger(__name__)
 
@@ -177,6 +178,12 @@ class ProcessLink:
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self.close()
+        with deadline(ANSWER_SECONDS):
+            return self._ask_within(packets, descriptor, number)
+
+    def _ask_within(
+        self, packets: Sequence[Packet], descriptor: int | None, number: int
+    ) -> list[dict[str, Any]]:
         while True:
             connection, is_fresh = self._take(number)
             sent = False

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ..brokers.base import Page, Publication, Receipt
+from ..brokers.deadline import deadline_extended, seconds_left
 from ..errors import HubUnavailableError
 from ..settings import Settings
 from ..wire.cursor import Cursor
@@ -109,7 +110,9 @@ class ThreadLink:
         while True:
             with self._lock:
                 if self._thread is None or not self._thread.is_alive:
-                    self._thread = self._start()
+                    # What a call promises is for a hub that runs.
+                    with deadline_extended():
+                        self._thread = self._start()
                 thread = self._thread
             try:
                 return thread.call(action)
@@ -161,11 +164,13 @@ class HubThread:
         """Return what ``action`` returns on the loop of the hub.
 
         Raises:
-            HubUnavailableError: If the hub did not begin with it within ``ANSWER_SECONDS``.
+            HubUnavailableError: If the hub did not begin with it within ``ANSWER_SECONDS``, or what is left
+                of them in the call of the application.
             LoopClosedError: If the thread ends; nothing was done.
         """
         try:
-            return call_on_loop(self._loop, lambda: action(self._server), ANSWER_SECONDS)
+            timeout_seconds = min(ANSWER_SECONDS, seconds_left())
+            return call_on_loop(self._loop, lambda: action(self._server), timeout_seconds)
         except TimeoutError as error:
             raise HubUnavailableError("a thread", error) from error
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..brokers.base import Publication
+from ..brokers.deadline import deadline
 from ..channels import check_channel
 from ..errors import (
     BrokerError,
@@ -132,7 +133,8 @@ def start_run(producer: Producer, in_contexts: Callable[[Callable[[], None]], No
     if not runs.take(max_runs):
         raise TooManyRunsError(max_runs, "the limit is SSE_MAX_RUNS")
     try:
-        producer.claim()
+        with deadline():
+            producer.claim()
         threading.Thread(target=work_in_contexts, name="flask-sse run", daemon=True).start()
     except RuntimeError as error:
         runs.release()

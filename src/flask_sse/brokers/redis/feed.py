@@ -48,6 +48,8 @@ class RedisFeed:
             Retry,
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=None,
+            # The one of the URL is for publishers.
+            max_connections=None,
         )
         # In the order in which they came: the first one brings revocations.
         self._wanted: dict[str, None] = {}

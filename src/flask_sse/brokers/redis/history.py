@@ -51,6 +51,12 @@ def script(name: str) -> str:
     return "".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("begin", name))
 
 
+@cache
+def digest(name: str) -> str:
+    """Return what a server calls a script that it has."""
+    return hashlib.sha1(script(name).encode(), usedforsecurity=False).hexdigest()
+
+
 @lru_cache(maxsize=1024)
 def keys_of(channel: str) -> tuple[str, ...]:
     """Return the names of stream, meta and own ids of a channel; the braces keep them in one slot."""

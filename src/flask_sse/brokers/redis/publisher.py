@@ -7,23 +7,24 @@ does; so old and new processes see each other's events while a deployment is upg
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 
 import redis
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 from redis.retry import Retry
 
-from ...errors import BrokerUnavailableError
+from ...errors import BrokerUnavailableError, SSEError
 from ...wire.cursor import Cursor
 from ..base import Page, Publication, Receipt
+from ..deadline import deadline, seconds_left
 from . import history
-from .client import open_by_url
+from .client import open_by_url, redis_py_url
+from .connection import connection_class
 
-# Together they keep the promise that publish() fails within 2 seconds.
-CONNECT_SECONDS = 1.0
-COMMAND_SECONDS = 0.9
 # Events of one script, which the server runs without doing anything else meanwhile.
 BATCH = 100
 # Connections that are kept after more were needed at once, and how often the others are looked for: many runs
@@ -32,53 +33,85 @@ MAX_IDLE = 16
 TRIM_SECONDS = 10.0
 
 
+class RedisUnavailableError(BrokerUnavailableError, redis.exceptions.ConnectionError):
+    """The same for who catches the errors of redis-py, as applications of Flask-SSE 1.0 do."""
+
+    def __init__(self, broker: str, reason: object, published: Sequence[Receipt] = ()) -> None:
+        super().__init__(broker, reason, published)
+        # Its own attributes, which the one of ``OSError``, that comes before it, does not set.
+        redis.exceptions.ConnectionError.__init__(self, *self.args)
+
+    # redis-py's does not show the text.
+    __repr__ = SSEError.__repr__
+
+
 class RedisPublisher:
-    """One connection pool a process; redis-py's pool notices a fork and starts anew."""
+    """One connection pool per process; redis-py's pool notices a fork and starts again."""
 
     def __init__(self, url: str) -> None:
         self._client = open_by_url(
-            redis.Redis, url, Retry, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=COMMAND_SECONDS
+            redis.Redis,
+            url,
+            Retry,
+            connection_class=connection_class(redis_py_url(url)),
+            # They end with the deadline of the call.
+            socket_connect_timeout=None,
+            socket_timeout=None,
         )
-        self._publish = self._client.register_script(history.script("publish"))
-        self._read = self._client.register_script(history.script("read"))
-        self._tops = self._client.register_script(history.script("tops"))
-        # Which threads wait for the server, and how many did at once. A set, for it needs no lock, which a
-        # process that is forked meanwhile would never get.
-        self._waiting: set[int] = set()
-        self._peak = 0
+        self._forget_users()
         self._trimmed_at = time.monotonic()
         # Not the URL, which has the password.
         where = self._client.connection_pool.connection_kwargs
         self._name = where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}"
+        _publishers.add(self)
+
+    def _forget_users(self) -> None:
+        """Know of no thread that uses a connection: at first, and in a forked process, which has no other."""
+        self._free = threading.Semaphore(self._client.connection_pool.max_connections)
+        # Which threads wait for the server, and how many did at once.
+        self._waiting: set[int] = set()
+        self._peak = 0
 
     def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
         """See ``BrokerPublisher.publish``."""
         receipts: list[Receipt] = []
-        for start in range(0, len(publications), BATCH):
-            try:
-                with self._connection():
-                    answers = self._publish_batch(publications[start : start + BATCH])
-                # One by one: those before a refused one stay.
-                receipts.extend(map(history.receipt, answers))
-            except (RedisError, OSError) as error:
-                raise self._unavailable(error, receipts) from error
+        try:
+            with deadline():
+                for start in range(0, len(publications), BATCH):
+                    with self._connection():
+                        answers = self._publish_batch(publications[start : start + BATCH])
+                    # One by one: those before a refused one stay.
+                    receipts.extend(map(history.receipt, answers))
+        except (RedisError, OSError) as error:
+            raise self._unavailable(error, receipts) from error
         return receipts
 
     def _publish_batch(self, publications: Sequence[Publication]) -> list[bytes]:
         if any(each.history.size or each.key is not None for each in publications):
-            answers: list[bytes] = self._publish(*history.publish_words(publications))
-            return answers
+            return self._run("publish", *history.publish_words(publications))
         # Nothing is kept, so a user of the server may be allowed nothing but to publish.
         with self._client.pipeline(transaction=False) as pipeline:
             for each in publications:
                 pipeline.publish(each.channel, each.envelope)
             return [b"%d " % receivers for receivers in pipeline.execute()]
 
+    def _run(self, name: str, keys: list[str], words: history.Words) -> list[bytes]:
+        digest = history.digest(name)
+        try:
+            answers: list[bytes] = self._client.evalsha(digest, len(keys), *keys, *words)
+        except NoScriptError:
+            # In one round trip; a Script of redis-py takes two.
+            with self._client.pipeline(transaction=False) as pipeline:
+                pipeline.execute_command("SCRIPT LOAD", history.script(name))
+                pipeline.evalsha(digest, len(keys), *keys, *words)
+                _, answers = pipeline.execute()
+        return answers
+
     def cursors(self, channels: Sequence[str]) -> list[Cursor]:
         """See ``BrokerPublisher.cursors``."""
         try:
-            with self._connection():
-                answers = self._tops(*history.tops_words(channels))
+            with deadline(), self._connection():
+                answers = self._run("tops", *history.tops_words(channels))
             return [history.cursor(answer) for answer in answers]
         except (RedisError, OSError) as error:
             raise self._unavailable(error) from error
@@ -86,20 +119,25 @@ class RedisPublisher:
     def read(self, channel: str, since: str) -> Page:
         """See ``BrokerPublisher.read``."""
         try:
-            with self._connection():
-                return history.page(self._read(*history.read_words(channel, since)))
+            with deadline(), self._connection():
+                return history.page(self._run("read", *history.read_words(channel, since)))
         except (RedisError, OSError) as error:
             raise self._unavailable(error) from error
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[None]:
-        """Use one more connection of the pool; close idle ones if there are too many."""
+        """Use one more connection of the pool, when it has one; close idle ones if there are too many."""
+        free = self._free
+        if not free.acquire(timeout=seconds_left()):
+            most = self._client.connection_pool.max_connections
+            raise TimeoutError(f"all {most} connections that max_connections allows are in use")
         thread = threading.get_ident()
         self._waiting.add(thread)
         self._peak = max(self._peak, len(self._waiting))
         try:
             yield
         finally:
+            free.release()
             self._waiting.discard(thread)
             now = time.monotonic()
             is_calm = len(self._waiting) <= MAX_IDLE // 2
@@ -107,12 +145,24 @@ class RedisPublisher:
                 self._trimmed_at, self._peak = now, len(self._waiting)
                 self._client.connection_pool.disconnect(inuse_connections=False)
 
-    def _unavailable(self, error: Exception, receipts: Sequence[Receipt] = ()) -> BrokerUnavailableError:
+    def _unavailable(self, error: Exception, receipts: Sequence[Receipt] = ()) -> RedisUnavailableError:
         if isinstance(error, ReadOnlyError) or str(error).startswith("READONLY"):
             # The node became a replica; a new connection may find the one in its place.
             self._client.connection_pool.disconnect()
-        return BrokerUnavailableError(self._name, error, receipts)
+        return RedisUnavailableError(self._name, error, receipts)
 
     def close(self) -> None:
         """See ``BrokerPublisher.close``."""
         self._client.close()
+
+
+_publishers: weakref.WeakSet[RedisPublisher] = weakref.WeakSet()
+
+
+def _forget_all_users() -> None:
+    for publisher in list(_publishers):
+        publisher._forget_users()  # noqa: SLF001 - of this module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all_users)

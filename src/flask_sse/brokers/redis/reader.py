@@ -63,6 +63,8 @@ class RedisReader:
             Retry,
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=ANSWER_SECONDS,
+            # The one of the URL is for publishers.
+            max_connections=None,
         )
         self._sink = sink
         self._listened = listened
