@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import re
 
 import pytest
+import redis
+from tests.support.processes import free_port
 
-from flask_sse import Published, errors
+from flask_sse import Published, Publisher, errors
 from flask_sse.errors import (
     BrokerUnavailableError,
     HubUnavailableError,
@@ -155,3 +158,24 @@ def test_an_error_crosses_to_another_process_as_task_queues_need_it(error: SSEEr
     assert vars(other) == vars(error)
     if isinstance(other, BrokerUnavailableError):
         assert [published.id for published in other.published] == ["order-7"] * len(other.published)
+
+
+def test_code_of_1_0_that_catches_errors_of_redis_py_still_does() -> None:
+    """14.41: 1.0 raised them."""
+    publisher = Publisher(f"redis://127.0.0.1:{free_port()}")
+    with contextlib.closing(publisher), pytest.raises(redis.exceptions.ConnectionError) as caught:
+        publisher.publish("x")
+    error = caught.value
+    assert isinstance(error, BrokerUnavailableError)
+    assert error.published == []
+    assert repr(error) == f"RedisUnavailableError({str(error)!r})"
+    other = pickle.loads(pickle.dumps(error))
+    assert type(other) is type(error)
+    assert str(other) == str(error)
+
+
+def test_a_broker_that_is_away_is_a_connection_error() -> None:
+    """14.41."""
+    error = BrokerUnavailableError("memory://", "gone")
+    assert isinstance(error, ConnectionError)
+    assert error.errno is None

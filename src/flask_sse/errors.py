@@ -9,7 +9,7 @@ SSEError
 ├── TooManyRunsError                   this process has as many runs as SSE_MAX_RUNS allows
 ├── RunInProgressError                 another producer works on this run
 ├── BrokerError                        outside this process; may pass by itself
-│   └── BrokerUnavailableError         the broker did not answer in time
+│   └── BrokerUnavailableError         the broker did not answer in time (also a ConnectionError)
 └── HubError                           between this process and the hub; may pass by itself
     ├── HubUnavailableError            no hub answered
     │   └── HubStartError              and none could be started here
@@ -104,8 +104,10 @@ class BrokerError(SSEError):
     """Something outside this process failed; it may pass by itself."""
 
 
-class BrokerUnavailableError(BrokerError):
+class BrokerUnavailableError(BrokerError, ConnectionError):
     """The broker did not answer in time, or refused; the event may not have been published.
+
+    Where redis-py is the broker's client, it is a ``redis.exceptions.ConnectionError``, too.
 
     Attributes:
         broker: Where it is.
