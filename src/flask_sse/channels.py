@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .errors import InvalidChannelError
-from .wire.text import flaw_of_line
+from .wire.text import flaw_of_line, plain_text
 
 DEFAULT_CHANNEL = "sse"
 MAX_CHANNEL_BYTES = 200
@@ -25,7 +25,7 @@ def is_reserved(name: str) -> bool:
 
 
 def check_channel(name: Any) -> str:
-    """Return ``name`` if it can be a channel: text of 1 to 200 bytes (UTF-8), no control characters.
+    """Return ``name``, as a plain string, if it can be a channel: 1 to 200 bytes, no control characters.
 
     Raises:
         InvalidChannelError: If not.
@@ -39,7 +39,7 @@ def check_channel(name: Any) -> str:
     flaw = flaw_of_line(name, MAX_CHANNEL_BYTES)
     if flaw is not None:
         raise InvalidChannelError(name, flaw)
-    return name
+    return plain_text(name)
 
 
 def asked_channels(names: Iterable[str]) -> tuple[str, ...]:

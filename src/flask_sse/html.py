@@ -13,6 +13,7 @@ from html import escape
 from typing import Any
 
 from .errors import UsageError
+from .wire.text import plain_text
 
 _LINE_END = re.compile("\r\n|\r|\n")
 _TURBO_ACTIONS = ("append", "prepend", "replace", "update", "before", "after", "remove", "refresh")
@@ -33,7 +34,8 @@ def htmx_oob(html: str, target: str, swap: str = "innerHTML") -> Fields:
         target: A CSS selector.
         swap: As in ``hx-swap-oob``: ``innerHTML``, ``beforeend``, ``afterbegin``, ``outerHTML``, ...
     """
-    return {"data": f'<div hx-swap-oob="{escape(f"{swap}:{target}")}">{html}</div>'}
+    where = escape(f"{_plain(swap)}:{_plain(target)}")
+    return {"data": f'<div hx-swap-oob="{where}">{html}</div>'}
 
 
 def turbo_stream(action: str, html: str = "", *, target: str = "", targets: str = "") -> Fields:
@@ -49,9 +51,9 @@ def turbo_stream(action: str, html: str = "", *, target: str = "", targets: str 
     Raises:
         UsageError: If Turbo knows no such action.
     """
-    _check("action", action, _TURBO_ACTIONS)
+    action = _checked("action", action, _TURBO_ACTIONS)
     where = {"target": target, "targets": targets}
-    attributes = "".join(f' {name}="{escape(value)}"' for name, value in where.items() if value)
+    attributes = "".join(f' {name}="{escape(_plain(value))}"' for name, value in where.items() if value)
     template = "" if action in _WITHOUT_HTML else f"<template>{html}</template>"
     return {"data": f'<turbo-stream action="{action}"{attributes}>{template}</turbo-stream>'}
 
@@ -67,7 +69,7 @@ def datastar_elements(html: str = "", *, selector: str = "", mode: str = "outer"
     Raises:
         UsageError: If Datastar knows no such mode, or the selector has line breaks.
     """
-    _check("mode", mode, _DATASTAR_MODES)
+    mode, selector = _checked("mode", mode, _DATASTAR_MODES), _plain(selector)
     if "\n" in selector or "\r" in selector:
         raise UsageError("a selector is one line")
     lines = [f"mode {mode}"] if mode != "outer" else []
@@ -88,6 +90,11 @@ def datastar_signals(signals: Mapping[str, Any], *, only_if_missing: bool = Fals
     return {"data": "\n".join(lines), "type": "datastar-patch-signals"}
 
 
-def _check(what: str, value: str, known: tuple[str, ...]) -> None:
+def _plain(value: Any) -> str:
+    return plain_text(value) if isinstance(value, str) else str(value)
+
+
+def _checked(what: str, value: str, known: tuple[str, ...]) -> str:
     if value not in known:
         raise UsageError(f"no {what} {value!r}; there are {', '.join(known)}")
+    return plain_text(value)

@@ -34,7 +34,7 @@ from .urls import check_url
 from .wire.envelope import pack
 from .wire.message import Message
 from .wire.run import END_TYPE, check_type
-from .wire.text import flaw_of_text
+from .wire.text import flaw_of_text, plain_text
 
 MAX_KEY_BYTES = 200
 MAX_REASON_CHARACTERS = 1000
@@ -203,7 +203,7 @@ class LinkedPublisher:
         if subject is None and channel is None:
             raise UsageError("disconnect() needs a subject, a channel or both")
         if channel is not None:
-            check_channel(channel)
+            channel = check_channel(channel)
         order = dismissal.Dismissal(checked_subject(subject), channel, _checked_reason(reason), time.time())
         self._broker.publish([Publication(CONTROL_CHANNEL, order.envelope(), dismissal.HISTORY)])
 
@@ -237,7 +237,7 @@ class LinkedPublisher:
             BrokerUnavailableError: If the broker did not take it within 2 seconds.
         """
         with deadline():
-            cancel(self.line, channel)
+            cancel(self.line, check_channel(channel))
 
     def _checked(
         self,
@@ -248,7 +248,7 @@ class LinkedPublisher:
         collapse: str | None = None,
         **fields: Any,
     ) -> Publication:
-        check_channel(channel)
+        channel = check_channel(channel)
         message = self.message_class(data, **fields)
         # Others may stand in for a producer, as tests do, but pages are gone for good after an end.
         check_type(message.type, channel, (END_TYPE,))
@@ -331,7 +331,7 @@ def _checked_key(field: str, key: Any) -> str | None:
     flaw = flaw_of_text(key, MAX_KEY_BYTES)
     if flaw is not None:
         raise InvalidMessageError(field, key, flaw)
-    return key
+    return plain_text(key)
 
 
 def _checked_reason(reason: Any) -> str:
@@ -340,7 +340,7 @@ def _checked_reason(reason: Any) -> str:
         flaw = f"it has {len(reason)} characters, the most is {MAX_REASON_CHARACTERS}"
     if flaw is not None:
         raise UsageError(f"the reason cannot be used: {flaw}")
-    return str(reason)
+    return plain_text(reason)
 
 
 class Publisher(LinkedPublisher):

@@ -17,6 +17,7 @@ from .errors import InvalidSettingError
 from .urls import check_url
 from .wire.message import MAX_RETRY_MS
 from .wire.run import is_run
+from .wire.text import plain_text
 
 PREFIX = "SSE_"
 # 1.0's words, which applications may look for.
@@ -201,8 +202,9 @@ def _first_url(config: Mapping[str, Any], keys: tuple[str, ...], missing: str) -
             # Its type only: the value may have a password.
             raise InvalidSettingError(key, type(url), "it must be a URL as a string")
         if url:
+            url = plain_text(url)
             check_url(key, url)
-            return str(url)
+            return url
     raise KeyError(missing)
 
 
@@ -276,7 +278,7 @@ def _history_rules(key: str, value: Any) -> dict[str, dict[str, Any]]:
     for pattern, rule in value.items():
         if not isinstance(pattern, str) or not isinstance(rule, Mapping) or not rule.keys() <= _RULE.keys():
             raise InvalidSettingError(key, value, mend)
-        read[pattern] = {name: _RULE[name](f"{key}: {name}", rule[name]) for name in rule}
+        read[plain_text(pattern)] = {name: _RULE[name](f"{key}: {name}", rule[name]) for name in rule}
     return read
 
 
@@ -289,7 +291,7 @@ def _slow_rules(key: str, value: Any) -> tuple[tuple[str, str], ...]:
     )
     if not right:
         raise InvalidSettingError(key, value, 'it must be as {"prices:*": "skip"}: a pattern, end or skip')
-    return tuple(value.items())
+    return tuple((plain_text(pattern), plain_text(rule)) for pattern, rule in value.items())
 
 
 def _retry_range(key: str, value: Any) -> tuple[int, int]:
@@ -306,16 +308,14 @@ def _choice(*choices: str) -> Callable[[str, Any], str]:
     def parse(key: str, value: Any) -> str:
         if value not in choices:
             raise InvalidSettingError(key, value, f"it must be one of {', '.join(choices)}")
-        return str(value)
+        return plain_text(value)
 
     return parse
 
 
 def _hub(key: str, value: Any) -> str:
-    if value in ("auto", "thread"):
-        return str(value)
-    if isinstance(value, str) and value.startswith("unix:/"):
-        return value
+    if value in ("auto", "thread") or (isinstance(value, str) and value.startswith("unix:/")):
+        return plain_text(value)
     mend = "it must be auto, thread, or unix: and an absolute path as in unix:/run/app/sse.sock"
     raise InvalidSettingError(key, value, mend)
 

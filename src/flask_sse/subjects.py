@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import UsageError
-from .wire.text import flaw_of_text
+from .wire.text import flaw_of_text, plain_text
 
 MAX_SUBJECT_CHARACTERS = 256
 
@@ -18,7 +18,7 @@ def checked_subject(subject: Any) -> str | None:
     """
     if subject is None:
         return None
-    text = str(subject)
+    text = plain_text(subject if isinstance(subject, str) else str(subject))
     if len(text) > MAX_SUBJECT_CHARACTERS:
         raise UsageError(f"a subject of {len(text)} characters, the most is {MAX_SUBJECT_CHARACTERS}")
     if (flaw := flaw_of_text(text)) is not None:

@@ -93,7 +93,7 @@ def new_run(name: str | None = None, *, prefix: str | None = None) -> str:
     if name is not None and prefix is not None:
         raise UsageError("new_run() takes a name that is exact, or a prefix of one that nobody can guess")
     if name is None:
-        name = f"{'' if prefix is None else prefix}{secrets.token_urlsafe(16)}"
+        name = (prefix or "") + secrets.token_urlsafe(16)
     return _channel_of(name)
 
 
@@ -158,7 +158,8 @@ def check_run(channel: str) -> str:
     Raises:
         UsageError: If not.
     """
-    if not is_run(check_channel(channel)):
+    channel = check_channel(channel)
+    if not is_run(channel):
         raise UsageError(f"{channel!r} is no run: new_run() gives their channels")
     return _channel_of(channel.removeprefix(RUN_PREFIX))
 

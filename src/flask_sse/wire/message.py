@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import InvalidMessageError
 from .cursor import MAX_ID_BYTES, flaw_of_own_id
 from .encode import encode_event
-from .text import flaw_of_line, flaw_of_text
+from .text import flaw_of_line, flaw_of_text, plain_text
 
 RESERVED_PREFIX = "stream-"
 
@@ -53,6 +53,7 @@ class Message:
     ) -> None:
         if isinstance(data, str):
             _check("data", data, flaw_of_text(data))
+            data = plain_text(data)
         self.data = data
         self.type = _checked_type(type)
         self.id = _checked_id(id)
@@ -119,7 +120,7 @@ def _checked_type(value: Any) -> str | None:
     _check("type", value, flaw_of_line(value))
     if value.startswith(RESERVED_PREFIX):
         raise InvalidMessageError("type", value, f"names that begin with {RESERVED_PREFIX} are reserved")
-    return value
+    return plain_text(value)
 
 
 def _checked_id(value: Any) -> str | int | None:
@@ -127,12 +128,13 @@ def _checked_id(value: Any) -> str | int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise InvalidMessageError("id", value, "it must be a string or an integer")
+    plain = plain_text(value) if isinstance(value, str) else _plain_int(value)
     try:
-        text = str(value)
+        text = str(plain)
     except ValueError:  # Python does not print integers of thousands of digits
         raise InvalidMessageError("id", value, f"it must not be longer than {MAX_ID_BYTES} bytes") from None
     _check("id", value, flaw_of_own_id(text))
-    return value
+    return plain
 
 
 def _checked_retry(value: Any) -> int | None:
@@ -142,4 +144,9 @@ def _checked_retry(value: Any) -> int | None:
         raise InvalidMessageError("retry", value, "it must be an integer, in milliseconds")
     if not 0 <= value <= MAX_RETRY_MS:
         raise InvalidMessageError("retry", value, f"it must be 0 to {MAX_RETRY_MS} milliseconds")
-    return value
+    return _plain_int(value)
+
+
+def _plain_int(number: int) -> int:
+    """Return the number alone, as ``plain_text`` does with strings."""
+    return int.__int__(number)

@@ -1,7 +1,8 @@
 """Texts that applications give: what each later reader needs of them, checked where they come in.
 
-They are written into event streams, JSON, logs and terminals, and browsers send some of them back in an HTTP
-header. Web servers and proxies answer a header with control characters with 400.
+They are plain strings from there on. They are written into event streams, JSON, logs and terminals, and
+browsers send some of them back in an HTTP header. Web servers and proxies answer a header with control
+characters with 400.
 """
 
 from __future__ import annotations
@@ -9,6 +10,15 @@ from __future__ import annotations
 import re
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+def plain_text(text: str) -> str:
+    """Return the characters of a string alone.
+
+    ``str()`` and f-strings of a member of ``class Room(str, Enum)`` give its name, and its hash differs from
+    that of the string that it is equal to.
+    """
+    return str.__str__(text)
 
 
 def flaw_of_line(text: str, max_bytes: int | None = None) -> str | None:
