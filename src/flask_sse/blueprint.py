@@ -38,6 +38,7 @@ from .extension import (
     Extension,
     Message,
     announce_from_now_on,
+    broker_less_settings,
     call_in_contexts,
     check_configuration,
     current_extension,
@@ -385,8 +386,7 @@ class ServerSentEventsBlueprint(Blueprint):
         """
         if is_over_for_this_client():
             return _no_stream("", HTTPStatus.NO_CONTENT)
-        # It needs no broker.
-        settings = Settings.from_mapping({"SSE_BROKER_URL": "memory://", **current_app.config})
+        settings = broker_less_settings()
         link = SourceLink(Source(items, hint_of_g), _frame, call_in_contexts(), settings.max_responses)
         may_take_over = settings.takeover == "auto"
         asked = asked_of(settings.rules)
@@ -420,7 +420,7 @@ class ServerSentEventsBlueprint(Blueprint):
         extension = current_extension()
         producer = Producer(extension.publisher.line, channel, Source(items, hint_of_g))
         start_run(producer, call_in_contexts(), extension.settings.max_runs)
-        return channel
+        return producer.channel
 
     def cancel(self, channel: str) -> None:
         """End a run, wherever it works: pages are told at once, its generator ends where it yields next.

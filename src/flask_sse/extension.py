@@ -24,6 +24,8 @@ from .wire import message as wire_message
 from .wire.envelope import checked_json
 
 _EXTENSION = "sse"
+_NO_BROKER = f"{_EXTENSION}.no-broker"
+_ANY_BROKER = {"SSE_BROKER_URL": MEMORY_URL}
 _creating = threading.Lock()
 # Where Flask keeps its contexts; those of a request end with it.
 _FLASK_VARIABLES = ("flask.app_ctx", "flask.request_ctx")
@@ -101,6 +103,22 @@ def check_configuration(app: App) -> None:
     """
     check_settings(app.config)
     warn_of_unknown_settings(app.config, said(app))
+
+
+def broker_less_settings() -> Settings:
+    """Return the settings of the current application for what needs no broker, read at its first use.
+
+    Raises:
+        InvalidSettingError: If a setting other than the broker's URL cannot be used.
+    """
+    extensions = current_app.extensions
+    extension: Extension | None = extensions.get(_EXTENSION)
+    if extension is not None:
+        return extension.settings
+    if _NO_BROKER not in extensions:
+        extensions[_NO_BROKER] = Settings.from_mapping({**current_app.config, **_ANY_BROKER})
+    settings: Settings = extensions[_NO_BROKER]
+    return settings
 
 
 def _extension() -> Extension:

@@ -14,8 +14,9 @@ from tests.support.local import LocalServer
 from tests.support.processes import wait_until
 from werkzeug.wrappers import Response
 
-from flask_sse import Message, UsageError, sse
+from flask_sse import InvalidSettingError, Message, UsageError, sse
 from flask_sse.producing.source import Source
+from flask_sse.settings import Settings
 
 HEARTBEAT_SECONDS = 0.2
 
@@ -195,3 +196,31 @@ def test_a_coroutine_that_is_stopped_from_another_thread_ends_at_once() -> None:
     assert taken == [1]
     assert time.monotonic() - began < 30
     timer.join()
+
+
+def test_it_needs_no_broker_also_where_the_key_of_its_url_is_there(app: Flask) -> None:
+    """14.31: ``None`` was a ``KeyError``, and what is no URL is no concern of a response."""
+    app.add_url_rule("/answer", view_func=lambda: sse.response(iter(["text"])))
+    for url in (None, "", 7, "localhost:6379"):
+        app.config["SSE_BROKER_URL"] = url
+        app.extensions.clear()
+        with LocalServer(app) as server, server.stream("/answer") as stream:
+            assert stream.next_event().data == "text"
+
+
+def test_settings_are_read_once(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """14.31: each request read and checked all of them."""
+    app.add_url_rule("/answer", view_func=lambda: sse.response(iter(["text"])))
+    with LocalServer(app) as server:
+        for _ in range(2):
+            with server.stream("/answer") as stream:
+                assert stream.next_event().data == "text"
+            monkeypatch.setattr(Settings, "from_mapping", None)
+
+
+def test_a_setting_that_cannot_be_used_is_said_at_each_request(app: Flask) -> None:
+    app.config["SSE_MAX_RESPONSES"] = "many"
+    with app.test_request_context():
+        for _ in range(2):
+            with pytest.raises(InvalidSettingError, match="SSE_MAX_RESPONSES"):
+                sse.response([])
