@@ -238,19 +238,24 @@ class ServerSentEventsBlueprint(Blueprint):
         note_own_revocation()
 
     @property
-    def _view(self) -> Callable[..., Any]:
-        """The view of this request."""
-        return current_app.view_functions[request.endpoint or ""]
+    def _view(self) -> Callable[..., Any] | None:
+        """The view of this request; ``None`` if no address was found for it."""
+        return current_app.view_functions.get(request.endpoint or "")
+
+    @property
+    def _is_for_a_stream(self) -> bool:
+        """Whether this request is for ``stream``, also behind decorators, which may guard it."""
+        view = self._view
+        return view is not None and inspect.unwrap(view) == self.stream
 
     def _answer_preflight(self) -> Response | None:
-        if request.method != "OPTIONS" or inspect.unwrap(self._view) != self.stream:
+        if request.method != "OPTIONS" or not self._is_for_a_stream:
             return None
         return preflight_answer(current_extension().settings)
 
     def _allow_origin(self, response: Response) -> Response:
         """Let pages read what guards and errors answer, too."""
-        # Also behind decorators, which may guard it.
-        if inspect.unwrap(self._view) == self.stream:
+        if self._is_for_a_stream:
             # Without settings the request has failed with a better error.
             with contextlib.suppress(KeyError, SSEError):
                 allow_origin(response, current_extension().settings)

@@ -123,7 +123,7 @@ def test_reports_of_the_hub_go_on_whatever_a_subject_is(blueprint: Blueprint, st
         assert seen[0]["subject"] == LONE
 
 
-@pytest.mark.parametrize("named", ["stream-end", "job%01seven", "%7F", "job%C2%85seven"])
+@pytest.mark.parametrize("named", ["job%01seven", "%7F", "job%C2%85seven"])
 def test_what_a_client_names_is_not_said_again_if_it_could_not_come_back(
     blueprint: Blueprint, start: Serve, named: str
 ) -> None:
@@ -188,8 +188,8 @@ def test_the_log_has_one_short_line_of_what_is_no_message() -> None:
     assert len(str(refused.value)) < 300
 
 
-@pytest.mark.parametrize("name", ["x" * 190, "a:cancel", ":cancel", LONE, "a\x01"])
-def test_a_run_has_room_for_the_name_of_its_other_channel(name: str) -> None:
+@pytest.mark.parametrize("name", ["x" * 197, "", LONE, "a\x01"])
+def test_a_run_has_a_name_that_channels_can_have(name: str) -> None:
     with pytest.raises(InvalidChannelError):
         new_run(name)
     with pytest.raises(InvalidChannelError):
@@ -197,7 +197,7 @@ def test_a_run_has_room_for_the_name_of_its_other_channel(name: str) -> None:
 
 
 def test_a_run_with_the_longest_name_works_and_can_be_cancelled() -> None:
-    channel = new_run("x" * 189)
+    channel = new_run("x" * 196)
     with closing(Publisher("memory://longest", SSE_HUB="thread")) as publisher:
         assert publisher.produce(iter("ab"), channel) == "finished"
         publisher.cancel(channel)
