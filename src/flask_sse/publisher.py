@@ -278,9 +278,9 @@ class LinkedPublisher:
         try:
             receipts = self._broker.publish(publications)
         except BrokerUnavailableError as error:
-            error.published = list(map(_published, publications, error.published))
+            error.published = list(map(_published, error.published))
             raise
-        return list(map(_published, publications, receipts))
+        return list(map(_published, receipts))
 
     def _send_committed(self, publications: list[Publication]) -> None:
         """Send the events of a transaction; nobody can send them again, so more of them have more time."""
@@ -293,9 +293,9 @@ class LinkedPublisher:
         self._link.close()
 
 
-def _published(publication: Publication, receipt: Receipt) -> Published:
+def _published(receipt: Receipt) -> Published:
     cursor = None if receipt.cursor is None else str(receipt.cursor)
-    return Published(receipt.receivers, cursor if publication.own_id is None else publication.own_id)
+    return Published(receipt.receivers, cursor if receipt.own_id is None else receipt.own_id)
 
 
 def _checked_events(events: Any) -> list[Mapping[str, Any]]:

@@ -22,6 +22,7 @@ from flask_sse.brokers.base import KEY_SECONDS, PAGE_EVENTS
 from flask_sse.brokers.redis.publisher import BATCH
 from flask_sse.wire.cursor import read_cursor
 from flask_sse.wire.decode import Event
+from flask_sse.wire.envelope import MAX_DEPTH
 
 BROKERS: dict[str, Callable[[], Broker] | None] = {
     "memory": None,
@@ -554,6 +555,39 @@ def test_a_channel_and_a_key_are_told_apart_from_another_two_whatever_they_are(
 def test_a_key_with_an_own_id_returns_the_own_id_again(line: Line, channel: str) -> None:
     for _ in range(2):
         assert line.publish("x", channel, id="own", key="k").id == "own"
+
+
+@pytest.mark.parametrize("size", [1000, 0])
+@pytest.mark.parametrize("first", ["a b", "", None, "0", 7])
+@pytest.mark.parametrize("second", ["other", None])
+def test_a_key_returns_the_id_of_the_first_publication_whatever_the_second_one_has(
+    line: Line, channel: str, size: int, first: str | int | None, second: str | None
+) -> None:
+    """15.12: it returned the second id, which no page ever sees."""
+    channel = f"{channel}-off" if not size else channel
+    published = line.publish("x", channel, id=first, key="k")
+    assert line.publish("x", channel, id=second, key="k").id == published.id
+    if first is not None:
+        assert published.id == str(first)
+
+
+def test_data_that_no_hub_can_read_is_refused(line: Line, channel: str) -> None:
+    """15.12: it was published, and every hub dropped it."""
+    with line.listen(channel) as stream:
+        stream.wait_opened()
+        with pytest.raises(InvalidMessageError, match="nested"):
+            line.publish(nested(MAX_DEPTH + 1), channel)
+        line.publish(nested(MAX_DEPTH), channel)
+        line.publish({"a": [[]] * MAX_DEPTH, "[": '\\"[' * MAX_DEPTH}, channel)
+        line.publish("[" * 2 * MAX_DEPTH, channel)
+        assert [event.data[:1] for event in stream.events(3)] == ["[", "{", "["]
+
+
+def nested(depth: int) -> list[object]:
+    data: list[object] = []
+    for _ in range(depth - 1):
+        data = [data]
+    return data
 
 
 @pytest.mark.parametrize("key", ["", 7, b"k", "k" * 201, "ü" * 101, "\ud800"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from itertools import count, pairwise
 
@@ -533,6 +534,18 @@ def test_what_became_of_a_key_is_remembered_for_its_channel() -> None:
     assert history.result(publication(key="k"), NOW + KEY_SECONDS) is None
     assert history.result(publication(key="K"), NOW) is None
     assert history.result(publication(channel="b", key="k"), NOW) is None
+
+
+@pytest.mark.parametrize("own_id", [None, "", "seven"])
+def test_what_became_of_a_key_goes_to_another_process_own_id_included(own_id: str | None) -> None:
+    """15.12."""
+    receipt = RECEIPT._replace(own_id=own_id)
+    history, other = History(), History()
+    history.remember(publication(key="k"), receipt, NOW)
+    for fields, body in history.dump():
+        other.load(json.loads(json.dumps(fields)), body)
+
+    assert other.result(publication(key="k"), NOW) == receipt
 
 
 def test_without_a_key_nothing_is_remembered() -> None:

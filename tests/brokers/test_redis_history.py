@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 from redis.exceptions import ResponseError
-from tests.support.brokers import Broker
+from tests.support.brokers import Broker, start_valkey
 from tests.support.processes import wait_until
 
 from flask_sse import BrokerUnavailableError
@@ -192,6 +192,58 @@ def test_no_more_events_than_the_size_are_kept(store: Store, channel: str) -> No
     assert store.admin.xlen(history.keys_of(channel)[0]) == 3
     assert data_of(store.read(channel, cursors[1])) == envelopes("2", "3", "4")
     assert not store.read(channel, cursors[0]).is_proven
+
+
+def test_the_oldest_of_the_own_ids_of_one_moment_is_forgotten(store: Store, channel: str) -> None:
+    """15.12: equal times were ordered by the text of the ids, so "1059" went before "999"."""
+    numbers = range(960, 1060)
+    store.publish(*(publication(channel, str(number), size=50, own_id=str(number)) for number in numbers))
+
+    assert store.read(channel, "1009").since is None
+    assert len(data_of(store.read(channel, "1010"))) == 49
+    assert data_of(store.read(channel, "1059")) == []
+
+
+def test_own_ids_are_found_while_the_clock_is_behind(channel: str) -> None:
+    """15.12: Redis's clock was ahead and came back."""
+    with start_valkey(clock_offset_seconds=3600) as broker, contextlib.closing(Store(broker.url)) as store:
+        store.append(channel, "ahead", size=100)
+        broker.set_clock(0)
+        for number in range(900, 1060):
+            store.append(channel, str(number), size=100, own_id=str(number))
+        assert store.read(channel, "959").since is None
+        assert data_of(store.read(channel, "1058")) == envelopes("1059")
+        assert len(data_of(store.read(channel, "960"))) == 99
+
+
+def test_events_with_own_ids_that_outrun_the_clock_live_as_long_as_promised(
+    store: Store, channel: str
+) -> None:
+    """Each has a millisecond of its own, so the last one is seconds ahead."""
+    first = store.append(channel, "first", seconds=2, size=5000)
+    for _ in range(30):
+        store.publish(*(publication(channel, own_id="x", seconds=2, size=5000) for _ in range(100)))
+    store.append(channel, "last", seconds=2, size=5000)
+    if store.milliseconds() - order(first.id)[0] < 2000:
+        assert store.read(channel, first).is_proven
+
+
+def test_own_ids_need_no_right_to_ask_for_the_time(valkey: Broker, channel: str) -> None:
+    with contextlib.closing(Store(valkey.url)) as store:
+        store.admin.execute_command("ACL", "SETUSER", "timeless", "on", ">x", "&*", "~*", "+@all", "-time")
+        with contextlib.closing(RedisPublisher(valkey.url.replace("//", "//timeless:x@"))) as publisher:
+            publisher.publish([publication(channel, "seen", own_id="7"), publication(channel, "missed")])
+        assert data_of(store.read(channel, "7")) == envelopes("missed")
+        store.admin.execute_command("ACL", "DELUSER", "timeless")
+
+
+def test_own_ids_get_along_with_what_others_append(store: Store, channel: str) -> None:
+    stream, _, _ = history.keys_of(channel)
+    store.append(channel, "ours")
+    store.admin.xadd(stream, {"d": "theirs"}, id=f"{FAR_IN_THE_FUTURE_MS}-0")
+    store.append(channel, "seen", own_id="7")
+    store.append(channel, "missed")
+    assert data_of(store.read(channel, "7")) == envelopes("missed")
 
 
 @pytest.mark.parametrize("own_id", ["", "0", "earliest", "+inf", "(1", "a b", "ü" * 128, "\r"])

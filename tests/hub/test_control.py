@@ -160,7 +160,9 @@ def test_a_publish_is_understood(publication: Publication) -> None:
     assert read_publish(sent(publish_packet(publication))) == publication
 
 
-@pytest.mark.parametrize("receipt", [Receipt(0, None), Receipt(7, Cursor("abcdefgh", "1-0"))])
+@pytest.mark.parametrize(
+    "receipt", [Receipt(0, None), Receipt(7, Cursor("abcdefgh", "1-0")), Receipt(7, None, "")]
+)
 def test_a_receipt_is_understood(receipt: Receipt) -> None:
     assert read_receipt(sent(publish_answer(receipt)).fields) == receipt
 

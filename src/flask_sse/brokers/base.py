@@ -53,10 +53,13 @@ class Receipt(NamedTuple):
     Attributes:
         receivers: Who got it: for ``memory://`` streams, for Redis hubs and streams of 1.0.
         cursor: Its position in the history; ``None`` where none is kept.
+        own_id: The id that the application gave, the first time if the publication has a key; ``None`` if it
+            gave none.
     """
 
     receivers: int
     cursor: Cursor | None
+    own_id: str | None = None
 
 
 class Entry(NamedTuple):

@@ -246,12 +246,17 @@ class History:
                 body = b"".join(kept.entry.envelope for kept in some)
                 yield {**fields, "forgotten_at": channel.forgotten_at, "kept": rows}, body
         for results in _batches(self._results.items()):
-            yield {"results": [(*name, *receipt, expires_at) for name, (receipt, expires_at) in results]}, b""
+            rows = [
+                # Other releases know five fields, so there are six only where there is an own id.
+                (*name, receivers, cursor, expires_at, *(() if own_id is None else (own_id,)))
+                for name, ((receivers, cursor, own_id), expires_at) in results
+            ]
+            yield {"results": rows}, b""
 
     def load(self, fields: dict[str, Any], body: bytes) -> None:
         """Take a piece of what another one has dumped, in the same order."""
-        for channel, key, receivers, cursor, expires_at in fields.get("results", ()):
-            receipt = Receipt(receivers, Cursor(*cursor) if cursor else None)
+        for channel, key, receivers, cursor, expires_at, *own_id in fields.get("results", ()):
+            receipt = Receipt(receivers, Cursor(*cursor) if cursor else None, *own_id)
             self._results[channel, key] = (receipt, expires_at)
         if "channel" not in fields:
             return

@@ -75,7 +75,7 @@ class MemoryFeed:
         stamp = self._history.append(publication, now)
         receivers = self._sink.deliver(publication.channel, stamp, publication.envelope)
         self._sink.flush_soon()
-        receipt = Receipt(receivers, stamp.cursor if stamp else None)
+        receipt = Receipt(receivers, stamp.cursor if stamp else None, publication.own_id)
         self._history.remember(publication, receipt, now)
         return receipt
 

@@ -219,12 +219,12 @@ def read_publish(packet: Packet) -> Publication:
 
 def publish_answer(receipt: Receipt) -> Packet:
     """Return the packet that says what became of a publication."""
-    return answer(receivers=receipt.receivers, cursor=str(receipt.cursor or ""))
+    return answer(receivers=receipt.receivers, cursor=str(receipt.cursor or ""), own_id=receipt.own_id)
 
 
 def read_receipt(fields: Mapping[str, Any]) -> Receipt:
     """Understand the answer to a publication."""
-    return Receipt(int(fields["receivers"]), read_cursor(fields["cursor"]))
+    return Receipt(int(fields["receivers"]), read_cursor(fields["cursor"]), fields.get("own_id"))
 
 
 def read_channel(packet: Packet) -> str:

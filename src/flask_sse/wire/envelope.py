@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import accumulate
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -30,6 +31,12 @@ _STAMP = re.compile(
     rb'\{"data": "(%s)\.(%s) (%s)", (?="data": )'
     % (EPOCH_PATTERN.encode(), ID_PATTERN.encode(), ID_PATTERN.encode())
 )
+
+
+# Python reads as many as its stack has room for, which is 1000 calls less those of whoever reads.
+MAX_DEPTH = 500
+_NO_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[^][{}"]+')
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 class _Written(Message):
@@ -53,15 +60,25 @@ def pack(message: Message, collapse: str | None = None) -> bytes:
         collapse: Its collapse key; ``None`` for a message that replaces no other.
 
     Raises:
-        InvalidMessageError: If the data cannot become JSON.
+        InvalidMessageError: If the data cannot become JSON, or is nested so deep that no hub reads it.
     """
     payload = message.payload()
+    if not isinstance(message.data, str) and _depth(payload) > MAX_DEPTH:
+        raise InvalidMessageError("data", message.data, f"it is nested more than {MAX_DEPTH} deep")
     text = _write_json(payload) if isinstance(message.data, str) else payload
     rest = message.to_dict()
     del rest["data"]
     tail = f", {_write_json(rest)[1:]}" if rest else "}"
     key = "" if collapse is None else f'"data": "~{quote(collapse, safe="")}", '
     return f'{{{key}"data": {text}{tail}'.encode()
+
+
+def _depth(text: str) -> int:
+    """Return how deep arrays and objects of a JSON text are nested, or any number up to the limit."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return 0
+    brackets = _NO_BRACKETS.sub("", text)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)))
 
 
 def split_collapse(envelope: bytes) -> tuple[str | None, bytes]:

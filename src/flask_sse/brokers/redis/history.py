@@ -100,8 +100,8 @@ def receipt(answer: bytes) -> Receipt:
     Raises:
         ResponseError: If the server refused that publication.
     """
-    receivers, _, cursor = _taken(answer).partition(" ")
-    return Receipt(int(receivers), Cursor.of(cursor) if cursor else None)
+    receivers, cursor, *own_id = _taken(answer).split(" ", 2)
+    return Receipt(int(receivers), Cursor.of(cursor) if cursor else None, *own_id)
 
 
 def read_words(channel: str, since: str) -> tuple[list[str], Words]:

@@ -3,7 +3,14 @@
 -- KEYS, four for each event: stream, meta, own ids, result of the publication with this key
 -- ARGV, nine for each event: channel, envelope, kept events, milliseconds they are kept, milliseconds that
 --   meta is kept, own id, fresh epoch, seconds that the result is kept (0: no key), "1" if there is an own id
--- Returns for each event "RECEIVERS CURSOR". An event that fails is the last one: "!ERROR".
+-- Returns for each event "RECEIVERS CURSOR", and behind that " OWN-ID" if it has one. An event that fails is
+--   the last one: "!ERROR".
+
+-- Return the time in milliseconds; nil where the user may not ask.
+local function clock()
+  local time = redis.pcall('TIME')
+  return time[1] and time[1] * 1000 + math.floor(time[2] / 1000)
+end
 
 local function is_after(id, top)
   local ms, seq = string.match(id, '(%d+)-(%d+)')
@@ -26,11 +33,22 @@ local function publish(k, a)
   local cursor = ''
   if size > 0 then
     local epoch, top = begin(stream, meta, own_ids, fresh_epoch)
+    local now = clock()
     local function append()
-      if has_own_id then
-        return redis.call('XADD', stream, 'MAXLEN', '=', size, '*', 'd', envelope, 'p', top, 'i', own_id)
+      if not has_own_id then
+        return redis.call('XADD', stream, 'MAXLEN', '=', size, '*', 'd', envelope, 'p', top)
       end
-      return redis.call('XADD', stream, 'MAXLEN', '=', size, '*', 'd', envelope, 'p', top)
+      local function append_as(id)
+        return redis.pcall('XADD', stream, 'MAXLEN', '=', size, id, 'd', envelope, 'p', top, 'i', own_id)
+      end
+      -- Each has a millisecond of its own, for own ids are ordered by it, and equal ones by their text: of a batch,
+      -- and while the clock is behind, others than the oldest would be forgotten.
+      local added = now and append_as(string.format('%.0f-0', math.max(now, string.match(top, '%d+') + 1)))
+      if type(added) ~= 'string' then
+        -- The clock may not be asked, or somebody else has appended what comes later.
+        added = append_as('*')
+      end
+      return type(added) == 'string' and added or error(added)
     end
     -- Asked before anything is written, for it fails where the key is of another type.
     local is_again = has_own_id and redis.call('ZSCORE', own_ids, own_id)
@@ -50,17 +68,19 @@ local function publish(k, a)
       redis.call('ZREMRANGEBYRANK', own_ids, 0, -size - 1)
       redis.call('PEXPIRE', own_ids, kept)
     end
-    redis.call('XTRIM', stream, 'MINID', '~', string.format('%.0f', math.max(0, ms - kept)))
+    -- Ids may be ahead of the clock.
+    redis.call('XTRIM', stream, 'MINID', '~', string.format('%.0f', math.max(0, math.min(ms, now or ms) - kept)))
     redis.call('PEXPIRE', stream, kept)
     live(meta, ARGV[a + 5])
     cursor = epoch .. '.' .. id
     envelope = '{"data": "' .. cursor .. ' ' .. top .. '", ' .. string.sub(envelope, 2)
   end
+  local name = ' ' .. cursor .. (has_own_id and ' ' .. own_id or '')
   if once > 0 then
     -- Before the event is out, so that it cannot come twice where the server has no room for the result.
-    redis.call('SET', result, '0 ' .. cursor, 'EX', once)
+    redis.call('SET', result, '0' .. name, 'EX', once)
   end
-  local receipt = redis.call('PUBLISH', channel, envelope) .. ' ' .. cursor
+  local receipt = redis.call('PUBLISH', channel, envelope) .. name
   if once > 0 then
     redis.call('SET', result, receipt, 'EX', once)
   end

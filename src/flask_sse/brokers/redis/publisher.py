@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 
 import redis
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
@@ -80,20 +81,20 @@ class RedisPublisher:
                 for start in range(0, len(publications), BATCH):
                     with self._connection():
                         answers = self._publish_batch(publications[start : start + BATCH])
-                    # One by one: those before a refused one stay.
-                    receipts.extend(map(history.receipt, answers))
+                    receipts.extend(answers)
         except (RedisError, OSError) as error:
             raise self._unavailable(error, receipts) from error
         return receipts
 
-    def _publish_batch(self, publications: Sequence[Publication]) -> list[bytes]:
+    def _publish_batch(self, publications: Sequence[Publication]) -> Iterator[Receipt]:
+        """Return what becomes of each, one by one: those before a refused one stay."""
         if any(each.history.size or each.key is not None for each in publications):
-            return self._run("publish", *history.publish_words(publications))
+            return map(history.receipt, self._run("publish", *history.publish_words(publications)))
         # Nothing is kept, so a user of the server may be allowed nothing but to publish.
         with self._client.pipeline(transaction=False) as pipeline:
             for each in publications:
                 pipeline.publish(each.channel, each.envelope)
-            return [b"%d " % receivers for receivers in pipeline.execute()]
+            return map(Receipt, pipeline.execute(), repeat(None), [each.own_id for each in publications])
 
     def _run(self, name: str, keys: list[str], words: history.Words) -> list[bytes]:
         digest = history.digest(name)
