@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import multiprocessing
 import os
 import signal
@@ -24,9 +25,12 @@ from tests.support.hub_client import HubClient, hubs_in, log_of
 from tests.support.processes import running, wait_until
 from tests.tools import ROOT
 
+from flask_sse import settings as settings_module
 from flask_sse.hub import lifecycle
+from flask_sse.hub.config import hub_config
 from flask_sse.hub.lifecycle import hub_path
-from flask_sse.settings import Settings
+from flask_sse.hub.server import HubServer
+from flask_sse.settings import History, Settings, StreamRules
 
 URL = "memory://lifecycle"
 APPS = ROOT / "tests" / "integration" / "apps"
@@ -91,6 +95,61 @@ def test_settings_make_another_hub_for_redis_and_not_for_memory() -> None:
     )
     with HubClient(URL) as one, HubClient(URL, max_event_bytes=1000) as same, HubClient(redis) as other:
         assert one.pid == same.pid != other.pid
+
+
+# Other values than the defaults, of all settings that an application can have.
+CHANGED: dict[str, object] = {
+    "SSE_HUB_LINGER_SECONDS": 61,
+    "SSE_TAKEOVER": "off",
+    "SSE_DRAIN_SECONDS": 9,
+    "SSE_HISTORY_SIZE": 7,
+    "SSE_HISTORY_SECONDS": 7,
+    "SSE_HISTORY_RULES": {"a:*": {"size": 1}},
+    "SSE_SLOW_RULES": {"a:*": "skip"},
+    "SSE_HEARTBEAT_SECONDS": 7,
+    "SSE_RETRY_MS": 7,
+    "SSE_MAX_BACKLOG_BYTES": 7,
+    "SSE_MAX_TOTAL_BACKLOG_BYTES": 7,
+    "SSE_MAX_EVENT_BYTES": 7,
+    "SSE_MAX_STREAM_SECONDS": 7,
+    "SSE_MAX_STREAMS": 7,
+    "SSE_MAX_STREAMS_PER_SUBJECT": 7,
+    "SSE_MAX_STREAMS_PER_ADDRESS": 7,
+    "SSE_REQUIRE_TICKET": True,
+    "SSE_CORS_ORIGINS": "*",
+    "SSE_MAX_CHANNELS": 7,
+    "SSE_MAX_RESPONSES": 7,
+    "SSE_MAX_RUNS": 7,
+    "SSE_MAX_CHANNELS_PER_STREAM": 7,
+}
+
+
+def test_only_a_setting_that_the_hub_reads_names_another_hub() -> None:
+    # 14.30
+    redis = {"SSE_BROKER_URL": "redis://127.0.0.1:1"}
+    usual = Settings.from_mapping(redis)
+    assert CHANGED.keys() == settings_module._KEYS.keys() - {"SSE_HUB"}
+    for key, value in CHANGED.items():
+        changed = Settings.from_mapping({**redis, key: value})
+        assert changed != usual, key
+        is_read = hub_config(changed) != hub_config(usual)
+        assert (hub_path(changed) != hub_path(usual)) == is_read, key
+
+
+def test_the_hub_reads_nothing_but_what_names_it() -> None:
+    parameters = set(inspect.signature(HubServer).parameters)
+    assert parameters == {*hub_config(Settings(URL)), "processes"}
+
+
+def test_a_deploy_that_changes_what_no_hub_reads_ends_no_stream() -> None:
+    url = "redis://127.0.0.1:1"
+    with HubClient(url) as old, old.stream("all"):
+        pid = old.pid
+        changed = {"rules": StreamRules(heartbeat_seconds=7), "history": History(5), "takeover": "off"}
+        with HubClient(url, **changed) as new:
+            old.close()
+            assert new.pid == pid
+            assert new.status()["streams"] == 1
 
 
 def path_of(url: str, **settings: object) -> Path:

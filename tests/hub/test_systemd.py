@@ -23,10 +23,10 @@ from tests.support.operators import URL, operated
 from tests.support.processes import Process, children, wait_until
 from tests.support.webservers import SCRIPTS
 
+from flask_sse.hub.config import hub_config
 from flask_sse.hub.lifecycle import numbered
 from flask_sse.hub.listener import Listener
 from flask_sse.hub.loop import HubLoop
-from flask_sse.hub.process import hub_config
 from flask_sse.hub.server import HubServer
 from flask_sse.hub.systemd import activated_sockets, notify
 from flask_sse.settings import Settings

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from tests.tools import ROOT
 
 from flask_sse.hub import lifecycle
+from flask_sse.hub.config import hub_config
 from flask_sse.hub.lifecycle import hub_path
-from flask_sse.hub.process import Job, hub_config
+from flask_sse.hub.process import Job
 from flask_sse.settings import Settings
 
 from .processes import wait_until

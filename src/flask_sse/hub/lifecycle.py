@@ -22,7 +22,6 @@ import time
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +30,16 @@ from ..errors import HubError, HubStartError, HubUnavailableError, ProtocolError
 from ..settings import Settings
 from ..urls import MEMORY_SCHEME
 from ..version import is_older
+from .config import HUB_SETTINGS, hub_config
 from .control import Hello, Packet, PacketDecoder
 from .listener import identity
 from .peer import connect, send_all
-from .process import JOB_FD, LOCK_FD, Job, hub_config
+from .process import JOB_FD, LOCK_FD, Job
 
 logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 2.0
 START_SECONDS = 10.0
-# Settings of which no hub knows.
-_NOT_THE_HUBS = {"cors_origins", "require_ticket"}
 _RETRY_SECONDS = 0.02
 _MAX_STARTS = 2
 # A Unix socket's path has at most 103 bytes on macOS, of which the name of ours takes 22.
@@ -271,7 +269,8 @@ def hub_path(settings: Settings, *, make: bool = True) -> Path:
     """Return where the hub of this user and configuration listens.
 
     ``memory://`` lives in its hub, so there the URL alone decides: processes with other settings still
-    meet. Otherwise other settings mean another hub.
+    meet. Otherwise those settings count that a hub reads when it starts, for two of them cannot share one.
+    All others take effect in the hub that is there, and a deploy that changes them ends no stream.
 
     Args:
         settings: Of an application.
@@ -283,11 +282,11 @@ def hub_path(settings: Settings, *, make: bool = True) -> Path:
     config: object = settings.broker_url
     if not settings.broker_url.startswith(f"{MEMORY_SCHEME}://"):
         # Only what somebody has set, so that a release with one more setting finds the hub of the one before.
-        defaults = asdict(Settings(settings.broker_url))
+        defaults = Settings(settings.broker_url)
         own = {
-            name: value
-            for name, value in asdict(settings).items()
-            if value != defaults[name] and name not in _NOT_THE_HUBS
+            name: getattr(settings, name)
+            for name in HUB_SETTINGS.values()
+            if getattr(settings, name) != getattr(defaults, name)
         }
         config = [settings.broker_url, own]
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HubUnavailableError, InvalidSettingError
-from ..settings import Settings
 from .journal import Journal
 from .limits import raise_descriptor_limit
 from .listener import Listener
@@ -81,18 +80,6 @@ class Job:
         """Return what is written to the standard input of the process."""
         # A line, for the end of the file may not come: a fork of another thread copies the pipe.
         return json.dumps(asdict(self)) + "\n"
-
-
-def hub_config(settings: Settings) -> dict[str, Any]:
-    """Return what the hub itself must know; the rest travels with each stream."""
-    return {
-        "broker_url": settings.broker_url,
-        "max_event_bytes": settings.max_event_bytes,
-        "stream_limit": settings.max_streams,
-        "channel_limit": settings.max_channels,
-        "max_total_backlog_bytes": settings.max_total_backlog_bytes,
-        "drain_seconds": settings.drain_seconds,
-    }
 
 
 def main() -> int:

@@ -22,6 +22,7 @@ from ..errors import HubUnavailableError
 from ..settings import Settings
 from ..wire.cursor import Cursor
 from .calls import LoopClosedError, call_on_loop
+from .config import hub_config
 from .connection import NOT_MEMORY
 from .control import Attach
 from .limits import duplicate
@@ -196,13 +197,6 @@ class HubThread:
                 self._started.set_exception(error)
 
     async def _serve(self) -> None:
-        server = HubServer(
-            self._settings.broker_url,
-            max_event_bytes=self._settings.max_event_bytes,
-            stream_limit=self._settings.max_streams,
-            channel_limit=self._settings.max_channels,
-            max_total_backlog_bytes=self._settings.max_total_backlog_bytes,
-            drain_seconds=self._settings.drain_seconds,
-        )
+        server = HubServer(**hub_config(self._settings))
         self._started.set_result((asyncio.get_running_loop(), server))
         await server.run()
