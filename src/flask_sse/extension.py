@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import copy_current_request_context, current_app, has_app_context, has_request_context, json
@@ -121,8 +122,28 @@ def broker_less_settings() -> Settings:
     return settings
 
 
+def settings_of(app: App) -> Settings:
+    """Return the settings of an application.
+
+    Raises:
+        KeyError: If it has no URL of a broker.
+        InvalidSettingError: If a setting cannot be used.
+    """
+    return replace(Settings.from_mapping(app.config), application=_name_of(app))
+
+
+def _name_of(app: App) -> str:
+    """Return the name under which all processes of an application know it.
+
+    Of a script that Python runs, Flask takes the name of the file, which is what ``flask`` and web servers
+    import. Of ``python -m shop.web`` it takes ``web``, and of every ``python -m shop`` it takes ``__main__``.
+    """
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return app.name if app.import_name != "__main__" or spec is None else str(spec.name)
+
+
 def _extension() -> Extension:
-    settings = Settings.from_mapping(current_app.config)
+    settings = settings_of(current_app)
     # Again, for what was set after the blueprint was registered.
     check_configuration(current_app)
     # For the same reason.
@@ -147,7 +168,7 @@ def _announce(app: App) -> None:
     if stand_in() is not None:
         return
     with contextlib.suppress(KeyError, SSEError):
-        settings = Settings.from_mapping(app.config)
+        settings = settings_of(app)
         # Kept, for the hub counts connections.
         app.extensions[f"{_EXTENSION}.presence"] = announce(settings)
 

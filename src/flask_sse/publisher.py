@@ -349,7 +349,8 @@ class Publisher(LinkedPublisher):
     Safe from every thread, greenlet and forked process. It connects when it is used.
 
     Args:
-        url: The broker: ``redis://``, ``rediss://``, ``unix://``, ``valkey://`` or ``memory://``.
+        url: The broker: ``redis://``, ``rediss://``, ``unix://``, ``valkey://``, or ``memory://NAME`` with
+            the same name as in the application.
         config: Further settings by their names in ``app.config``.
 
     Raises:

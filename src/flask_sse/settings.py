@@ -83,6 +83,8 @@ class Settings:
 
     Attributes:
         broker_url: Where events are published; not shown, because it may have a password.
+        application: The name of the application, which plain ``memory://`` belongs to; ``None`` for a program
+            without one.
         hub: ``auto``, ``thread`` or ``unix:/path``.
         takeover: ``auto`` or ``off``.
         hub_linger_seconds: How long a hub that was started by itself outlives its last application.
@@ -107,6 +109,7 @@ class Settings:
     """
 
     broker_url: str = field(repr=False)
+    application: str | None = None
     hub: str = "auto"
     takeover: str = "auto"
     hub_linger_seconds: float = 60.0

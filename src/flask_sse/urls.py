@@ -99,3 +99,9 @@ def shown_url(url: str) -> str:
     if not at and host and not port.isdecimal() and len(port) > _MAX_PORT_DIGITS and not port.endswith("]"):
         return f"{scheme}://{host}:..."
     return f"{scheme}://{hidden}{address}"
+
+
+def memory_name(url: str) -> str | None:
+    """Return the name in a URL of ``memory://``: empty where it has none, ``None`` for any other broker."""
+    scheme, _, name = url.partition("://")
+    return name.rstrip("/") if scheme == MEMORY_SCHEME else None

@@ -70,7 +70,7 @@ def test_what_is_said_reaches_a_stream(example: Path, runtime_directory: str) ->
 
 
 def test_what_one_window_says_is_seen_in_both(example: Path, runtime_directory: str, chromium: Page) -> None:
-    link = open_link(Settings("memory://"))
+    link = open_link(Settings("memory://", application="app"))
     with FlaskRun(example) as server:
         other = chromium.context.new_page()
         for window in (chromium, other):

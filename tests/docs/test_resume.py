@@ -44,7 +44,7 @@ def shop(tmp_path: Path, runtime_directory: str) -> Iterator[FlaskRun]:
 @pytest.fixture
 def link(shop: FlaskRun) -> Iterator[Link]:
     """A way to ask the hub of the shop."""
-    link = open_link(Settings("memory://"))
+    link = open_link(Settings("memory://", application="app"))
     yield link
     link.close()
 

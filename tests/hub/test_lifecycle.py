@@ -88,7 +88,7 @@ def test_20_threads_that_need_a_hub_at_the_same_moment_get_one(
 def test_settings_make_another_hub_for_redis_and_not_for_memory() -> None:
     redis = "redis://127.0.0.1:1"
     assert path_of(URL) == path_of(URL, max_event_bytes=1000, max_streams=5)
-    assert path_of(URL) != path_of(f"{URL}-2")
+    assert path_of(URL) == path_of(f"{URL}/") != path_of(f"{URL}-2")
     assert path_of(redis) == path_of(redis)
     assert (
         len({path_of(redis), path_of(redis, max_event_bytes=1000), path_of(f"{redis}/2"), path_of(URL)}) == 4

@@ -3,7 +3,7 @@ from flask import Flask, abort, render_template
 from flask_sse import sse
 
 app = Flask(__name__)
-app.config["SSE_BROKER_URL"] = "memory://"
+app.config["SSE_BROKER_URL"] = "memory://votes"
 app.register_blueprint(sse, url_prefix="/stream")
 
 votes = {"tea": 0, "coffee": 0}

@@ -1,7 +1,7 @@
 """``memory://``: the broker that lives in the hub, for every process of one user on one machine.
 
-Nothing to install. Events do not leave the machine, and two applications that use the same URL share
-their channels: ``memory://shop`` and ``memory://forum`` are two. What is kept ends with the hub.
+Nothing to install. Events do not leave the machine. Without a name it belongs to one application;
+``memory://shop`` is shared by all programs that write the same name. What is kept ends with the hub.
 """
 
 from __future__ import annotations

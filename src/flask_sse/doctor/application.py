@@ -27,10 +27,10 @@ class Application:
         from flask import current_app  # noqa: PLC0415 - see above
 
         from ..blueprint import sse  # noqa: PLC0415 - see above
-        from ..settings import Settings  # noqa: PLC0415 - see above
+        from ..extension import settings_of  # noqa: PLC0415 - see above
 
         self._sse: Any = sse
-        self._settings = Settings.from_mapping(current_app.config)
+        self._settings = settings_of(current_app)
 
     def facts(self, channel: str) -> Facts:
         """Return what is set."""

@@ -28,7 +28,7 @@ from typing import Any
 from ..brokers.deadline import deadline_extended, seconds_left
 from ..errors import HubError, HubStartError, HubUnavailableError, ProtocolError
 from ..settings import Settings
-from ..urls import MEMORY_SCHEME
+from ..urls import MEMORY_SCHEME, memory_name
 from ..version import is_older
 from .config import HUB_SETTINGS, hub_config
 from .control import Hello, Packet, PacketDecoder
@@ -268,9 +268,10 @@ def _start_error(path: Path, reason: object, error: OSError) -> HubUnavailableEr
 def hub_path(settings: Settings, *, make: bool = True) -> Path:
     """Return where the hub of this user and configuration listens.
 
-    ``memory://`` lives in its hub, so there the URL alone decides: processes with other settings still
-    meet. Otherwise those settings count that a hub reads when it starts, for two of them cannot share one.
-    All others take effect in the hub that is there, and a deploy that changes them ends no stream.
+    ``memory://`` lives in its hub, so there the name alone decides, or the application where the URL has no
+    name: processes with other settings still meet. Otherwise the broker's URL counts, and those settings that
+    a hub reads when it starts, for two values of them cannot share one. All others take effect in the hub
+    that is there, and a deploy that changes them ends no stream.
 
     Args:
         settings: Of an application.
@@ -279,18 +280,26 @@ def hub_path(settings: Settings, *, make: bool = True) -> Path:
     Raises:
         HubStartError: If there is no directory that is safe to use.
     """
-    config: object = settings.broker_url
-    if not settings.broker_url.startswith(f"{MEMORY_SCHEME}://"):
-        # Only what somebody has set, so that a release with one more setting finds the hub of the one before.
-        defaults = Settings(settings.broker_url)
-        own = {
-            name: getattr(settings, name)
-            for name in HUB_SETTINGS.values()
-            if getattr(settings, name) != getattr(defaults, name)
-        }
-        config = [settings.broker_url, own]
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps(_identity(settings), sort_keys=True).encode()).hexdigest()[:16]
     return private_directory(make=make) / f"{digest}.sock"
+
+
+def _identity(settings: Settings) -> object:
+    """Return what makes one hub another than all others of this user."""
+    name = memory_name(settings.broker_url)
+    if name:
+        return f"{MEMORY_SCHEME}://{name}"
+    if name is not None:
+        # Apart from all names, so that no name is another application's.
+        return [f"{MEMORY_SCHEME}://", {"application": settings.application}]
+    # Only what is set, so that a release with one more setting finds the hub of the one before.
+    defaults = Settings(settings.broker_url)
+    own = {
+        name: getattr(settings, name)
+        for name in HUB_SETTINGS.values()
+        if getattr(settings, name) != getattr(defaults, name)
+    }
+    return [settings.broker_url, own]
 
 
 def private_directory(*, make: bool = True) -> Path:

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..brokers.base import Page, Publication, Receipt
 from ..brokers.deadline import deadline
-from ..errors import HubError, HubStartError, HubUnavailableError, ProtocolError
+from ..errors import HubError, HubStartError, HubUnavailableError, InvalidSettingError, ProtocolError
 from ..settings import Settings
+from ..urls import memory_name
 from ..wire.cursor import Cursor
 from .control import (
     Attach,
@@ -44,6 +45,10 @@ logger = logging.getLogger(__name__)
 RETRY_FIRST_SECONDS = 5.0
 RETRY_FACTOR = 2.0
 RETRY_MAX_SECONDS = 600.0
+_NO_NAME = (
+    "without a name it belongs to one Flask application, and this program is none; write memory://NAME, with "
+    "the same name here and in SSE_BROKER_URL of the application"
+)
 _MAX_IDLE = 16
 _ANY_TURN = 1000
 
@@ -316,7 +321,15 @@ class AutoLink:
 
 
 def open_link(settings: Settings) -> Link:
-    """Return the link that the settings ask for; it connects when it is used."""
+    """Return the link that the settings ask for; it connects when it is used.
+
+    Raises:
+        InvalidSettingError: If nothing says which hub it is: ``memory://`` without a name belongs to an
+            application, and there is none.
+    """
+    is_named = settings.application is not None or memory_name(settings.broker_url) != ""
+    if settings.hub == "auto" and not is_named:
+        raise InvalidSettingError("SSE_BROKER_URL", settings.broker_url, _NO_NAME)
     if settings.hub == "thread" or sys.platform == "win32":
         return ThreadLink(settings)
     if settings.hub == "auto":
