@@ -16,7 +16,7 @@ from tests.support.hub_client import HubClient, hubs_in
 from tests.support.processes import running, wait_until
 
 from flask_sse.errors import HubStartError, HubUnavailableError
-from flask_sse.hub import lifecycle, link
+from flask_sse.hub import interpreter, link
 from flask_sse.hub.lifecycle import hub_path, private_directory
 from flask_sse.settings import Settings
 
@@ -110,12 +110,12 @@ def no_short_path(path: Path, patch: pytest.MonkeyPatch) -> str:
 
 
 def no_python(path: Path, patch: pytest.MonkeyPatch) -> str:
-    patch.setattr(lifecycle, "_python", lambda: "/no/python")
+    patch.setattr(interpreter, "_python", lambda: "/no/python")
     return "cannot start one: [Errno 2]"
 
 
 def python_without_the_hub(path: Path, patch: pytest.MonkeyPatch) -> str:
-    patch.setattr(lifecycle, "_python", lambda: "/bin/false")
+    patch.setattr(interpreter, "_python", lambda: "/bin/false")
     return f"started twice, ended at once; see {path.with_suffix('.log')}"
 
 
@@ -188,7 +188,7 @@ def test_a_hub_in_a_thread_gives_way_as_soon_as_a_process_can_be_started(
     """(13.14) A full disk ends the process at once, too, so nothing says that it is for ever."""
     monkeypatch.setattr(link, "RETRY_FIRST_SECONDS", 0.1)
     with monkeypatch.context() as patch, HubClient(URL) as client, HubClient(URL) as other:
-        patch.setattr(lifecycle, "_python", lambda: "/bin/false")
+        patch.setattr(interpreter, "_python", lambda: "/bin/false")
         with client.stream("all") as stream, caplog.at_level(logging.INFO, "flask_sse.hub.link"):
             assert client.pid == os.getpid()
             assert client.publish("one", channel="all") == 1

@@ -22,6 +22,7 @@ from tests.support.client import StreamReader
 from tests.support.hub_client import HEAD, HubClient, tcp_pair
 from tests.support.operators import URL, operated
 from tests.support.processes import Process, children, running, suspended, wait_until
+from tests.tools import ROOT
 
 from flask_sse.errors import BrokerUnavailableError, HubUnavailableError
 from flask_sse.hub.control import FRAMES, Attach, status_request
@@ -244,39 +245,51 @@ def test_a_hub_that_is_told_to_end_while_it_starts_ends_with_0(path: Path) -> No
         assert list(path.parent.iterdir()) == []
 
 
+class Installation:
+    """Flask-SSE in a folder of its own, which is changed while a hub runs; ``environment`` names it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._broken = folder / "broken"
+        (self._broken / "hub").mkdir(parents=True)
+        for file in (self._broken / "__init__.py", self._broken / "hub" / "__init__.py"):
+            file.touch()
+        (self._broken / "hub" / "__main__.py").write_text("raise SystemExit('a broken release')")
+        self._package = folder / "library" / "flask_sse"
+        self._package.parent.mkdir()
+        self.fix()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        python_path = [str(self._package.parent), os.environ.get("PYTHONPATH", "")]
+        return {**NO_DRAIN, "PYTHONPATH": os.pathsep.join(filter(None, python_path))}
+
+    def fix(self) -> None:
+        self._lead_to(ROOT / "src" / "flask_sse")
+
+    def break_(self) -> None:
+        self._lead_to(self._broken)
+
+    def _lead_to(self, package: Path) -> None:
+        self._package.unlink(missing_ok=True)
+        self._package.symlink_to(package)
+
+
 @pytest.fixture
-def switch(tmp_path: Path) -> Path:
-    """A file that breaks the hub's release while it is there; ``breakable`` has the environment for it."""
-    hub = tmp_path / "broken" / "flask_sse" / "hub"
-    hub.mkdir(parents=True)
-    for file in (hub.parent / "__init__.py", hub / "__init__.py"):
-        file.touch()
-    (hub / "__main__.py").write_text("raise SystemExit('a broken release')")
-    switch = tmp_path / "switch"
-    # Stands for an installation that was changed since the command was started.
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\n"
-        f"if os.path.exists({str(switch)!r}): sys.path.insert(0, {str(tmp_path / 'broken')!r})\n"
-    )
-    return switch
+def installation(tmp_path: Path) -> Installation:
+    return Installation(tmp_path)
 
 
-def breakable(switch: Path) -> dict[str, str]:
-    python_path = [str(switch.parent), os.environ.get("PYTHONPATH", "")]
-    return {**NO_DRAIN, "PYTHONPATH": os.pathsep.join(filter(None, python_path))}
-
-
-def test_a_successor_that_fails_leaves_the_old_hub_in_charge(path: Path, switch: Path) -> None:
-    env = breakable(switch)
+def test_a_successor_that_fails_leaves_the_old_hub_in_charge(path: Path, installation: Installation) -> None:
+    env = installation.environment
     with operated(path, env=env) as parent, application(path) as app, app.stream("all") as stream:
         pid = app.pid
-        switch.touch()
+        installation.break_()
         os.kill(parent.pid, signal.SIGHUP)
         parent.wait_for_line("the hub of before goes on: its successor ended with 1")
         assert app.publish("still here", channel="all") == 1
         assert stream.next_event().data == "still here"
         assert app.pid == pid
-        switch.unlink()
+        installation.fix()
         renew(parent, 1)
         assert app.publish("mended", channel="all") == 1
         assert stream.next_event().data == "mended"
@@ -406,13 +419,15 @@ def test_replace_just_starts_where_nobody_is_or_a_dead_one_was(path: Path) -> No
         assert [app.pid] == children(second.pid)
 
 
-def test_replacing_a_hub_whose_renewal_failed_before_ends_its_parent(path: Path, switch: Path) -> None:
-    env = breakable(switch)
+def test_replacing_a_hub_whose_renewal_failed_before_ends_its_parent(
+    path: Path, installation: Installation
+) -> None:
+    env = installation.environment
     with operated(path, env=env) as first, application(path) as app, app.stream("all") as stream:
-        switch.touch()
+        installation.break_()
         os.kill(first.pid, signal.SIGHUP)
         first.wait_for_line("the hub of before goes on")
-        switch.unlink()
+        installation.fix()
         with operated(path, "--replace", env=env) as second:
             assert first.wait(5) == 0
             assert app.publish("by the second", channel="all") == 1

@@ -16,8 +16,6 @@ import os
 import signal
 import socket
 import stat
-import sys
-import sysconfig
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -32,6 +30,7 @@ from ..urls import MEMORY_SCHEME, memory_name
 from ..version import is_older
 from .config import HUB_SETTINGS, hub_config
 from .control import Hello, Packet, PacketDecoder
+from .interpreter import hub_command, hub_environment
 from .listener import identity
 from .peer import connect, send_all
 from .process import JOB_FD, LOCK_FD, Job
@@ -409,13 +408,12 @@ def _spawn(log: Path, descriptors: Mapping[int, int | None]) -> int:
         (os.POSIX_SPAWN_OPEN, 2, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
         *((os.POSIX_SPAWN_DUP2, source, target) for target, source in sources.items()),
     ]
-    python = _python()
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = hub_command()
     try:
         return os.posix_spawn(
-            python,
-            [python, "-P", "-m", "flask_sse.hub"],
-            environment,
+            command[0],
+            command,
+            hub_environment(),
             file_actions=actions,
             # A thread that blocks or ignores signals must not start a hub that cannot be ended.
             setsigmask=(),
@@ -424,10 +422,3 @@ def _spawn(log: Path, descriptors: Mapping[int, int | None]) -> int:
     finally:
         for number in sources.values():
             os.close(number)
-
-
-def _python() -> str:
-    """Return the Python interpreter; where Python is embedded, as in uWSGI, that is not sys.executable."""
-    if Path(sys.executable or "").name.startswith("python"):
-        return sys.executable
-    return str(Path(sysconfig.get_path("scripts")) / "python3")

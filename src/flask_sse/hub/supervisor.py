@@ -15,13 +15,13 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..errors import HubUnavailableError, ProtocolError
 from .control import Packet, PacketDecoder
+from .interpreter import hub_command, hub_environment
 from .lifecycle import ANSWER_SECONDS, numbered
 from .listener import Listener
 from .peer import connect
@@ -278,12 +278,10 @@ class _Process:
         if job.listener is None:
             raise ValueError("a job without listener")
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-m",
-            "flask_sse.hub",
+            *hub_command(),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            env=hub_environment(),
             pass_fds=[job.listener],
             # Ctrl-C at a terminal is for the parent, which tells it to its hubs.
             start_new_session=True,
