@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -12,21 +13,34 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flask import copy_current_request_context, current_app, has_app_context, has_request_context, json
+from flask import (
+    copy_current_request_context,
+    current_app,
+    has_app_context,
+    has_request_context,
+    json,
+    request,
+)
 from flask.json.provider import DefaultJSONProvider
 from flask.sansio.app import App
 
 from .errors import SSEError
-from .hub.link import Link, announce, open_link
+from .hub.link import Link, announce, open_link, reaches_this_process_only
 from .hub.stand_in import MEMORY_URL, StandIn, remaining_with, stand_in
 from .publisher import LinkedPublisher
 from .settings import Settings, check_settings, warn_of_unknown_settings
 from .wire import message as wire_message
 from .wire.envelope import checked_json
 
+logger = logging.getLogger(__name__)
+
 _EXTENSION = "sse"
 _NO_BROKER = f"{_EXTENSION}.no-broker"
 _ANY_BROKER = {"SSE_BROKER_URL": MEMORY_URL}
+_OTHER_PROCESSES = (
+    "%s runs in several processes with SSE_HUB=thread and memory://: each has a hub of its own, so an event "
+    "reaches the pages of one process only; set SSE_HUB=auto or a Redis URL, or run one process"
+)
 _creating = threading.Lock()
 # Where Flask keeps its contexts; those of a request end with it.
 _FLASK_VARIABLES = ("flask.app_ctx", "flask.request_ctx")
@@ -70,6 +84,11 @@ class Extension:
     link: Link
     publisher: LinkedPublisher
 
+    @property
+    def reaches_this_process_only(self) -> bool:
+        """Whether hub and broker are in this process, so that no other one gets its events."""
+        return reaches_this_process_only(self.settings, self.link)
+
 
 def current_extension() -> Extension:
     """Return what the current application has, and make it at its first use.
@@ -87,6 +106,8 @@ def current_extension() -> Extension:
             if _EXTENSION not in extensions:
                 extensions[_EXTENSION] = _extension_at(instead) if instead is not None else _extension()
     extension: Extension = extensions[_EXTENSION]
+    if extension.reaches_this_process_only:
+        _warn_of_other_processes(current_app)
     return extension
 
 
@@ -94,6 +115,15 @@ def said(app: App) -> set[str]:
     """Return what an application's log and warnings have said once and do not say again."""
     texts: set[str] = app.extensions.setdefault(f"{_EXTENSION}.said", set())
     return texts
+
+
+def _warn_of_other_processes(app: App) -> None:
+    """Say once that events do not reach the pages of other worker processes, if the web server has some."""
+    if not has_request_context() or not request.environ.get("wsgi.multiprocess"):
+        return
+    if _OTHER_PROCESSES not in said(app):
+        said(app).add(_OTHER_PROCESSES)
+        logger.warning(_OTHER_PROCESSES, app.name)
 
 
 def check_configuration(app: App) -> None:

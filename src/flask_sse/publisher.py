@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import difflib
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
@@ -23,7 +24,7 @@ from .errors import (
     shown,
 )
 from .hub import dismissal
-from .hub.link import Link, open_link
+from .hub.link import Link, open_link, reaches_this_process_only
 from .hub.stand_in import MEMORY_URL, stand_in
 from .producing.commit import send_on_commit
 from .producing.run import Line, Producer, cancel
@@ -35,6 +36,8 @@ from .wire.envelope import pack
 from .wire.message import Message
 from .wire.run import END_TYPE, check_type
 from .wire.text import flaw_of_text, plain_text
+
+logger = logging.getLogger(__name__)
 
 MAX_KEY_BYTES = 200
 MAX_REASON_CHARACTERS = 1000
@@ -373,4 +376,11 @@ class Publisher(LinkedPublisher):
         defaults = {"SSE_BROKER_URL": url, "SSE_HUB_LINGER_SECONDS": 0}
         settings = Settings.from_mapping({**defaults, **config})
         warn_of_unknown_settings(config, set())
-        super().__init__(settings, open_link(settings))
+        link = open_link(settings)
+        if stand_in() is None and reaches_this_process_only(settings, link):
+            logger.warning(
+                "Publisher(%r) with SSE_HUB=thread has a hub of its own, so its events reach no page; "
+                "leave SSE_HUB out, or use a Redis URL",
+                url,
+            )
+        super().__init__(settings, link)

@@ -55,7 +55,7 @@ def cmdline_of_hub(
         cwd=folders[0] if folders else None,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr

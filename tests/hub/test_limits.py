@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import socket
 from collections.abc import Iterator
 
 import pytest
+from tests.support.hub_client import HubClient
 
 from flask_sse.hub.limits import duplicate, has_room, raise_descriptor_limit
 
@@ -67,6 +69,33 @@ def test_a_duplicate_is_the_same_connection_under_a_high_number_where_there_are_
             assert far.recv(10) == b"x"
             assert (number >= SELECT_LIMIT) == is_high
             assert not os.get_inheritable(number)
+
+
+@pytest.mark.parametrize("limit", [1024, 1025, 1100, 1137, 1138, 1200])
+def test_a_hub_in_a_thread_takes_streams_under_any_limit(limit: int) -> None:
+    """(14.37) From 1025 to 1137 there are numbers from 1024 up, and no stream may have one of them."""
+    with HubClient("memory://limits", hub="thread") as client, contextlib.ExitStack() as stack:
+        assert client.status()
+        allow(limit)
+        # Of 1138 and 1200, those from 1024 up have room for no more than 56.
+        streams = [stack.enter_context(client.stream("all")) for _ in range(60)]
+        assert client.publish("to all", channel="all") == 60
+        assert all(stream.next_event().data == "to all" for stream in streams)
+        assert client.status()["refused"] == 0
+
+
+def test_duplicates_leave_a_tenth_of_the_low_numbers_to_the_server() -> None:
+    allow(SELECT_LIMIT + 100)
+    with contextlib.ExitStack() as stack:
+        near, far = socket.socketpair()
+        stack.enter_context(near)
+        stack.enter_context(far)
+        numbers: list[int] = []
+        while not numbers or has_room(numbers[-1], 0):
+            numbers.append(duplicate(near.fileno()))
+            stack.callback(os.close, numbers[-1])
+        assert max(numbers[:-1]) < 0.9 * SELECT_LIMIT
+        assert numbers[-1] >= SELECT_LIMIT, "the hub does not reject what it has no room for"
 
 
 def test_two_duplicates_have_two_numbers() -> None:

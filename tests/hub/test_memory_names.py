@@ -15,6 +15,8 @@ from flask import Flask
 from tests.docs.snippets import FlaskRun
 from tests.support.client import StreamClient
 from tests.support.local import close
+from tests.support.processes import Process
+from tests.support.webservers import SCRIPTS
 
 from flask_sse import InvalidSettingError, Publisher, sse
 from flask_sse.health import health
@@ -22,6 +24,7 @@ from flask_sse.hub.lifecycle import hub_path
 from flask_sse.hub.link import open_link
 from flask_sse.metrics import metrics
 from flask_sse.settings import Settings
+from flask_sse.testing import capture
 
 pytestmark = pytest.mark.usefixtures("runtime_directory")
 
@@ -145,7 +148,7 @@ def shop(tmp_path: Path) -> Path:
 
 def shown(folder: Path, *arguments: str) -> Path:
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=True
     )
     return Path(done.stdout.strip())
 
@@ -165,7 +168,7 @@ def test_a_script_and_those_who_import_it_mean_the_same_application(
 def test_commands_of_the_application_meet_its_server(shop: Path) -> None:
     def command(*arguments: str) -> str:
         argv = [sys.executable, "-m", "flask", "--app", "app", "sse", *arguments]
-        return subprocess.run(argv, cwd=shop, capture_output=True, text=True, timeout=30, check=True).stdout
+        return subprocess.run(argv, cwd=shop, capture_output=True, text=True, timeout=60, check=True).stdout
 
     with FlaskRun(shop) as server, StreamClient(server.port, "/stream") as stream:
         stream.wait_for_bytes(b"retry:")
@@ -173,3 +176,61 @@ def test_commands_of_the_application_meet_its_server(shop: Path) -> None:
         assert stream.events(2)[1].data == "hello"
         assert json.loads(command("status", "--json"))["hub"]["streams"] == 1
         assert "hello" in command("listen", "--since", "earliest", "-n", "1")
+
+
+# -- a hub in a thread is its process's own (14.37) ------------------------------------------------------
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture, logger: str) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == logger]
+
+
+@pytest.mark.parametrize("what", ["a stream", "an event"])
+def test_several_processes_with_a_hub_each_are_warned_about_once(
+    what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with application("shop", SSE_HUB="thread") as app:
+        app.add_url_rule("/say", view_func=lambda: str(sse.publish("hello")))
+        path = "/stream" if what == "a stream" else "/say"
+        for _ in range(2):
+            app.test_client().get(path, environ_overrides={"wsgi.multiprocess": True}).close()
+        (warning,) = warnings_of(caplog, "flask_sse.extension")
+        for word in ("shop", "SSE_HUB=thread", "memory://", "SSE_HUB=auto"):
+            assert word in warning
+
+
+@pytest.mark.parametrize(
+    ("config", "is_multiprocess"),
+    [
+        ({"SSE_HUB": "thread"}, False),
+        ({"SSE_HUB": "auto"}, True),
+        ({"SSE_HUB": "thread", "SSE_BROKER_URL": "redis://127.0.0.1:1"}, True),
+    ],
+)
+def test_where_events_reach_all_pages_nothing_is_warned_about(
+    config: dict[str, str], is_multiprocess: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with application("shop") as app:
+        app.config.update(config)
+        environ = {"wsgi.multiprocess": is_multiprocess}
+        app.test_client().get("/stream", environ_overrides=environ).close()
+        assert warnings_of(caplog, "flask_sse.extension") == []
+
+
+def test_gunicorn_says_that_it_has_several_workers(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP + "\napp.config['SSE_HUB'] = 'thread'\n")
+    argv = [str(SCRIPTS / "gunicorn"), "-w", "2", "-b", "127.0.0.1:0", "app:app"]
+    with Process(argv, cwd=tmp_path, ready="Booting worker") as gunicorn:
+        port = int(gunicorn.wait_for_line("Listening at: ", 30).rpartition(":")[2].split()[0])
+        with StreamClient(port, "/stream") as stream:
+            stream.wait_for_bytes(b"retry:")
+        gunicorn.wait_for_line("app runs in several processes with SSE_HUB=thread", 30)
+
+
+def test_a_publisher_with_a_hub_of_its_own_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    Publisher("memory://shop", SSE_HUB="thread").close()
+    (warning,) = warnings_of(caplog, "flask_sse.publisher")
+    assert "memory://shop" in warning
+    with capture():
+        Publisher("memory://shop", SSE_HUB="thread").close()
+    assert len(warnings_of(caplog, "flask_sse.publisher")) == 1

@@ -59,7 +59,9 @@ def has_memory(size: int) -> bool:
 
 
 def duplicate(descriptor: int) -> int:
-    """Return another descriptor of the same connection, numbered from 1024 up where possible.
+    """Return another descriptor of the same connection, numbered from 1024 up where a stream may be there.
+
+    Where the limit leaves none of these, or all are taken, it is a lower one, except for the last tenth.
 
     Raises:
         OSError: If there are no descriptors left.
@@ -72,6 +74,15 @@ def duplicate(descriptor: int) -> int:
             borrowed.detach()
     else:
         try:
-            return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+            high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _HIGH)
         except OSError:
             return os.dup(descriptor)
+        if has_room(high, 0):
+            return high
+        with contextlib.suppress(OSError):
+            low = os.dup(descriptor)
+            if low < int(_HIGH * STREAM_SHARE):
+                os.close(high)
+                return low
+            os.close(low)
+        return high

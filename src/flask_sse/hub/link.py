@@ -337,6 +337,11 @@ def open_link(settings: Settings) -> Link:
     return ProcessLink(settings)
 
 
+def reaches_this_process_only(settings: Settings, link: Link) -> bool:
+    """Tell whether events of this process reach the streams of no other one."""
+    return isinstance(link, ThreadLink) and memory_name(settings.broker_url) is not None
+
+
 def announce(settings: Settings) -> object:
     """Tell an automatic hub that is there of an application that lives, so that it goes on for it.
 
