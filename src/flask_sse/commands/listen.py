@@ -39,15 +39,17 @@ def listen(*, channels: tuple[str, ...], since: str, raw: bool, count: int | Non
     with told(SSEError, KeyError), contextlib.suppress(KeyboardInterrupt):
         follower = _Follower(current_extension(), asked_channels(channels), since)
         left = count
-        for piece, events in follower.pieces():
+        for piece, event in follower.pieces():
             if raw:
                 click.echo(piece, nl=False)
-            for event in events:
-                if not raw:
-                    _show(event)
-                left = left if left is None or event.type.startswith(RESERVED_PREFIX) else left - 1
-            if left is not None and left <= 0:
-                return
+            if event is None:
+                continue
+            if not raw:
+                _show(event)
+            if left is not None and not event.type.startswith(RESERVED_PREFIX):
+                left -= 1
+                if not left:
+                    return
 
 
 class _Follower:
@@ -58,14 +60,14 @@ class _Follower:
         self._channels = channels
         self._last_event_id = since
 
-    def pieces(self) -> Iterator[tuple[bytes, list[Event]]]:
-        """Yield bytes and the events that they complete, until the stream has ended for good."""
+    def pieces(self) -> Iterator[tuple[bytes, Event | None]]:
+        """Yield bytes and the event that ends with them, if one does, until the stream has ended for good."""
         while self._last_event_id != END_ID:
             decoder = Decoder()
             for piece in received(open_stream(self._extension.link, self._asked())):
-                events = list(decoder.feed(piece))
-                self._last_event_id = decoder.last_event_id or self._last_event_id
-                yield piece, events
+                for part, event in _split(decoder, piece):
+                    self._last_event_id = decoder.last_event_id or self._last_event_id
+                    yield part, event
             if self._last_event_id != END_ID:
                 time.sleep((decoder.retry_ms or 0) / 1000)
 
@@ -75,6 +77,19 @@ class _Follower:
         since = dict(zip(kept, positions(self._last_event_id, kept), strict=True))
         rules = replace(settings.rules, max_stream_seconds=None)
         return Attach(self._channels, FRAMES, rules, since)
+
+
+def _split(decoder: Decoder, piece: bytes) -> Iterator[tuple[bytes, Event | None]]:
+    """Split what was received behind each event that it completes, for it may hold any number of them."""
+    part = b""
+    # An event ends with a line, so one line completes at most one.
+    for line in piece.splitlines(keepends=True):
+        part += line
+        for event in decoder.feed(line):
+            yield part, event
+            part = b""
+    if part:
+        yield part, None
 
 
 def _show(event: Event) -> None:
