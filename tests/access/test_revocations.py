@@ -148,7 +148,7 @@ def test_the_hub_after_a_broker_that_has_lost_revocations_knows_its_own_and_warn
             os.kill(server.status()["pid"], signal.SIGKILL)
         own_valkey.restart()
         assert is_revoked(server, revoked)
-        wait_until(lambda: "has lost 1 revocations" in log_of(hub_path(settings)), what="the warning")
+        wait_until(lambda: "has lost 1 revocation " in log_of(hub_path(settings)), what="the warning")
 
 
 # -- 13.4 ----------------------------------------------------------------------------------------------

@@ -163,7 +163,7 @@ def test_status_watches_until_ctrl_c(tmp_path: Path, channel: str, runtime_direc
     terminal = Terminal(tmp_path, f"memory://{channel}")
     with terminal.type("listen", "news") as listener, terminal.type("status", "--watch") as watcher:
         listener.wait_for_line("stream-open")
-        watcher.wait_for_line("1 open on 1 channels")
+        assert watcher.wait_for_line("1 open on 1 channel").endswith("channel")
         watcher.wait_for_line("news ")
         os.kill(watcher.pid, signal.SIGINT)
         assert watcher.wait() == 0
@@ -171,6 +171,18 @@ def test_status_watches_until_ctrl_c(tmp_path: Path, channel: str, runtime_direc
 
 
 # -- listen ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", [[], ["--raw"]])
+def test_listening_ends_after_the_last_event_of_the_count(app: Flask, way: list[str]) -> None:
+    # 14.43: all of the history comes in one piece.
+    with app.app_context():
+        for number in range(9):
+            sse.publish(f"event {number}", channel="a", id=f"own-{number}" if number % 2 else None)
+    for count in (1, 4, 9):
+        output = run(app, "listen", "a", "--since", "earliest", "-n", str(count), *way)
+        shown = [number for number in range(9) if f"event {number}\n" in output]
+        assert shown == list(range(count))
 
 
 def test_json_is_readable_and_nothing_is_an_order_for_the_terminal() -> None:
@@ -220,7 +232,7 @@ def test_status_for_people(app: Flask) -> None:
             server.publish("x", channel="näws")
             wait_until(lambda: server.status()["events"] == 1, what="the event")
             output = run(app, "status")
-    assert "1 open on 1 channels" in output
+    assert "1 open on 1 channel\n" in output
     assert "n\\xe4ws" in output
     assert "0 resets" in output
 

@@ -215,7 +215,7 @@ def test_a_script_publishes(
     with heard(valkey, "office") as hear:
         run("publish/script.py")
         assert hear() == {"data": {"rows": 1200}, "type": "import-done"}
-    assert capsys.readouterr().out == "1 receivers\n"
+    assert capsys.readouterr().out == "receivers: 1\n"
 
 
 def test_the_crontab_runs_the_script_with_its_variable() -> None:

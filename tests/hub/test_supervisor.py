@@ -174,7 +174,7 @@ def test_a_hub_that_is_told_to_end_is_not_replaced_any_more(path: Path) -> None:
     env = {"SSE_DRAIN_SECONDS": "60"}
     with operated(path, env=env) as parent, application(path) as app, app.stream("all") as stream:
         os.kill(parent.pid, signal.SIGTERM)
-        parent.wait_for_line("ending 1 streams")
+        parent.wait_for_line("ending 1 stream ")
         os.kill(parent.pid, signal.SIGHUP)
         assert parent.terminate() == 0
         assert stream.wait_closed() == "eof"
@@ -598,7 +598,7 @@ def test_an_application_that_comes_while_the_hub_drains_is_told_so_at_once(path:
         ours, hubs = socket.socketpair()
         with StreamReader(ours) as late, hubs:
             os.kill(parent.pid, signal.SIGTERM)
-            parent.wait_for_line("ending 1 streams")
+            parent.wait_for_line("ending 1 stream ")
             with pytest.raises(HubUnavailableError, match="no hub at"):
                 app.hand_over(hubs, "all")
             hubs.close()

@@ -15,6 +15,7 @@ from ..errors import SSEError
 from ..extension import current_extension
 from ..health import ask_broker
 from ..wire.cursor import read_cursor
+from ..wording import counted
 from .errors import told
 
 WATCH_SECONDS = 1.0
@@ -79,21 +80,23 @@ def _show(state: dict[str, Any], *, as_json: bool) -> None:
     if "error" in hub:
         _line("hub", click.style(hub["error"], fg="red"))
     else:
-        _line("hub", f"process {hub['pid']}, {hub['apps']} connections of applications")
+        _line("hub", f"process {hub['pid']}, {counted(hub['apps'], 'connection')} of applications")
     away = broker.get("error") or ("the hub cannot reach it" if hub.get("broker_away") else "")
     answers = f"answers in {broker.get('milliseconds')} ms"
     _line("broker", click.style(away, fg="red") if away else answers)
-    _line("history", f"{history['size']} events, {history['seconds']:g} s")
+    _line("history", f"{counted(history['size'], 'event')}, {history['seconds']:g} s")
     if "error" not in hub:
         _show_hub(hub)
 
 
 def _show_hub(hub: dict[str, Any]) -> None:
-    _line("streams", f"{hub['streams']} open on {hub['channels']} channels")
+    _line("streams", f"{hub['streams']} open on {counted(hub['channels'], 'channel')}")
     rates = f"{hub['events_per_second']:.1f} events/s, {hub['deliveries_per_second']:.1f} deliveries/s"
-    _line("now", f"{rates}, {hub['backlog_bytes']} bytes waiting for {len(hub['slowest'])} slow clients")
-    names = ("opened", "resumed", "resets", "refused", "ended_slow", "dismissed", "lost_runs")
-    _line("so far", ", ".join(f"{hub[name]} {name.replace('_', ' ')}" for name in names))
+    waiting, slow = counted(hub["backlog_bytes"], "byte"), counted(len(hub["slowest"]), "slow client")
+    _line("now", f"{rates}, {waiting} waiting for {slow}")
+    resets, lost = counted(hub["resets"], "reset"), counted(hub["lost_runs"], "lost run")
+    streams = f"{hub['opened']} opened, {hub['resumed']} resumed, {resets}, {hub['refused']} refused"
+    _line("so far", f"{streams}, {hub['ended_slow']} ended slow, {hub['dismissed']} dismissed, {lost}")
     if not hub["busiest"]:
         return
     click.echo()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..wording import counted
 from . import mends
 from .finding import Finding
 from .observations import Observations
@@ -52,7 +53,8 @@ def _holder(seen: Observations) -> Iterator[Finding]:
     hub = "no hub on this machine"
     if seen.hub is not None:
         away = ", which does not reach its broker" if seen.hub.get("broker_away") else ""
-        hub = f"hub {seen.hub.get('pid')} on this machine, {seen.hub.get('streams')} streams{away}"
+        streams = counted(seen.hub.get("streams", 0), "stream")
+        hub = f"hub {seen.hub.get('pid')} on this machine, {streams}{away}"
     server = seen.door.headers.get("server", "")
     is_relay = seen.facts.takeover == "off" or server.lower().startswith(_WEB_SERVERS)
     if is_relay:

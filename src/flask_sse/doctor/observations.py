@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 SHOWN_CHARACTERS = 200
 EVENT_STREAM = "text/event-stream"
@@ -158,7 +158,7 @@ class Observations:
     silence: Silence | None = None
     ending: Ending | None = None
     ended_when_asked: bool | None = None
-    hub: Mapping[str, object] | None = None
+    hub: Mapping[str, Any] | None = None
 
     @property
     def door(self) -> Door:

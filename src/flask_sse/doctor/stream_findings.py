@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from statistics import median
 
+from ..wording import counted
 from . import mends
 from .door_findings import LATE_HEAD_SECONDS
 from .finding import Finding, span
@@ -102,7 +103,7 @@ def _held_back(seen: Observations, in_time: int, flushed: int) -> Finding:
 
 def _missing(seen: Observations, in_time: int) -> Finding:
     receivers = max((mark.receivers or 0 for mark in seen.marks), default=0)
-    figures = f"{in_time} of {len(seen.marks)} came; the broker spoke of {receivers} receivers"
+    figures = f"{in_time} of {len(seen.marks)} came; the broker spoke of {counted(receivers, 'receiver')}"
     if seen.ending is not None and not in_time:
         return _sent_away(seen)
     if seen.ending is not None:

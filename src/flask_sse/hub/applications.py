@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable, Iterable
 
@@ -125,7 +126,8 @@ class Applications:
         self._connections.discard(connection)
         if not self._connections and self.linger_seconds is not None and self.listener is not None:
             text = "no application is connected; the hub ends in %g s unless one comes"
-            self._hub.log("linger", text, self.linger_seconds)
+            # So ends every application that is stopped, too.
+            self._hub.log("linger", text, self.linger_seconds, level=logging.INFO)
             self._start_linger(self.linger_seconds)
 
     def _start_linger(self, seconds: float) -> None:

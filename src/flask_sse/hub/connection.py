@@ -121,8 +121,8 @@ class Hub(Protocol):
         """Write down that the hub made a mistake, or has no memory."""
         ...
 
-    def log(self, topic: str, text: str, *details: object) -> None:
-        """Log a warning, at most once a minute a topic."""
+    def log(self, topic: str, text: str, *details: object, level: int = logging.WARNING) -> None:
+        """Log, at most once a minute a topic."""
         ...
 
 
@@ -211,7 +211,8 @@ class AppConnection:
             logger.warning("closed a control connection: %s", error)
             self._send(refusal(str(error)))
         except OSError as error:
-            logger.warning("lost a control connection: %s", error)
+            # An application that was killed in the middle of a request: nothing is wrong with the hub.
+            logger.info("lost a control connection: %s", error)
         except Exception as error:  # noqa: BLE001 - the application must not wait for an answer
             self._hub.failed(error)
         self.close()

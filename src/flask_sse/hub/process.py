@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HubUnavailableError, InvalidSettingError
+from ..wording import counted
 from .journal import Journal
 from .limits import raise_descriptor_limit
 from .listener import Listener
@@ -191,7 +192,8 @@ def _take_over(server: HubServer, job: Job, path: Path) -> None:
         listener = _kept(job.listener, path)
     succession.take()
     server.keep_revocations(Journal.beside(path))
-    logger.info("took over %d streams and %d applications", len(estate.streams), len(estate.apps))
+    streams, apps = counted(len(estate.streams), "stream"), counted(len(estate.apps), "application")
+    logger.info("took over %s and %s", streams, apps)
     server.applications.listen(listener, linger_seconds=estate.linger_seconds)
 
 

@@ -24,6 +24,7 @@ from ..brokers.tasks import end_all
 from ..channels import CONTROL_CHANNEL, STATUS_CHANNEL
 from ..settings import MAX_TOTAL_BACKLOG_BYTES
 from ..wire.cursor import Cursor, Stamp
+from ..wording import counted
 from .agenda import TICK_SECONDS
 from .applications import Applications
 from .backlogs import Backlogs
@@ -62,7 +63,7 @@ LOG_EVERY_SECONDS = 60.0
 # A broker that lost nothing has revocations for a day; the last hour of it is left out, for clocks differ.
 EXPECTED_SECONDS = REMEMBERED_SECONDS - 3600.0
 LOST_REVOCATIONS = (
-    "the broker has lost %d revocations of the last day. This hub knows them from its file; "
+    "the broker has lost %s of the last day. This hub knows them from its file; "
     "tickets that were revoked elsewhere may be valid again"
 )
 CENSUS_SECONDS = 1.0
@@ -190,7 +191,8 @@ class HubServer:
         if not len(self._core):
             self.stop(reason)
             return
-        logger.info("%s: ending %d streams within %g s", reason, len(self._core), self._drain_seconds)
+        streams = counted(len(self._core), "stream")
+        logger.info("%s: ending %s within %g s", reason, streams, self._drain_seconds)
         self._core.drain(self._drain_seconds, self._loop.time())
         self._loop.call_later(self._drain_seconds + TICK_SECONDS, self.stop, reason)
 
@@ -394,7 +396,7 @@ class HubServer:
     def _refusal(self, stream: Stream) -> bytes | None:
         if not self._has_room(stream.sock):
             self._refused += 1
-            self.log("limit", "refused a stream: %d are open", len(self._core))
+            self.log("limit", "refused a stream: the hub has %s", counted(len(self._core), "stream"))
             return refused(stream.form, "too many streams")
         body = self._core.refusal(stream)
         if body is not None:
@@ -568,7 +570,7 @@ class HubServer:
             case CheckAll():
                 self._core.check_all()
             case WarnOfLoss(count):
-                logger.warning(LOST_REVOCATIONS, count)
+                logger.warning(LOST_REVOCATIONS, counted(count, "revocation"))
             case Subscribe(channel):
                 self._feed.subscribe(channel)
             case Unsubscribe(channel):
@@ -689,10 +691,10 @@ class HubServer:
         else:
             self._census.rest()
 
-    def log(self, topic: str, text: str, *details: object) -> None:
-        """Log a warning that may come often, at most once a minute a topic."""
+    def log(self, topic: str, text: str, *details: object, level: int = logging.WARNING) -> None:
+        """Log what may come often, at most once a minute a topic."""
         if self._may_log(topic):
-            logger.warning(text, *details)
+            logger.log(level, text, *details)
 
     def _may_log(self, topic: str) -> bool:
         now = time.monotonic()

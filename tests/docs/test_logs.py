@@ -1,0 +1,41 @@
+"""The page on logs names every logger and level that the code has, and no other."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.docs.snippets import DOCS
+from tests.tools import ROOT
+
+SOURCE = ROOT / "src"
+HUB = "flask_sse.hub.server"
+PAGE = (DOCS / "reference" / "logs.rst").read_text()
+LEVELS = {f"logger.{level}": level for level in ("debug", "info", "warning", "error")}
+
+
+def calls(module: Path) -> Iterator[tuple[str, str]]:
+    """Yield the logger and the level of each call that logs."""
+    parts = module.relative_to(SOURCE).with_suffix("").parts
+    own = ".".join(parts).removesuffix(".__init__")
+    for node in ast.walk(ast.parse(module.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        if name in LEVELS and own != "flask_sse.hub.report":
+            yield own, LEVELS[name]
+        elif name in {"logger.exception", "log_crash"}:
+            yield own, "error"
+        elif name in {"self.log", "self._hub.log"}:
+            level = [ast.unparse(each.value) for each in node.keywords if each.arg == "level"]
+            yield HUB, level[0].removeprefix("logging.").lower() if level else "warning"
+
+
+def test_every_logger_and_level_is_documented_and_no_other() -> None:
+    # 14.44. A crash report is written with the logger of the hub.
+    written = {call for module in SOURCE.rglob("*.py") for call in calls(module)}
+    rows = re.findall(r"^    \* - (``flask_sse\..+)\n      - (\w+)$", PAGE, re.MULTILINE)
+    documented = {(name, level) for names, level in rows for name in re.findall(r"``([\w.]+)``", names)}
+    assert documented == written
