@@ -281,7 +281,7 @@ def test_two_users_never_share_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path(tempfile.mkdtemp(prefix="sse-", dir="/tmp"))
     folder.chmod(0o777)
     monkeypatch.setenv("XDG_RUNTIME_DIR", "")
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
     url = "memory://users"
     try:
         with HubClient(url, hub_linger_seconds=0.1) as client:
