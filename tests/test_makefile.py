@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import subprocess
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from tests.tools import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+# Imports the modules that are named, where those that begin the command line are not installed.
+IMPORT_WITHOUT = """
+import importlib, sys
+away, modules = (words.split() for words in sys.argv[1:])
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in away:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, NotInstalled())
+for module in modules:
+    importlib.import_module(module)
+"""
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
@@ -22,3 +44,50 @@ def test_fuzzing_takes_as_long_as_make_is_told(words: list[str], seconds: str) -
     command = ["make", "--dry-run", "fuzz", *words]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert f"FUZZ_SECONDS={seconds} " in run.stdout
+
+
+def installed_with(*wanted: str) -> set[str]:
+    """Return the distributions that these requirements bring, of those that are installed here."""
+    found: set[str] = set()
+    left = [Requirement(each) for each in wanted]
+    while left:
+        requirement = left.pop()
+        name = canonicalize_name(requirement.name)
+        is_meant = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if is_meant and name not in found:
+            found.add(name)
+            # What builds the documentation is not there in tests.
+            with contextlib.suppress(PackageNotFoundError):
+                left += map(Requirement, requires(name) or [])
+    return found
+
+
+def modules_of_the_documentation() -> set[str]:
+    """Return the modules that autodoc imports."""
+    pages = "\n".join(page.read_text() for page in (ROOT / "docs").rglob("*.rst"))
+    names = re.findall(r"\.\. auto\w+:: (flask_sse(?:\.[a-z_]+)+)", pages)
+    return {
+        name if (ROOT / "src" / f"{name.replace('.', '/')}.py").is_file() else name.rpartition(".")[0]
+        for name in names
+    }
+
+
+@pytest.mark.parametrize(
+    ("group", "modules", "folder"),
+    [
+        ("docs", modules_of_the_documentation(), ROOT),
+        ("demo", {"serve"}, ROOT / "examples" / "demo"),
+    ],
+)
+def test_a_target_installs_what_its_programs_import(group: str, modules: set[str], folder: Path) -> None:
+    # 14.44
+    own = PROJECT["dependency-groups"].get(group, [])
+    there = {*installed_with(*PROJECT["project"]["dependencies"], *own), "flask-sse"}
+    away = [
+        module
+        for module, distributions in packages_distributions().items()
+        if not there & {canonicalize_name(each) for each in distributions}
+    ]
+    assert {"pytest", "celery"} <= {*away}
+    command = [sys.executable, "-c", IMPORT_WITHOUT, " ".join(away), " ".join(modules)]
+    subprocess.run(command, cwd=folder, check=True)

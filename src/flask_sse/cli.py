@@ -31,8 +31,8 @@ def main() -> None:
     "--socket",
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Where applications connect, as in SSE_HUB=unix:PATH. By default what SSE_HUB says, or the socket "
-    "that systemd gives.",
+    help="Where applications connect, as in SSE_HUB=unix:PATH. By default the socket that systemd gives, or "
+    "else what SSE_HUB says.",
 )
 @click.option(
     "--broker-url-from-env",

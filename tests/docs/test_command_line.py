@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
+from pathlib import Path
 
 import click
 import pytest
 from tests.docs.snippets import DOCS, SCRIPTS
 
+from flask_sse import cli
 from flask_sse.commands import sse_group
+from flask_sse.hub import lifecycle
 
 WHOLE_PAGE = (DOCS / "reference" / "command-line.rst").read_text()
 PAGE, *FOR_DEVELOPERS = re.split(r"^(flask sse \w+)$", WHOLE_PAGE, flags=re.MULTILINE)
@@ -40,6 +44,45 @@ def test_every_default_is_the_one_that_holds(help_text: str) -> None:
         default = re.search(r"\[default: (\w+)", options(help_text)[name])
         said = re.search(r"`*(\w+)`* if you do not say", text)
         assert (said and said[1]) == (default and default[1]), name
+
+
+def test_what_names_the_socket_is_asked_in_the_order_that_is_written(
+    help_text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 14.43
+    given, named = tmp_path / "systemd.sock", tmp_path / "variable.sock"
+    monkeypatch.setenv("SSE_HUB", f"unix:{named}")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(given))
+        assert cli._path(None, [sock]) == cli._path(given, [sock]) == given
+        with pytest.raises(click.UsageError, match="is not the socket that systemd gave"):
+            cli._path(named, [sock])
+    assert cli._path(None, []) == named
+    assert cli._path(given, []) == given
+    order = "By default the socket that systemd gives, or else what SSE_HUB says."
+    assert order in options(help_text)["--socket FILE"]
+    assert order in " ".join(PAGE.replace("``", "").split())
+
+
+class Reads:
+    """Stands for settings, and notes which of them are read."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def __getattr__(self, name: str) -> None:
+        self.names.add(name)
+
+
+def test_the_settings_that_a_hub_reads_are_named_and_no_others() -> None:
+    # 14.43
+    reads = Reads()
+    vars(lifecycle)["hub_config"](reads)
+    keys = {f"SSE_{name.upper()}" for name in reads.names}
+    (listed,) = re.findall(
+        r"^Settings are environment variables.+?^The hub reads no others", HOW_TO, re.MULTILINE | re.DOTALL
+    )
+    assert set(re.findall(r"``(SSE_\w+)``", listed)) == {*keys, "SSE_HUB", "SSE_REDIS_URL"}
 
 
 def test_every_exit_code_means_what_the_help_says(help_text: str) -> None:
