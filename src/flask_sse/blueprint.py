@@ -404,7 +404,7 @@ class ServerSentEventsBlueprint(Blueprint):
 
         Any number of pages follow it from its start: ``new EventSource("/stream?channel=" + channel)``. They
         get ``run-begin``, the items, and ``stream-end`` with the reason: ``finished``, ``failed``,
-        ``cancelled``, ``interrupted`` when this process ends, ``lost`` when it was killed. What they missed
+        ``cancelled``, ``interrupted`` when this process exits, ``lost`` when it was killed. What they missed
         they get when they come back, for an hour. For a run that outlives deployments see
         ``Publisher.produce``.
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 from tests.support import webservers
+from tests.support.brokers import Broker
+from tests.support.local import LocalServer, make_app
 from tests.support.processes import wait_until
 from tests.support.webservers import WEB_SERVERS
+
+from flask_sse.hub import runs
 
 APPS = Path(__file__).parent.parent / "integration" / "apps"
 # uWSGI runs other threads only where it is told to.
@@ -55,3 +61,47 @@ def test_where_threads_stand_still_the_error_says_how_they_run() -> None:
     with webservers.start("uwsgi-http-socket", "story:app", APPS, env) as server:
         assert server.get("/letters?who=nobody").status == 500
         assert "start it with --enable-threads" in server.process.output()
+
+
+# What docs/howto/produce.rst says. The hubs of pages hear nothing of a run whose process the signal ends.
+ENDED_BY_SIGTERM = ["flask-single", "waitress", "cheroot", "gevent-pywsgi", "uvicorn-asyncio"]
+EXITS = [
+    "gunicorn-sync",
+    "gunicorn-gthread",
+    "gunicorn-gevent",
+    "gunicorn-asgi",
+    "uwsgi-http-socket",
+    "hypercorn",
+]
+
+
+def ends() -> list[object]:
+    """Servers, the signal that ends them, and what becomes of a run."""
+    found = [(name, signal.SIGTERM, "lost") for name in ENDED_BY_SIGTERM]
+    found += [(name, signal.SIGTERM, "interrupted") for name in EXITS]
+    found += [("granian", signal.SIGTERM, "lost"), ("granian", signal.SIGINT, "lost")]
+    found += [(name, signal.SIGINT, "interrupted") for name in [*ENDED_BY_SIGTERM, *EXITS]]
+    long = [pytest.mark.long]
+    return [
+        pytest.param(*each, marks=[] if each[0] in {"flask-single", "gunicorn-sync"} else long)
+        for each in found
+    ]
+
+
+@pytest.mark.parametrize(("name", "number", "reason"), ends())
+def test_the_signal_that_ends_a_web_server_decides_what_pages_get_of_its_runs(
+    name: str, number: signal.Signals, reason: str, valkey: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 14.43
+    if reason == "lost":
+        monkeypatch.setattr(runs, "LOST_SECONDS", 3.0)
+    env = {"STORY_BROKER_URL": valkey.url}
+    with (
+        LocalServer(make_app(SSE_BROKER_URL=valkey.url, SSE_HUB="thread")) as pages,
+        webservers.start(name, "story:app", APPS, env, OPTIONS.get(name, ())) as server,
+        pages.stream(f"/stream?channel={server.get('/run').body.decode()}") as page,
+    ):
+        page.wait_for_bytes(b"working")
+        os.kill(server.process.pid, number)
+        page.wait_for_bytes(b'"reason": "', timeout=20)
+        assert f'"reason": "{reason}"'.encode() in page.raw

@@ -82,6 +82,18 @@ def letters() -> Response:
     return sse.response(work())
 
 
+@app.get("/run")
+def start_run() -> str:
+    """Start a run that does not come to its end by itself."""
+
+    def work() -> Iterator[str]:
+        while True:
+            yield "working"
+            time.sleep(0.05)
+
+    return sse.run(work())
+
+
 @app.get("/go-on")
 def go_on() -> str:
     """Let the letters go on."""
