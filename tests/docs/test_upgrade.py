@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -110,3 +111,11 @@ def test_commands_of_your_own_need_another_group(
     with Process([sys.executable, "-m", "flask", group, "mine"], cwd=tmp_path) as command:
         command.wait(20)
         assert ("mine ran" in command.output()) == is_there, command.output()
+
+
+def test_the_page_begins_with_what_behaves_differently() -> None:
+    # 14.44
+    page = (ROOT / "docs" / "upgrade.rst").read_text()
+    headings = re.findall(r"^(.+)\n-{5,}$", page, re.MULTILINE)
+    assert headings[:2] == ["What behaves differently", "What is refused now"]
+    assert "You have to change something if" in page.partition(headings[0])[0]

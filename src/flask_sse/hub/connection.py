@@ -211,8 +211,8 @@ class AppConnection:
             logger.warning("closed a control connection: %s", error)
             self._send(refusal(str(error)))
         except OSError as error:
-            # An application that was killed in the middle of a request: nothing is wrong with the hub.
-            logger.info("lost a control connection: %s", error)
+            # So end most commands, which announce themselves and do not read the answer.
+            logger.debug("lost a control connection: %s", error)
         except Exception as error:  # noqa: BLE001 - the application must not wait for an answer
             self._hub.failed(error)
         self.close()
