@@ -28,6 +28,8 @@ NAMES = [
 
 def main(names: list[str]) -> None:
     """Measure, and print what was to be reached and what was."""
+    if unknown := [name for name in names if name not in NAMES]:
+        sys.exit(f"no benchmark: {', '.join(unknown)}; there are {', '.join(NAMES)}")
     began = time.monotonic()
     for name in names:
         importlib.import_module(f"benchmarks.{name}").main()
