@@ -13,7 +13,7 @@ from tests.docs.snippets import DOCS, SCRIPTS
 
 from flask_sse import cli
 from flask_sse.commands import sse_group
-from flask_sse.hub import lifecycle
+from flask_sse.hub.config import hub_config
 
 WHOLE_PAGE = (DOCS / "reference" / "command-line.rst").read_text()
 PAGE, *FOR_DEVELOPERS = re.split(r"^(flask sse \w+)$", WHOLE_PAGE, flags=re.MULTILINE)
@@ -77,7 +77,7 @@ class Reads:
 def test_the_settings_that_a_hub_reads_are_named_and_no_others() -> None:
     # 14.43
     reads = Reads()
-    vars(lifecycle)["hub_config"](reads)
+    hub_config(reads)  # type: ignore[arg-type]
     keys = {f"SSE_{name.upper()}" for name in reads.names}
     (listed,) = re.findall(
         r"^Settings are environment variables.+?^The hub reads no others", HOW_TO, re.MULTILINE | re.DOTALL
