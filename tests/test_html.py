@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import http
+import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
 
 import pytest
 from datastar_py.consts import ElementPatchMode
 from datastar_py.sse import ServerSentEventGenerator as Datastar
 from flask import Flask, Response
+from markupsafe import Markup
 from playwright.sync_api import Page, expect
 from tests.support.local import LocalServer, make_app
 from tests.support.processes import wait_until
 from tests.support.tools import require
 from tests.tools import CLIENTS
 
-from flask_sse import Message, UsageError, sse
+from flask_sse import InvalidMessageError, Message, UsageError, sse
 from flask_sse.html import Fields, datastar_elements, datastar_signals, htmx_oob, turbo_stream
 from flask_sse.wire.decode import Decoder, Event
 
@@ -174,3 +179,92 @@ def test_what_no_library_knows_is_refused() -> None:
         datastar_elements(mode="explode")
     with pytest.raises(UsageError, match="one line"):
         datastar_elements("x", selector="#a\nelements <script>")
+
+
+class Kind(str, Enum):  # noqa: UP042 - as applications have it
+    LIST = "list"
+
+
+class Rendered:
+    """What other template engines return."""
+
+    def __html__(self) -> str:
+        return "<b>x</b>"
+
+
+@pytest.mark.parametrize("target", ["a&b", Markup("a&b"), 5, 0, Kind.LIST])
+def test_an_id_is_written_as_text_of_whatever_type_it_is(target: Any) -> None:
+    # 14
+    expected = {"a&b": "a&amp;b", Kind.LIST: "list"}.get(target, str(target))
+    stream = f'<turbo-stream action="append" target="{expected}"><template>x</template></turbo-stream>'
+    assert turbo_stream("append", "x", target=target) == {"data": stream}
+    assert htmx_oob("x", target)["data"] == f'<div hx-swap-oob="innerHTML:{expected}">x</div>'
+
+
+@pytest.mark.parametrize(
+    ("html", "expected"), [(Markup("<b>x</b>"), "<b>x</b>"), (Rendered(), "<b>x</b>"), (5, "5"), (0.5, "0.5")]
+)
+def test_markup_of_any_template_engine_goes_into_the_page_as_it_is(html: Any, expected: str) -> None:
+    # 14
+    for fields in (
+        turbo_stream("append", html, target="list"),
+        htmx_oob(html, "#list"),
+        datastar_elements(html, selector="#list"),
+    ):
+        assert type(fields["data"]) is str
+        assert expected in fields["data"]
+
+
+@pytest.mark.parametrize("bad", [None, b"x", True, ["x"]])
+def test_what_is_neither_text_nor_markup_is_refused(bad: Any) -> None:
+    # 14
+    makers: list[Callable[[], object]] = [
+        lambda: htmx_oob(bad, "#list"),
+        lambda: htmx_oob("x", bad),
+        lambda: turbo_stream("append", bad, target="list"),
+        lambda: turbo_stream("append", "x", target=bad),
+        lambda: turbo_stream("append", "x", targets=bad),
+        lambda: datastar_elements(bad, selector="#list"),
+        lambda: datastar_elements("x", selector=bad),
+    ]
+    for make in makers:
+        with pytest.raises(UsageError, match=f"must be text, not {type(bad).__name__}"):
+            make()
+
+
+def test_what_goes_nowhere_in_the_page_is_refused() -> None:
+    # 14
+    for action in ("append", "prepend", "replace", "update", "before", "after", "remove"):
+        with pytest.raises(UsageError, match=f"'{action}'.*needs a target"):
+            turbo_stream(action, "x")
+    with pytest.raises(UsageError, match="and one"):
+        turbo_stream("append", "x", target="list", targets=".list")
+    with pytest.raises(UsageError, match="a target is needed"):
+        htmx_oob("x", "")
+    for mode in ("outer", "inner", "replace", "prepend", "append", "before", "after", "remove"):
+        for html in ("", "<li>x</li>"):
+            with pytest.raises(
+                UsageError, match=f"'{mode}' needs a selector, or HTML whose elements have ids"
+            ):
+                datastar_elements(html, mode=mode)
+        assert datastar_elements('<li id="x">', mode=mode)["data"].endswith('elements <li id="x">')
+    assert turbo_stream("refresh")["data"] == '<turbo-stream action="refresh"></turbo-stream>'
+    assert datastar_elements("<body>x</body>")["data"] == "elements <body>x</body>"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"a": math.nan},
+        {"a": [math.inf]},
+        {"at": datetime(2026, 1, 2, tzinfo=UTC)},
+        {"a": {1}},
+        ["a"],
+        "a",
+        None,
+    ],
+)
+def test_signals_that_are_no_json_object_are_refused(bad: Any) -> None:
+    # 14
+    with pytest.raises(InvalidMessageError, match=r"signals .* cannot be sent"):
+        datastar_signals(bad)
