@@ -58,3 +58,8 @@ class Agenda(Generic[I]):
             finally:
                 if items:  # whoever takes them has failed, and comes back for the rest
                     self._items.setdefault(tick, set()).update(items)
+
+    def next_due(self) -> float | None:
+        """Return when ``take`` yields something again; ``None`` where nothing is on the agenda."""
+        ticks = [tick for tick, items in self._items.items() if items]
+        return min(ticks) * TICK_SECONDS if ticks else None

@@ -685,6 +685,14 @@ class Core(Generic[M]):
         else:
             self.outbox.append(End(member, body))
 
+    def next_due(self) -> float | None:
+        """Return when ``tick`` has something to do for a stream, if nothing else happens until then."""
+        if self._probation:
+            return SOON  # each tick may be its last
+        runs = [channel.run.next_due() for channel in self.directory if channel.run and channel.groups]
+        dues = [due for due in (self._agenda.next_due(), *runs) if due is not None]
+        return min(dues, default=None)
+
     def _look_after_run(self, channel: Channel[M], now: float) -> None:
         if channel.run is None:
             return

@@ -15,6 +15,8 @@ from .notices import STREAM_END
 # Sets the client's last event id and is no event itself (WHATWG HTML 9.2.6).
 OVER = encode_event(id=END_ID)
 _MARK = b'"run-'
+# Before any time of a clock.
+SOON = 0.0
 
 
 class BeginFrame(Frame):
@@ -101,3 +103,9 @@ class Run:
             return Now.NOTHING
         self.is_over = True
         return Now.TELL_LOST
+
+    def next_due(self) -> float | None:
+        """Return when ``look`` has something to do, if nothing is heard until then; ``None`` for nothing."""
+        if self.is_over:
+            return None if self._is_told else SOON
+        return SOON if self._heard_at is None else self._heard_at + LOST_SECONDS

@@ -679,6 +679,13 @@ class HubServer:
             self.stop(self._drained)
         return more
 
+    def next_due(self) -> float | None:
+        """Return when ``tick`` has something to do for a stream; ``None`` if that is never so."""
+        due = self._core.next_due()
+        if not self._census.is_watched:
+            return due
+        return self._census_at if due is None else min(due, self._census_at)
+
     def _take_census(self) -> None:
         now = self._loop.time()
         if now < self._census_at:

@@ -82,6 +82,12 @@ class PublishedEvents(Sequence[PublishedEvent]):
         """Set the hub's clock forward. What became due has been done on return: heartbeats, ends of streams.
 
         The application's own clock stays where it is, and so does the age of what is in the history.
+
+        Args:
+            seconds: How far, from 0 to a year.
+
+        Raises:
+            UsageError: If it is negative, not a number, or more than a year.
         """
         self._hub.advance(seconds)
 

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..brokers.base import Page, Publication, Receipt
-from ..errors import HubUnavailableError
+from ..errors import HubUnavailableError, UsageError
 from ..hub.agenda import TICK_SECONDS
 from ..hub.control import Attach
 from ..hub.loop import HubLoop
 from ..hub.server import HubServer
 from ..hub.stand_in import MEMORY_URL
+from ..hub.stream import Stream
 from ..hub.thread import HubThread, ThreadLink
 from ..settings import Settings
 from ..wire.cursor import Cursor
@@ -26,6 +28,8 @@ from ..wire.encode import encode_comment
 
 # Publishers have looked at the size, each at its own limit.
 MAX_EVENT_BYTES = 64 * 1024 * 1024
+# A year; each heartbeat of the time is sent, so a test would take minutes.
+MAX_ADVANCE_SECONDS = 366 * 24 * 3600
 # How often the loop must turn until all that was begun has been done: read, delivered, flushed.
 _TURNS = 5
 # What a comment begins with that shows a reader how far it has read.
@@ -44,7 +48,7 @@ class HubForTests(ThreadLink):
         super().__init__(Settings(MEMORY_URL, max_event_bytes=MAX_EVENT_BYTES), _ShiftedLoop)
         self._published = published
         self._keys: set[tuple[str, str]] = set()
-        self._open: list[tuple[Attach, socket.socket]] = []
+        self._opened: list[tuple[Attach, Stream]] = []
         self._marks = itertools.count(1)
         self._attaching = threading.Lock()
         self._has_ended = False
@@ -71,7 +75,8 @@ class HubForTests(ThreadLink):
 
     def _attach(self, server: HubServer, sock: socket.socket, request: Attach) -> None:
         super()._attach(server, sock, request)
-        self._open = [each for each in (*self._open, (request, sock)) if each[1].fileno() >= 0]
+        opened = [(request, stream) for stream in server.streams if stream.sock is sock]
+        self._opened = [each for each in (*self._opened, *opened) if _is_open(each[1]) or _was_slow(each[1])]
 
     def end(self) -> None:
         """End all streams and the thread, and start none any more."""
@@ -79,9 +84,18 @@ class HubForTests(ThreadLink):
         self.close()
 
     def advance(self, seconds: float) -> None:
-        """Set the clock forward, and return when all that became due has been done."""
-        loop = self._call(lambda server: _advance(server, seconds))
-        asyncio.run_coroutine_threadsafe(_settle(), loop).result()
+        """Set the clock forward, and return when all that became due has been done.
+
+        Raises:
+            UsageError: If this is no time from 0 to ``MAX_ADVANCE_SECONDS``.
+        """
+        if not 0 <= seconds <= MAX_ADVANCE_SECONDS:  # NaN is in no range
+            raise UsageError(
+                f"advance({seconds!r}) cannot be done: give seconds from 0 to {MAX_ADVANCE_SECONDS}, as the "
+                "clock is only set forward"
+            )
+        loop, server = self._call(lambda server: (asyncio.get_running_loop(), server))
+        asyncio.run_coroutine_threadsafe(_advance(server, seconds), loop).result()
 
     def mark(self, asked: Attach) -> bytes | None:
         """Write a comment to one stream, behind all that was published so far.
@@ -99,13 +113,24 @@ class HubForTests(ThreadLink):
         asyncio.run_coroutine_threadsafe(_settle(), self._call(_loop_of)).result()
         return comment if self._call(lambda server: self._write_behind(server, asked, comment)) else None
 
+    def limit_passed(self, asked: Attach) -> int | None:
+        """Return the limit that a stream was ended for, in bytes that waited for its reader.
+
+        Args:
+            asked: With what it was opened, the very object.
+        """
+        stream = self._stream_of(asked)
+        return stream.rules.max_backlog_bytes if stream is not None and _was_slow(stream) else None
+
     def _write_behind(self, server: HubServer, asked: Attach, data: bytes) -> bool:
-        socks = [sock for request, sock in self._open if request is asked]
-        stream = next((each for each in server.streams if each.sock in socks), None)
-        if stream is None or not stream.has_begun:
+        stream = self._stream_of(asked)
+        if stream is None or not _is_open(stream) or not stream.has_begun:
             return False
         server.write_behind(stream, data)
         return True
+
+    def _stream_of(self, asked: Attach) -> Stream | None:
+        return next((stream for request, stream in self._opened if request is asked), None)
 
 
 class LinkForTests:
@@ -158,6 +183,14 @@ class _ShiftedLoop(HubLoop):
         return super().time() + self.ahead_seconds
 
 
+def _is_open(stream: Stream) -> bool:
+    return stream.sock.fileno() >= 0
+
+
+def _was_slow(stream: Stream) -> bool:
+    return not _is_open(stream) and stream.backlog_bytes > stream.rules.max_backlog_bytes
+
+
 def _end_what_is_over(server: HubServer) -> None:
     # A stream of a run that is over ends at the second look.
     for _ in range(2):
@@ -168,17 +201,21 @@ def _loop_of(_: HubServer) -> asyncio.AbstractEventLoop:
     return asyncio.get_running_loop()
 
 
-def _advance(server: HubServer, seconds: float) -> asyncio.AbstractEventLoop:
+async def _advance(server: HubServer, seconds: float) -> None:
     loop = asyncio.get_running_loop()
     if not isinstance(loop, _ShiftedLoop):
         raise TypeError(loop)
     end = loop.ahead_seconds + seconds
     while loop.ahead_seconds < end:
-        # Step by step, for the hub looks at its clock no more often.
-        loop.ahead_seconds = min(end, loop.ahead_seconds + TICK_SECONDS)
+        due = server.next_due()
+        # The hub looks at its clock no more often.
+        step = max(TICK_SECONDS, math.inf if due is None else due - loop.time())
+        loop.ahead_seconds = min(end, loop.ahead_seconds + step)
         server.tick()
         server.flush()
-    return loop
+        # What waits for slow readers is written, and what the tick left for later is done.
+        await asyncio.sleep(0)
+    await _settle()
 
 
 async def _settle() -> None:

@@ -70,13 +70,12 @@ class LiveStream:
 
     Attributes:
         response: The application's answer, for its status and headers.
-        raw: All bytes of what is complete so far.
         retry_ms: When a browser would come back, in milliseconds; ``None`` if the stream did not say it.
     """
 
     def __init__(self, response: TestResponse) -> None:
         self.response = response
-        self.raw = b""
+        self._raw = bytearray()
         self.retry_ms: int | None = None
         self._stream = _answer_to(response)
         self._decoder = Decoder()
@@ -89,7 +88,7 @@ class LiveStream:
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, name="flask-sse test stream", daemon=True)
         self._reader.start()
-        if not self._wait(lambda: self.raw or self._ended, OPEN_SECONDS):
+        if not self._wait(lambda: self._raw or self._ended, OPEN_SECONDS):
             self.close()
             raise AssertionError(f"the stream has not begun within {OPEN_SECONDS:g} s")
 
@@ -101,7 +100,7 @@ class LiveStream:
             timeout: How long to wait for it, in seconds; 0 is enough for what was published before.
 
         Raises:
-            AssertionError: If none came.
+            AssertionError: If none came, or the stream was ended for more than ``SSE_MAX_BACKLOG_BYTES``.
         """
         began_at = self._position
 
@@ -115,6 +114,7 @@ class LiveStream:
 
         event: StreamEvent | None = self._wait_for_all(found, timeout)
         if event is None:
+            self._check_is_whole()
             wanted = "event" if type is None else f"event of type {type!r}"
             state = "and the stream is closed" if self._ended else f"within {timeout:g} s"
             raise AssertionError(f"no {wanted} {state}; what came:{_listed(self._events[began_at:])}")
@@ -128,6 +128,7 @@ class LiveStream:
             UsageError: If the stream is not one of ``capture()``, whose hub can say so.
         """
         self._sync()
+        self._check_is_whole()
         rest = [event for event in self._events[self._position :] if event.type != STREAM_OPEN]
         if rest:
             raise AssertionError(f"there is something:{_listed(rest)}")
@@ -136,7 +137,13 @@ class LiveStream:
     def events(self) -> list[StreamEvent]:
         """All events so far, ``stream-open`` included: of a stream of channels all that was published."""
         self._sync_if_it_can()
+        self._check_is_whole()
         return list(self._events)
+
+    @property
+    def raw(self) -> bytes:
+        """All bytes of what is complete so far."""
+        return bytes(self._raw)
 
     @property
     def heartbeats(self) -> int:
@@ -185,8 +192,20 @@ class LiveStream:
     def close(self) -> None:
         """Leave, as a page that is closed."""
         self._stream.relay.close()
-        self._reader.join()
+        self._reader.join(OPEN_SECONDS)
+        if self._reader.is_alive():
+            raise AssertionError(f"{self!r} has not ended within {OPEN_SECONDS:g} s")
         self.response.close()
+
+    def _check_is_whole(self) -> None:
+        """Fail if the hub has ended the stream because the test published faster than it was read."""
+        link = self._stream.link
+        limit = link.hub.limit_passed(self._stream.relay.asked) if isinstance(link, LinkForTests) else None
+        if limit is not None:
+            raise AssertionError(
+                "the stream was ended, and events are missing: more waited for its reader than "
+                f"SSE_MAX_BACKLOG_BYTES = {limit} allows; publish less at once, or raise the setting"
+            )
 
     def _sync(self) -> None:
         """Return when all that the hub has written so far was read."""
@@ -229,7 +248,7 @@ class LiveStream:
             # Ours, and no page would get it.
             self._mark = frame
             return
-        self.raw += frame
+        self._raw += frame
         self._heartbeats += frame == HEARTBEAT
         self._decoder.retry_ms = _NOT_SAID
         events = self._decoder.feed(frame)
@@ -247,16 +266,13 @@ def _listed(events: list[StreamEvent]) -> str:
     return "".join(f"\n    {event.type}: {event.data[:200]}" for event in events) or " nothing"
 
 
-def _note(_: object, response: object, **__: object) -> None:
-    """Put the application's answer into its own request: others may be answered at the same time."""
-    request.environ.get(_ANSWERS, []).append(response)
-
-
 def _answer_to(response: TestResponse) -> EventStreamResponse:
     answers = response.request.environ[_ANSWERS]
-    if not answers or not isinstance(answers[-1], EventStreamResponse):
-        raise StreamRefusedError(response.status_code, response.get_data(as_text=True))
-    return answers[-1]
+    if answers and isinstance(answers[-1], EventStreamResponse):
+        return answers[-1]
+    # The stream of something else may have no end.
+    is_endless = response.mimetype == "text/event-stream" and response.content_length is None
+    raise StreamRefusedError(response.status_code, "" if is_endless else response.get_data(as_text=True))
 
 
 @contextmanager
@@ -276,7 +292,12 @@ def open_stream(
     Raises:
         StreamRefusedError: If the answer is no stream.
     """
-    with request_finished.connected_to(_note):
+
+    def note(_: object, response: object, **__: object) -> None:
+        # Others may be answered at the same time, so it is put into the request that it belongs to.
+        request.environ.get(_ANSWERS, []).append(response)
+
+    with request_finished.connected_to(note):
         response = client.get(path, headers=headers, buffered=False, environ_overrides={_ANSWERS: []})
     try:
         stream = LiveStream(response)
