@@ -19,6 +19,7 @@ from flask_sse.hub.dismissal import HISTORY, Arrival, Dismissal
 from flask_sse.hub.group import Member
 from flask_sse.hub.orders import CheckAll, Complain, End, GoOn, Read, Revoke, Subscribe, WarnOfLoss, Write
 from flask_sse.hub.probation import PROBATION_SECONDS
+from flask_sse.hub.runs import State
 from flask_sse.settings import StreamRules
 from flask_sse.wire.cursor import EARLIEST, Cursor, Stamp
 from flask_sse.wire.encode import HEARTBEAT
@@ -328,7 +329,7 @@ def test_what_is_read_again_ends_no_stream_that_was_let_in_after_it() -> None:
 
 def successor_of(old: Core[Member]) -> Core[Member]:
     new: Core[Member] = Core(10_000, 100)
-    new.inherit(old.positions(), old.directory.runs_over(), list(old.admission.arrivals))
+    new.inherit(old.positions(), old.directory.runs_told(), list(old.admission.arrivals))
     new.directory.obey()
     return new
 
@@ -373,10 +374,10 @@ def test_a_run_that_is_over_is_over_for_the_next_hub() -> None:
         elif isinstance(each, Read):
             core.page(each.number, Page("abcdefgh", "1-0", "1-0", (), complete=True), NOW)
     core.deliver("run:x", Stamp("abcdefgh", "2-0", "1-0"), pack(ended("finished")))
-    assert core.directory.runs_over() == ["run:x"]
+    assert core.directory.runs_told() == {"run:x": State.OVER}
     new = successor_of(core)
     assert new.directory["run:x"].run is not None
-    assert new.directory["run:x"].run.is_over
+    assert new.directory["run:x"].run.state is State.OVER
 
 
 # -- 13.3: what a hub noted that has died --------------------------------------------------------------

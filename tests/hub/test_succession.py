@@ -8,8 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +33,8 @@ from flask_sse.errors import HubUnavailableError
 from flask_sse.hub import lifecycle
 from flask_sse.hub.control import ENVELOPES, PROTOCOLS, Attach, BlockDecoder, Hello, Packet, status_request
 from flask_sse.hub.lifecycle import hub_path
+from flask_sse.hub.runs import State
+from flask_sse.hub.succession import Estate, Succession, hand_over
 from flask_sse.settings import History, Settings, StreamRules
 from flask_sse.wire.envelope import unpack
 
@@ -185,6 +189,32 @@ def test_streams_that_wait_for_the_broker_wait_on(channel: str) -> None:
             assert app.status()["streams"] == 1
             assert stream.raw.count(b"HTTP/1.1 200 OK") == 1
             assert stream.raw.count(b"retry:") == 1
+
+
+def test_what_pages_were_told_of_runs_is_handed_over(tmp_path: Path) -> None:
+    # 14.23
+    runs = {"run:over": State.OVER, "run:lost": State.LOST}
+    path = tmp_path / "hub.sock"
+    received = []
+
+    def succeed_it() -> None:
+        succession = Succession(path, only_if_older=False)
+        succession.take()
+        received.append(succession.estate)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        successor = threading.Thread(target=succeed_it)
+        successor.start()
+        sock, _ = listener.accept()
+        with sock:
+            assert b"succeed" in sock.recv(1000)
+            assert hand_over(sock, Estate(listener.fileno(), None, None, {}, runs, [], ()))
+        successor.join(10)
+    (estate,) = received
+    os.close(estate.listener)
+    assert estate.runs == runs
 
 
 def test_heartbeats_and_ages_go_on(client: HubClient) -> None:

@@ -26,7 +26,7 @@ from typing import Generic
 from ..brokers.base import Page
 from ..channels import CONTROL_CHANNEL
 from ..errors import InvalidMessageError
-from ..wire.cursor import Cursor, Stamp, order
+from ..wire.cursor import EARLIEST, Cursor, Stamp, order
 from ..wire.encode import HEARTBEAT
 from ..wire.envelope import pack
 from ..wire.frame import Frame
@@ -36,7 +36,7 @@ from .agenda import TICK_SECONDS, Agenda
 from .control import ENVELOPES, encode_block, max_body_bytes
 from .directory import Directory
 from .dismissal import Arrival, Dismissal
-from .group import Channel, Groups, M, Member, Standing
+from .group import Channel, Group, Groups, M, Member, Standing
 from .idle import Owner
 from .notices import (
     BROKER_AWAY,
@@ -53,7 +53,7 @@ from .orders import Cancel, CheckAll, Complain, End, GoOn, Order, Revoke, WarnOf
 from .probation import Probation
 from .readings import Reading, Readings
 from .resume import Replay, Resume, Tail, joined
-from .runs import OVER, EndFrame, Now, frame_of
+from .runs import OVER, EndFrame, Now, Run, State, frame_of, marks_in
 from .sequencer import Dropped, Gap, Sequencer, Step
 
 MAX_WAIT_SECONDS = 1.0
@@ -207,6 +207,9 @@ class Core(Generic[M]):
         """Do nothing more for a channel without streams than to hear of it for a while."""
         self._runs.drop(channel)
         if channel.run is not None:
+            if channel.run.reading is not None:
+                self._readings.end(channel.run.reading)
+                self.outbox.append(Cancel(channel.run.reading))
             channel.run.rest()
         if channel.reading is not None:
             # It may be asked for again and again, and whether it comes matters to no stream.
@@ -229,6 +232,16 @@ class Core(Generic[M]):
             return
         self._write(member, b"", now)
         self._join(member, channels)
+        self._tell_lost_runs(member)
+
+    def _tell_lost_runs(self, member: M) -> None:
+        """Tell a stream that comes late what the others were told when it was found out."""
+        group = member.group
+        if group is None:
+            return
+        for channel in group.channels:
+            if channel.name in group.kept and channel.run is not None and channel.run.state is State.LOST:
+                self.outbox.append(Write(member, _told_lost(channel.name, group)))
 
     def _catch_up(self, member: M, resume: Resume, now: float) -> bool:
         """Bring a stream with history to the positions of its channels; return whether it is there."""
@@ -336,17 +349,17 @@ class Core(Generic[M]):
                 self._unconfirmed.add(dismissal)
 
     def inherit(
-        self, positions: Mapping[str, str], runs_over: Iterable[str], arrivals: Iterable[Arrival]
+        self, positions: Mapping[str, str], runs: Mapping[str, State], arrivals: Iterable[Arrival]
     ) -> None:
         """Begin with what another hub knew, before any stream is taken in."""
         self.directory.inherit(positions)
         self._has_read_revocations = CONTROL_CHANNEL in positions
         for arrival in arrivals:
             self.admission.remember(arrival)
-        for name in runs_over:
+        for name, state in runs.items():
             channel = self.directory.get(name)
             if channel is not None and channel.run is not None:
-                channel.run.is_over = True
+                channel.run.state = state
 
     def positions(self) -> dict[str, str]:
         """Return where the channels stand, for another hub."""
@@ -441,8 +454,12 @@ class Core(Generic[M]):
             self._page_for_members(reading, page, now)
             return
         channel = self.directory.get(reading.channel)
-        if channel is not None and channel.reading == number:
+        if channel is None:
+            return
+        if channel.reading == number:
             self._page_for_channel(channel, page)
+        elif channel.run is not None and channel.run.reading == number:
+            self._page_about_run(channel, channel.run, page)
 
     def _page_for_channel(self, channel: Channel[M], page: Page) -> None:
         channel.reading = None
@@ -456,6 +473,19 @@ class Core(Generic[M]):
         ):
             self._have_read_revocations()
         self._now_ready(channel)
+
+    def _page_about_run(self, channel: Channel[M], run: Run, page: Page) -> None:
+        run.read(marks_in(channel.name, page.entries))
+        if page.since is not None and not page.complete:
+            self._read_about_run(channel.name, run, str(page.end))
+            return
+        run.has_read(is_whole=page.since is not None)
+        self._runs.put(channel, SOON)
+
+    def _read_about_run(self, name: str, run: Run, since: str) -> None:
+        reading = self._readings.begin(name, since)
+        run.reading = reading.number
+        self.outbox.append(reading.order)
 
     def _have_read_revocations(self) -> None:
         if not self._has_read_revocations:
@@ -575,6 +605,7 @@ class Core(Generic[M]):
 
     def _give(self, channel: Channel[M], cursor: Cursor | None, envelope: bytes) -> None:
         if not (channel.groups or channel.waiting):
+            channel.overhear(envelope)
             return
         frame = self._frame(channel.name, envelope)
         if cursor is not None:
@@ -610,6 +641,8 @@ class Core(Generic[M]):
             self.outbox.append(Complain(CONTROL_CHANNEL, f"revocations may be lost: {gap.reason}"))
         if channel.tail is not None:
             channel.tail.restart(gap.to)
+        if channel.run is not None:
+            channel.run.missed()
         for group in channel.groups:
             group.cursors[channel.name] = gap.to
             self.counters.resets += len(group.members)
@@ -699,20 +732,24 @@ class Core(Generic[M]):
         hears = channel.hears_its_run and not self.broker_away
         self._runs.put(channel, now + RUN_LOOK_SECONDS)
         match channel.run.look(now, hears=hears):
+            case Now.READ_HISTORY if channel.run.reading is None:
+                self._read_about_run(channel.name, channel.run, EARLIEST)
             case Now.TELL_LOST:
                 self.counters.lost_runs += 1
-                frame = EndFrame(channel.name, LOST)
                 for group in channel.groups:
-                    self._groups.queue(group, group.bytes_of(LOST_ENVELOPE, frame))
+                    self._groups.queue(group, _told_lost(channel.name, group))
                 self._runs.put(channel, SOON)
             case Now.LOOK_SOON:
                 self._runs.put(channel, SOON)
             case Now.END_STREAMS:
-                # Those that listen to other channels, too, go on for these. Where the end is still to be
-                # written, the next look ends them.
-                for group in channel.groups:
-                    if not group.pending and group.form != ENVELOPES and len(group.channels) == 1:
-                        self.outbox.extend(End(member, OVER) for member in group.members)
+                self._end_streams_of_run(channel)
+
+    def _end_streams_of_run(self, channel: Channel[M]) -> None:
+        # Those that listen to other channels, too, go on for these. Where the end is still to be written, the
+        # next look ends them.
+        for group in channel.groups:
+            if not group.pending and group.form != ENVELOPES and len(group.channels) == 1:
+                self.outbox.extend(End(member, OVER) for member in group.members)
 
     def drain(self, seconds: float, now: float) -> None:
         """End all streams, spread evenly over a time: their clients must not come back all at once."""
@@ -751,6 +788,11 @@ class Core(Generic[M]):
     def _next_look(self, member: M) -> float:
         due = member.written_at + member.pace
         return due if member.ends_at is None else min(due, member.ends_at)
+
+
+def _told_lost(channel: str, group: Group[M]) -> bytes:
+    """Return what is written to a group of a run that is lost."""
+    return group.bytes_of(LOST_ENVELOPE, EndFrame(channel, LOST))
 
 
 def _words_of(verdict: Verdict, member: Member) -> bytes:

@@ -13,6 +13,7 @@ from ..wire.cursor import EARLIEST, FROM_NOW, Cursor
 from .group import Channel, M
 from .idle import Idle, Owner
 from .orders import Order, Subscribe, Unsubscribe
+from .runs import State
 from .sequencer import Sequencer
 
 CHANNEL_LINGER_SECONDS = 60.0
@@ -175,13 +176,14 @@ class Directory(Generic[M]):
             and channel.sequencer.position is not None
         }
 
-    def runs_over(self) -> list[str]:
-        """Return the channels with streams whose run is over."""
-        return [
-            name
+    def runs_told(self) -> dict[str, State]:
+        """Return the channels with streams that were told that their run is over or lost."""
+        states = {
+            name: channel.run.state
             for name, channel in self._channels.items()
-            if name not in self._idle and channel.run is not None and channel.run.is_over
-        ]
+            if name not in self._idle and channel.run is not None
+        }
+        return {name: state for name, state in states.items() if state in {State.OVER, State.LOST}}
 
     def inherit(self, positions: Mapping[str, str]) -> None:
         """Begin where another hub stood, before any stream is taken in.

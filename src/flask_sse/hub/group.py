@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from ..brokers.base import Entry
 from ..settings import StreamRules
 from ..wire.cursor import BEFORE_ALL, FROM_NOW, Cursor
 from ..wire.frame import Frame
@@ -17,7 +18,7 @@ from .control import ENVELOPES, Attach, encode_block
 from .idle import Owner
 from .parts import Parts, join
 from .resume import Resume, Tail, joined
-from .runs import Run
+from .runs import Run, marks_in
 from .sequencer import Sequencer
 
 
@@ -250,8 +251,13 @@ class Channel(Item, Generic[M]):
         """Note what the history has that was read for streams on their way; its last page tells of a run."""
         is_last = events and self.sequencer is not None and self.sequencer.position == events[-1][0]
         if self.run is not None and is_last:
-            for _, frame in events:
-                self.run.heard(frame)
+            self.run.replayed(frame for _, frame in events)
+
+    def overhear(self, envelope: bytes) -> None:
+        """Note an event that came while there were no streams."""
+        if self.run is not None:
+            for mark in marks_in(self.name, [Entry("", "", envelope)]):
+                self.run.heard(mark)
 
     @property
     def hears_its_run(self) -> bool:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from enum import Enum
 
+from ..brokers.base import Entry
+from ..errors import InvalidMessageError
 from ..wire.cursor import END_ID
 from ..wire.encode import encode_event
 from ..wire.envelope import unpack
@@ -50,40 +54,93 @@ def frame_of(channel: str, envelope: bytes) -> Frame:
     return Frame.of_envelope(envelope)
 
 
+def marks_in(channel: str, entries: Sequence[Entry]) -> Iterator[Frame]:
+    """Yield what a piece of the history has of a run besides what it produced."""
+    for entry in entries:
+        if _MARK in entry.envelope:
+            with suppress(InvalidMessageError):
+                yield frame_of(channel, entry.envelope)
+
+
+class State(Enum):
+    """What is known of a run.
+
+    A hub that has only begun, and one that has missed events, knows nothing until the run begins or ends, or
+    until it has read the history.
+    """
+
+    UNKNOWN = 0
+    WORKING = 1
+    # Only this hub says so; the history does not.
+    LOST = 2
+    OVER = 3
+
+
 class Now(Enum):
     """What is to be done about a run."""
 
     NOTHING = 0
-    TELL_LOST = 1
-    LOOK_SOON = 2
-    END_STREAMS = 3
+    READ_HISTORY = 1
+    TELL_LOST = 2
+    LOOK_SOON = 3
+    END_STREAMS = 4
 
 
 class Run:
     """The run on one channel.
 
     Attributes:
-        is_over: Whether its end was told.
+        state: What is known of it.
+        reading: The number of the read that is on its way to find that out.
     """
 
-    __slots__ = ("_heard_at", "_is_told", "is_over")
+    __slots__ = ("_found", "_heard_at", "_is_told", "reading", "state")
 
     def __init__(self) -> None:
         self._heard_at: float | None = None
-        self.is_over = False
         self._is_told = False
+        self._found: State | None = None
+        self.state = State.UNKNOWN
+        self.reading: int | None = None
 
     def heard(self, frame: Frame | None) -> None:
         """Note that an event came; ``None`` stands for what is no event."""
         self._heard_at = None
-        if isinstance(frame, EndFrame | BeginFrame):
-            # A producer that was told to end may go on for a moment.
-            self.is_over = isinstance(frame, EndFrame)
-            self._is_told = False
+        # Nothing else revives it: a producer that was told to end may continue for a moment.
+        state = _state_after(frame)
+        if state is not None:
+            self.state, self._is_told = state, False
+
+    def replayed(self, frames: Iterable[Frame | None]) -> None:
+        """Note what the history has before the position of the channel, up to there."""
+        if self.state is State.UNKNOWN:
+            self.state = _last_state(frames) or State.UNKNOWN
+
+    def read(self, marks: Iterable[Frame]) -> None:
+        """Note what the next page has that is read to find out the state."""
+        self._found = _last_state(marks) or self._found
+
+    def has_read(self, *, is_whole: bool) -> None:
+        """Note that the last page is read.
+
+        Args:
+            is_whole: Whether all that is kept was read; not so where some was dropped meanwhile.
+        """
+        found, self._found, self.reading = self._found, None, None
+        if self.state is not State.UNKNOWN:
+            return  # it was heard meanwhile, and that is newer
+        if is_whole:
+            self.state = found or State.WORKING
+        else:
+            self._heard_at = None
 
     def rest(self) -> None:
-        """Note that nothing that the run says is heard until it has streams again."""
-        self._heard_at = None
+        """Note that nobody waits for what the run says until it has streams again."""
+        self._heard_at = self._found = self.reading = None
+
+    def missed(self) -> None:
+        """Note that events are missing, and the end may be among them."""
+        self.state = State.UNKNOWN
 
     def look(self, now: float, *, hears: bool) -> Now:
         """Return what is to be done.
@@ -92,7 +149,7 @@ class Run:
             now: The time, in seconds.
             hears: Whether the run has begun and whatever it says would be heard.
         """
-        if self.is_over:
+        if self.state in {State.OVER, State.LOST}:
             # One look later, so that the end is written before the streams are ended.
             is_told, self._is_told = self._is_told, True
             return Now.END_STREAMS if is_told else Now.LOOK_SOON
@@ -101,11 +158,24 @@ class Run:
             return Now.NOTHING
         if now - self._heard_at < LOST_SECONDS:
             return Now.NOTHING
-        self.is_over = True
+        if self.state is State.UNKNOWN:
+            return Now.READ_HISTORY
+        self.state = State.LOST
         return Now.TELL_LOST
 
     def next_due(self) -> float | None:
         """Return when ``look`` has something to do, if nothing is heard until then; ``None`` for nothing."""
-        if self.is_over:
+        if self.state in {State.OVER, State.LOST}:
             return None if self._is_told else SOON
         return SOON if self._heard_at is None else self._heard_at + LOST_SECONDS
+
+
+def _state_after(frame: Frame | None) -> State | None:
+    if isinstance(frame, EndFrame):
+        return State.OVER
+    return State.WORKING if isinstance(frame, BeginFrame) else None
+
+
+def _last_state(frames: Iterable[Frame | None]) -> State | None:
+    states = [state for state in map(_state_after, frames) if state is not None]
+    return states[-1] if states else None

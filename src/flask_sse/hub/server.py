@@ -232,7 +232,7 @@ class HubServer:
                     lock=listener.lock,
                     linger_seconds=self.applications.linger_seconds,
                     positions=self._core.positions(),
-                    runs_over=self._core.directory.runs_over(),
+                    runs=self._core.directory.runs_told(),
                     arrivals=list(self._core.admission.arrivals),
                     history=self._feed.dump() if isinstance(self._feed, MemoryFeed) else (),
                     streams=[stream.left(now) for stream in self.streams],
@@ -261,7 +261,7 @@ class HubServer:
         if isinstance(self._feed, MemoryFeed):
             for fields, body in estate.history:
                 self._feed.load(fields, body)
-        self._core.inherit(estate.positions, estate.runs_over, estate.arrivals)
+        self._core.inherit(estate.positions, estate.runs, estate.arrivals)
         # Those that wait for a place come last, when those that have one are counted.
         for left in sorted(estate.streams, key=lambda left: not left.standing.has_begun):
             stream = Stream(socket.socket(fileno=left.descriptor), left.request)

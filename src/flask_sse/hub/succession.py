@@ -37,6 +37,7 @@ from .control import Attach, Packet, PacketDecoder
 from .dismissal import Arrival
 from .group import Standing
 from .peer import connect, peer_pid, send_all
+from .runs import State
 
 logger = logging.getLogger(__name__)
 
@@ -95,9 +96,9 @@ class Estate:
       broker that lives in the hub; *positions* of channels: handed over.
     * *Revocations*: handed over, because the position of the control channel is, so that nobody reads the
       earlier ones again.
-    * *Runs* that are over: handed over, or pages that listen to other channels, too, would be told that the
-      run was lost. How long a run has been silent is not: what its producer says between the two hubs may be
-      heard late.
+    * *Runs* that are over or lost: handed over, or pages that listen to other channels, too, would be told
+      once more. How long a run has been silent is not: what its producer says between the two hubs may be
+      heard late. Whether a run works is not either: the history has it.
     * *Counters*, also those of what was refused, and the rates of the live page: not handed over; they are
       those of one process, as its pid is.
     * How many streams a subject or an address has, which streams form a group, when to look at which:
@@ -114,7 +115,7 @@ class Estate:
         lock: That of its lock; ``None`` for the hub of an operator.
         linger_seconds: How long it outlives its last application; ``None`` for ever.
         positions: Where the channels stand.
-        runs_over: The channels of runs whose end was told.
+        runs: The channels of runs whose end was told, or that they are lost.
         arrivals: All revocations that are remembered, the earliest first.
         history: What the broker keeps that lives in the hub, in pieces.
         streams: All streams.
@@ -125,7 +126,7 @@ class Estate:
     lock: int | None
     linger_seconds: float | None
     positions: dict[str, str]
-    runs_over: list[str]
+    runs: dict[str, State]
     arrivals: list[Arrival]
     history: Iterable[tuple[dict[str, Any], bytes]]
     streams: list[StreamLeft] = field(default_factory=list)
@@ -192,8 +193,8 @@ _STANDING = [each.name for each in dataclasses.fields(Standing) if each.name != 
 def _pieces(estate: Estate) -> Iterator[_Piece]:
     for name, position in estate.positions.items():
         yield Packet("position", {"channel": name, "position": position}), ()
-    for name in estate.runs_over:
-        yield Packet("run", {"channel": name}), ()
+    for name, state in estate.runs.items():
+        yield Packet("run", {"channel": name, "is_lost": state is State.LOST}), ()
     for arrival in estate.arrivals:
         yield Packet("revocation", arrival.fields()), ()
     for fields, body in estate.history:
@@ -276,7 +277,7 @@ class Succession:
         lock = peer.descriptors.popleft() if first.fields["has_lock"] else None
         peer.send([Packet("more", {})])
         history: list[tuple[dict[str, Any], bytes]] = []
-        estate = Estate(listener, lock, first.fields["linger_seconds"], {}, [], [], history)
+        estate = Estate(listener, lock, first.fields["linger_seconds"], {}, {}, [], history)
         while (packet := peer.receive()).op != "end":
             if packet.op == "turn":
                 peer.send([Packet("more", {})])
@@ -293,7 +294,8 @@ def _add_piece(estate: Estate, packet: Packet, descriptors: deque[int]) -> None:
         case "position":
             estate.positions[fields["channel"]] = fields["position"]
         case "run":
-            estate.runs_over.append(fields["channel"])
+            # Not said by hubs that did not tell the two apart.
+            estate.runs[fields["channel"]] = State.LOST if fields.get("is_lost") else State.OVER
         case "revocation":
             estate.arrivals.append(Arrival.of(fields))
         case "stream":
