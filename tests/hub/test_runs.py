@@ -334,3 +334,43 @@ def test_the_next_hub_knows_which_runs_pages_were_told_are_lost(hub: Hub, broker
     new.wait(SETTLED_SECONDS)
     assert late.reasons == ["lost"]
     assert new.core.counters.lost_runs == 0
+
+
+# -- 15.5: what makes a run is its beginning ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2 * PAGE_EVENTS])
+def test_a_channel_whose_name_begins_as_those_of_runs_is_not_lost(
+    hub: Hub, broker: Broker, count: int
+) -> None:
+    broker.publish(*rows(count))
+    page = Page(hub, RUN)
+    hub.wait(5 * SETTLED_SECONDS)
+    broker.publish(Message("later", type="run-of-the-mill"))
+    hub.wait(5 * SETTLED_SECONDS)
+    assert page.events[-1].data == "later"
+    assert page.reasons == []
+    assert not page.has_ended
+    assert hub.core.counters.lost_runs == 0
+    # Its history was looked into once.
+    assert len([read for read in hub.reads if read.since == EARLIEST]) == 2
+
+
+def test_a_run_that_begins_where_something_else_was_published_can_be_lost(hub: Hub, broker: Broker) -> None:
+    broker.publish(*rows(3))
+    page = Page(hub, RUN)
+    hub.wait(SETTLED_SECONDS)
+    broker.publish(begun(), Message("row"))
+    hub.wait(SETTLED_SECONDS)
+    assert page.reasons == ["lost"]
+    assert page.is_over
+
+
+@pytest.mark.parametrize("expected", [[], ["lost"]])
+def test_a_run_whose_beginning_is_kept_no_longer_is_known_by_its_run_alive(expected: list[str]) -> None:
+    broker = Broker(size=100)
+    hub = Hub(broker)
+    broker.publish(begun(), *rows(200), *([alive()] if expected else []), *rows(50))
+    page = Page(hub, RUN)
+    hub.wait(SETTLED_SECONDS)
+    assert page.reasons == expected

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from enum import Enum
+from functools import reduce
 
 from ..brokers.base import Entry
 from ..errors import InvalidMessageError
@@ -13,7 +14,7 @@ from ..wire.cursor import END_ID
 from ..wire.encode import encode_event
 from ..wire.envelope import unpack
 from ..wire.frame import Frame
-from ..wire.run import BEGIN_TYPE, END_TYPE, LOST_SECONDS
+from ..wire.run import ALIVE_TYPE, BEGIN_TYPE, END_TYPE, LOST_SECONDS
 from .notices import STREAM_END
 
 # Sets the client's last event id and is no event itself (WHATWG HTML 9.2.6).
@@ -25,6 +26,12 @@ SOON = 0.0
 
 class BeginFrame(Frame):
     """The beginning of a run, or of another attempt at it."""
+
+    __slots__ = ()
+
+
+class AliveFrame(Frame):
+    """What a run says while it has nothing else to say."""
 
     __slots__ = ()
 
@@ -49,6 +56,8 @@ def frame_of(channel: str, envelope: bytes) -> Frame:
         message = unpack(envelope)
         if message.type == BEGIN_TYPE:
             return BeginFrame.of_message(message)
+        if message.type == ALIVE_TYPE:
+            return AliveFrame.of_message(message)
         if message.type == END_TYPE and isinstance(message.data, dict):
             return EndFrame(channel, str(message.data.get("reason")))
     return Frame.of_envelope(envelope)
@@ -74,6 +83,8 @@ class State(Enum):
     # Only this hub says so; the history does not.
     LOST = 2
     OVER = 3
+    # A channel of something else, whose name begins alike.
+    NO_RUN = 4
 
 
 class Now(Enum):
@@ -87,7 +98,7 @@ class Now(Enum):
 
 
 class Run:
-    """The run on one channel.
+    """The run on one channel, if there is one: its name does not make it one, but that it began.
 
     Attributes:
         state: What is known of it.
@@ -99,26 +110,25 @@ class Run:
     def __init__(self) -> None:
         self._heard_at: float | None = None
         self._is_told = False
-        self._found: State | None = None
+        self._found = State.UNKNOWN
         self.state = State.UNKNOWN
         self.reading: int | None = None
 
     def heard(self, frame: Frame | None) -> None:
         """Note that an event came; ``None`` stands for what is no event."""
         self._heard_at = None
-        # Nothing else revives it: a producer that was told to end may continue for a moment.
-        state = _state_after(frame)
-        if state is not None:
+        state = _after(self.state, frame)
+        if state is not self.state:
             self.state, self._is_told = state, False
 
     def replayed(self, frames: Iterable[Frame | None]) -> None:
         """Note what the history has before the position of the channel, up to there."""
         if self.state is State.UNKNOWN:
-            self.state = _last_state(frames) or State.UNKNOWN
+            self.state = reduce(_after, frames, State.UNKNOWN)
 
     def read(self, marks: Iterable[Frame]) -> None:
         """Note what the next page has that is read to find out the state."""
-        self._found = _last_state(marks) or self._found
+        self._found = reduce(_after, marks, self._found)
 
     def has_read(self, *, is_whole: bool) -> None:
         """Note that the last page is read.
@@ -126,17 +136,18 @@ class Run:
         Args:
             is_whole: Whether all that is kept was read; not so where some was dropped meanwhile.
         """
-        found, self._found, self.reading = self._found, None, None
+        found, self._found, self.reading = self._found, State.UNKNOWN, None
         if self.state is not State.UNKNOWN:
             return  # it was heard meanwhile, and that is newer
         if is_whole:
-            self.state = found or State.WORKING
+            self.state = State.NO_RUN if found is State.UNKNOWN else found
         else:
             self._heard_at = None
 
     def rest(self) -> None:
         """Note that nobody waits for what the run says until it has streams again."""
-        self._heard_at = self._found = self.reading = None
+        self._heard_at = self.reading = None
+        self._found = State.UNKNOWN
 
     def missed(self) -> None:
         """Note that events are missing, and the end may be among them."""
@@ -156,6 +167,8 @@ class Run:
         if not hears or self._heard_at is None:
             self._heard_at = now
             return Now.NOTHING
+        if self.state is State.NO_RUN:
+            return Now.NOTHING
         if now - self._heard_at < LOST_SECONDS:
             return Now.NOTHING
         if self.state is State.UNKNOWN:
@@ -167,15 +180,19 @@ class Run:
         """Return when ``look`` has something to do, if nothing is heard until then; ``None`` for nothing."""
         if self.state in {State.OVER, State.LOST}:
             return None if self._is_told else SOON
+        if self.state is State.NO_RUN:
+            return None
         return SOON if self._heard_at is None else self._heard_at + LOST_SECONDS
 
 
-def _state_after(frame: Frame | None) -> State | None:
-    if isinstance(frame, EndFrame):
-        return State.OVER
-    return State.WORKING if isinstance(frame, BeginFrame) else None
-
-
-def _last_state(frames: Iterable[Frame | None]) -> State | None:
-    states = [state for state in map(_state_after, frames) if state is not None]
-    return states[-1] if states else None
+def _after(state: State, frame: Frame | None) -> State:
+    match frame:
+        case BeginFrame():
+            return State.WORKING
+        case EndFrame():
+            return State.OVER
+        case AliveFrame() if state is not State.OVER:
+            # For a history that does not reach back to the beginning. A run that was cancelled may say it
+            # once more.
+            return State.WORKING
+    return state
