@@ -16,6 +16,7 @@ from flask_sse.hub.core import Core
 from flask_sse.hub.directory import CHANNEL_LINGER_SECONDS
 from flask_sse.hub.group import Member
 from flask_sse.hub.orders import Cancel, End, GoOn, Order, Read, Subscribe, Write
+from flask_sse.hub.runs import LOST_RETRY_MS, RETURN_SECONDS
 from flask_sse.settings import History, StreamRules
 from flask_sse.wire.cursor import EARLIEST, END_ID
 from flask_sse.wire.decode import Decoder, Event
@@ -53,6 +54,7 @@ class Page(Member):
         self.hub = hub
         self.data = b""
         self.has_ended = False
+        self.positions: dict[str, str] = {}
         hub.core.add(self, hub.now)
         hub.carry_out()
 
@@ -71,11 +73,17 @@ class Page(Member):
         """Whether its browser does not open the stream again."""
         return self.has_ended and self.data.endswith(f"id:{END_ID}\n\n".encode())
 
+    def end(self) -> None:
+        """Be ended by the hub."""
+        self.has_ended = True
+        if self.group is not None:
+            self.positions = {name: str(cursor) for name, cursor in self.group.cursors.items()}
+
     def returning(self, hub: Hub) -> Page:
         """Leave, and come back to a hub."""
         self.hub.flush()
         assert self.group is not None
-        since = {name: str(cursor) for name, cursor in self.group.cursors.items()}
+        since = self.positions or {name: str(cursor) for name, cursor in self.group.cursors.items()}
         self.hub.core.remove(self, self.hub.now)
         self.hub.carry_out()
         return Page(hub, *self.channels, since=since)
@@ -106,7 +114,7 @@ class Hub:
                 case End(page, data):
                     self.flush()
                     page.data += data
-                    page.has_ended = True
+                    page.end()
                     self.core.remove(page, self.now)
                 case GoOn(page):
                     self.core.go_on(page, self.now)
@@ -363,7 +371,7 @@ def test_a_run_that_begins_where_something_else_was_published_can_be_lost(hub: H
     broker.publish(begun(), Message("row"))
     hub.wait(SETTLED_SECONDS)
     assert page.reasons == ["lost"]
-    assert page.is_over
+    assert page.has_ended
 
 
 @pytest.mark.parametrize("expected", [[], ["lost"]])
@@ -374,3 +382,65 @@ def test_a_run_whose_beginning_is_kept_no_longer_is_known_by_its_run_alive(expec
     page = Page(hub, RUN)
     hub.wait(SETTLED_SECONDS)
     assert page.reasons == expected
+
+
+# -- 15.8: a run that continues after it was called lost ----------------------------------------------------
+
+
+@pytest.mark.parametrize("sign", [alive(), Message("row 2"), begun()])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_run_that_continues_after_it_was_called_lost_has_its_pages_again(
+    hub: Hub, broker: Broker, sign: Message, is_there: bool
+) -> None:
+    other = Page(hub, RUN, "news")
+    page = Page(hub, RUN)
+    broker.publish(begun(), Message("row"))
+    hub.wait(SETTLED_SECONDS)
+    assert page.reasons == other.reasons == ["lost"]
+    assert page.has_ended
+    assert not page.is_over
+    delay = json.loads(page.data.split(b"retry:")[-1])
+    assert LOST_RETRY_MS[0] <= delay <= LOST_RETRY_MS[1]
+    if not is_there:
+        hub.core.remove(other, hub.now)
+        hub.carry_out()
+    broker.publish(sign)
+    hub.wait(delay / 1000 - 10)
+    broker.publish(Message("row 3"))
+    page = page.returning(hub)
+    hub.wait(5)
+    assert page.events[-1].data == "row 3"
+    assert page.reasons == []
+    assert not page.has_ended
+    broker.publish(ended("finished"))
+    hub.wait(5)
+    assert page.reasons == ["finished"]
+    assert page.is_over
+
+
+def test_pages_of_a_lost_run_stop_to_reconnect_after_some_minutes(hub: Hub, broker: Broker) -> None:
+    page = Page(hub, RUN)
+    broker.publish(begun(), Message("row"))
+    hub.wait(SETTLED_SECONDS)
+    returns = 0
+    while not page.is_over:
+        page = page.returning(hub)
+        assert page.reasons == ["lost"]
+        returns += 1
+        hub.wait(40)
+        assert page.has_ended
+    assert RETURN_SECONDS // 40 <= returns <= RETURN_SECONDS // 20
+    assert hub.core.counters.lost_runs == 1
+
+
+def test_a_lost_run_that_is_cancelled_is_over(hub: Hub, broker: Broker) -> None:
+    page = Page(hub, RUN, "news")
+    broker.publish(begun())
+    hub.wait(SETTLED_SECONDS)
+    broker.publish(ended("cancelled"))
+    hub.wait(5)
+    assert page.reasons == ["lost", "cancelled"]
+    late = Page(hub, RUN)
+    hub.wait(5)
+    assert late.reasons == ["cancelled"]
+    assert late.is_over

@@ -33,7 +33,7 @@ from ..wire.frame import Frame
 from ..wire.run import LOST, ended, is_run
 from .admission import Admission, Verdict
 from .agenda import TICK_SECONDS, Agenda
-from .control import ENVELOPES, encode_block, max_body_bytes
+from .control import ENVELOPES, FRAMES, encode_block, max_body_bytes
 from .directory import Directory
 from .dismissal import Arrival, Dismissal
 from .group import Channel, Group, Groups, M, Member, Standing
@@ -53,7 +53,7 @@ from .orders import Cancel, CheckAll, Complain, End, GoOn, Order, Revoke, WarnOf
 from .probation import Probation
 from .readings import Reading, Readings
 from .resume import Replay, Resume, Tail, joined
-from .runs import OVER, EndFrame, Now, Run, State, frame_of, marks_in
+from .runs import LOST_RETRY_MS, OVER, EndFrame, Now, Run, State, frame_of, marks_in
 from .sequencer import Dropped, Gap, Sequencer, Step
 
 MAX_WAIT_SECONDS = 1.0
@@ -749,7 +749,7 @@ class Core(Generic[M]):
         # next look ends them.
         for group in channel.groups:
             if not group.pending and group.form != ENVELOPES and len(group.channels) == 1:
-                self.outbox.extend(End(member, OVER) for member in group.members)
+                self.outbox.extend(End(member, _end_of_run(channel)) for member in group.members)
 
     def drain(self, seconds: float, now: float) -> None:
         """End all streams, spread evenly over a time: their clients must not come back all at once."""
@@ -793,6 +793,13 @@ class Core(Generic[M]):
 def _told_lost(channel: str, group: Group[M]) -> bytes:
     """Return what is written to a group of a run that is lost."""
     return group.bytes_of(LOST_ENVELOPE, EndFrame(channel, LOST))
+
+
+def _end_of_run(channel: Channel[M]) -> bytes:
+    """Return the last bytes of a stream of one run."""
+    run = channel.run
+    may_return = run is not None and run.state is State.LOST and run.may_return
+    return goodbye(FRAMES, LOST_RETRY_MS) if may_return else OVER
 
 
 def _words_of(verdict: Verdict, member: Member) -> bytes:

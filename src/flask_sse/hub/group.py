@@ -256,8 +256,7 @@ class Channel(Item, Generic[M]):
     def overhear(self, envelope: bytes) -> None:
         """Note an event that came while there were no streams."""
         if self.run is not None:
-            for mark in marks_in(self.name, [Entry("", "", envelope)]):
-                self.run.heard(mark)
+            self.run.heard(next(marks_in(self.name, [Entry("", "", envelope)]), None))
 
     @property
     def hears_its_run(self) -> bool:

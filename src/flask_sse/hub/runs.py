@@ -22,6 +22,10 @@ OVER = encode_event(id=END_ID)
 _MARK = b'"run-'
 # Before any time of a clock.
 SOON = 0.0
+# Its worker may only have been paused. So the pages of a lost run reconnect for a while; the longest delay is
+# shorter than channels without streams are kept, so that the hub still knows of it.
+LOST_RETRY_MS = (20_000, 40_000)
+RETURN_SECONDS = 300.0
 
 
 class BeginFrame(Frame):
@@ -80,7 +84,7 @@ class State(Enum):
 
     UNKNOWN = 0
     WORKING = 1
-    # Only this hub says so; the history does not.
+    # Only this hub says so; the history does not. It works again when something is heard of it.
     LOST = 2
     OVER = 3
     # A channel of something else, whose name begins alike.
@@ -102,16 +106,19 @@ class Run:
 
     Attributes:
         state: What is known of it.
-        reading: The number of the read that is on its way to find that out.
+        may_return: Of a lost run, whether its pages are to reconnect.
+        reading: The number of the read that is on its way to find the state out.
     """
 
-    __slots__ = ("_found", "_heard_at", "_is_told", "reading", "state")
+    __slots__ = ("_found", "_heard_at", "_is_told", "_lost_at", "may_return", "reading", "state")
 
     def __init__(self) -> None:
         self._heard_at: float | None = None
+        self._lost_at: float | None = None
         self._is_told = False
         self._found = State.UNKNOWN
         self.state = State.UNKNOWN
+        self.may_return = True
         self.reading: int | None = None
 
     def heard(self, frame: Frame | None) -> None:
@@ -160,6 +167,9 @@ class Run:
             now: The time, in seconds.
             hears: Whether the run has begun and whatever it says would be heard.
         """
+        if self.state is State.LOST:
+            self._lost_at = now if self._lost_at is None else self._lost_at
+            self.may_return = now - self._lost_at < RETURN_SECONDS
         if self.state in {State.OVER, State.LOST}:
             # One look later, so that the end is written before the streams are ended.
             is_told, self._is_told = self._is_told, True
@@ -173,7 +183,7 @@ class Run:
             return Now.NOTHING
         if self.state is State.UNKNOWN:
             return Now.READ_HISTORY
-        self.state = State.LOST
+        self.state, self._lost_at = State.LOST, now
         return Now.TELL_LOST
 
     def next_due(self) -> float | None:
@@ -195,4 +205,4 @@ def _after(state: State, frame: Frame | None) -> State:
             # For a history that does not reach back to the beginning. A run that was cancelled may say it
             # once more.
             return State.WORKING
-    return state
+    return State.WORKING if state is State.LOST else state
