@@ -444,3 +444,15 @@ def test_a_lost_run_that_is_cancelled_is_over(hub: Hub, broker: Broker) -> None:
     hub.wait(5)
     assert late.reasons == ["cancelled"]
     assert late.is_over
+
+
+def test_the_time_in_which_the_hub_stood_still_is_no_silence(hub: Hub, broker: Broker) -> None:
+    page = Page(hub, RUN)
+    broker.publish(begun())
+    hub.wait(LOST_SECONDS / 2)
+    hub.now += 10 * LOST_SECONDS
+    hub.core.stood_still(10 * LOST_SECONDS)
+    hub.wait(LOST_SECONDS / 3)
+    assert page.reasons == []
+    hub.wait(LOST_SECONDS / 2)
+    assert page.reasons == ["lost"]

@@ -1,4 +1,4 @@
-"""A job that never comes to its end: ``producer.py URL CHANNEL [again]``."""
+"""A job that never comes to its end: ``producer.py URL CHANNEL [again | ALIVE_SECONDS]``."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from collections.abc import Iterator
 from flask_sse import Publisher
 from flask_sse.producing import attempt, run
 
+OPTIONS = sys.argv[3:]
+
 
 def work() -> Iterator[str]:
     yield "one"
     while True:
         time.sleep(0.5)
-        if sys.argv[3:]:
+        if OPTIONS == ["again"]:
             yield "again"
 
 
 if __name__ == "__main__":
-    for module in (run, attempt):
-        vars(module).update(CHECK_SECONDS=0.05, ALIVE_SECONDS=0.2)
-    vars(attempt).update(LOST_SECONDS=1.0)
+    if OPTIONS in ([], ["again"]):
+        vars(run).update(CHECK_SECONDS=0.05, ALIVE_SECONDS=0.2)
+        vars(attempt).update(CHECK_SECONDS=0.05, LOST_SECONDS=1.0)
+    else:
+        vars(run).update(CHECK_SECONDS=0.05, ALIVE_SECONDS=float(OPTIONS[0]))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     Publisher(sys.argv[1]).produce(work(), sys.argv[2])

@@ -676,6 +676,12 @@ class Core(Generic[M]):
 
     # -- time ----------------------------------------------------------------------------------
 
+    def stood_still(self, seconds: float) -> None:
+        """Note for how long the hub did nothing; call it before ``tick``."""
+        for channel in self.directory:
+            if channel.run is not None:
+                channel.run.stood_still(seconds)
+
     def tick(self, now: float) -> bool:
         """Order what time makes due, or some of it where that is much; return whether more is due.
 

@@ -156,6 +156,11 @@ class Run:
         self._heard_at = self.reading = None
         self._found = State.UNKNOWN
 
+    def stood_still(self, seconds: float) -> None:
+        """Do not count a time in which nothing could be heard; the producer may have stood still as well."""
+        if self._heard_at is not None:
+            self._heard_at += seconds
+
     def missed(self) -> None:
         """Note that events are missing, and the end may be among them."""
         self.state = State.UNKNOWN

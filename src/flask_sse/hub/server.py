@@ -672,6 +672,9 @@ class HubServer:
         self._doing = ("tick",)
         if self.applications.are_cut_off:
             self.stop("its socket was removed")
+        stalled_seconds = self._loop.stalls.take_seconds()
+        if stalled_seconds:
+            self._core.stood_still(stalled_seconds)
         more = self._core.tick(self._loop.time())
         self._take_census()
         self._carry_out()

@@ -27,6 +27,7 @@ from .tap import tap
 
 CONNECT_SECONDS = 4.0
 PROBE_SECONDS = 5.0
+SOON_SECONDS = 0.001
 BACKOFF_FIRST_SECONDS = 0.5
 BACKOFF_FACTOR = 1.5
 BACKOFF_MAX_SECONDS = 10.0
@@ -218,6 +219,7 @@ class _Session:
             else:
                 # Half as good: a node that is out of office answers this as well.
                 await self._send([("PING", "")])
-            await asyncio.sleep(answered_by - asyncio.get_running_loop().time())
+            # By a timer also where it is late, for those wait until all is read that has come.
+            await asyncio.sleep(max(answered_by - asyncio.get_running_loop().time(), SOON_SECONDS))
             if not self._heard:
                 raise TimeoutError(f"silent for {PROBE_SECONDS} s after a sign of life was published")
