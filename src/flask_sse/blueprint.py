@@ -48,6 +48,7 @@ from .hub.claim import Claim
 from .hub.control import ENVELOPES, FRAMES, STREAM_CHANNELS, Attach, BlockDecoder
 from .hub.dismissal import REMEMBERED_SECONDS
 from .hub.notices import goodbye, refused
+from .producing.commit import listen_to_sessions
 from .producing.response import SourceLink, asked_of
 from .producing.run import Producer, new_run, start_run
 from .producing.source import Items, Source, current_source
@@ -113,6 +114,7 @@ class ServerSentEventsBlueprint(Blueprint):
         keep_tickets_out_of_logs()
         note_begin_of_requests(app)
         announce_from_now_on(app)
+        listen_to_sessions()
 
     # -- who may listen ------------------------------------------------------------------------
 

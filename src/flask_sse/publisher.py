@@ -26,7 +26,7 @@ from .errors import (
 from .hub import dismissal
 from .hub.link import Link, open_link, reaches_this_process_only
 from .hub.stand_in import MEMORY_URL, stand_in
-from .producing.commit import send_on_commit
+from .producing.commit import listen_to_sessions, send_on_commit
 from .producing.run import Line, Producer, cancel
 from .producing.source import Items, Source
 from .settings import Settings, warn_of_unknown_settings
@@ -87,6 +87,7 @@ class LinkedPublisher:
         self._link = link
         self._own_broker = open_publisher(settings.broker_url, link)
         self.line = Line(lambda: self._broker, self._checked_message, settings.history_of)
+        listen_to_sessions()
 
     @property
     def _broker(self) -> BrokerPublisher:
