@@ -27,10 +27,12 @@ DEBIAN_PACKAGES = {
     "node": "nodejs",
     "npm": "npm",
     "openssl": "openssl",
+    "postgres": "postgresql",
     "redis-server": "redis-server",
 }
-# Servers live in directories that are not on the PATH of every user.
-SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+# Servers live in directories that are not on the PATH of every user, PostgreSQL in one for each version.
+SERVER_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+POSTGRESQL = Path("/usr/lib/postgresql")
 TIMEOUT_SECONDS = 900
 # As apt-get, npm and pip begin the line that matters among the others.
 ERROR_LINE = re.compile(r"^E: |Error: |^ERROR: ")
@@ -51,8 +53,13 @@ def find(name: str) -> Path | None:
     """Return the program ``name``, or the directory of what :data:`FILES` knows; ``None`` if missing."""
     if name in FILES:
         return FILES[name].parent if FILES[name].is_file() else None
-    program = shutil.which(name, path=SEARCH_PATH)
+    program = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *server_folders()]))
     return Path(program) if program else None
+
+
+def server_folders() -> list[str]:
+    """Return where servers may be, asked each time: the installation of one may make its folder."""
+    return [*SERVER_FOLDERS, *map(str, POSTGRESQL.glob("*/bin"))]
 
 
 def main() -> int:
