@@ -22,7 +22,7 @@ from flask_sse.errors import HubUnavailableError
 from flask_sse.hub import lifecycle
 from flask_sse.hub.agenda import TICK_SECONDS
 from flask_sse.hub.notices import REFUSED_RETRY_MS
-from flask_sse.hub.stream import UNACKNOWLEDGED_MS
+from flask_sse.hub.tcp import UNACKNOWLEDGED_MS
 from flask_sse.settings import StreamRules
 
 LARGE = "x" * 100_000

@@ -327,6 +327,7 @@ def test_a_tcp_connection_sends_at_once_and_gives_up_on_the_vanished() -> None:
         assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 20_000
+        assert near.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
 
 
 def test_a_connection_that_was_reset_is_gone() -> None:

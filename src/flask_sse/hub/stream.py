@@ -11,9 +11,8 @@ from .control import Attach
 from .group import Member
 from .parts import pieces_of, rest_of
 from .succession import StreamLeft
+from .tcp import set_options, tcp_options
 
-# A client that vanished without a word is given up when it left this much time unacknowledged.
-UNACKNOWLEDGED_MS = 20_000
 _DISCARD_BYTES = 64 * 1024
 # Events up to this size are joined where they wait, up to the next one: each by itself would take as much
 # memory again, and a call of the system. Larger ones are shared with the other streams that wait for them.
@@ -23,10 +22,7 @@ _BLOCK_BYTES = 64 * 1024
 PIECE_BYTES = 400
 # How much of a backlog is written in one turn of the loop.
 _WRITTEN_AT_ONCE = 256 * 1024
-_TCP = int(socket.IPPROTO_TCP)
-_TCP_OPTIONS = {socket.TCP_NODELAY: 1}
-if hasattr(socket, "TCP_USER_TIMEOUT"):
-    _TCP_OPTIONS[socket.TCP_USER_TIMEOUT] = UNACKNOWLEDGED_MS
+_TCP_OPTIONS = tcp_options()
 
 
 class Stream(Member):
@@ -54,9 +50,7 @@ class Stream(Member):
         self.is_begun = False
         self._last_number = 0
         sock.setblocking(False)
-        with contextlib.suppress(OSError):  # it is no TCP connection
-            for option, value in _TCP_OPTIONS.items():
-                sock.setsockopt(_TCP, option, value)
+        set_options(sock, _TCP_OPTIONS)
 
     def left(self, now: float) -> StreamLeft:
         """Return what another hub must know to go on with this stream."""

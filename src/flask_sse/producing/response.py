@@ -20,6 +20,7 @@ from ..hub.limits import duplicate
 from ..hub.notices import reconnect_in, refused, stream_end
 from ..hub.stand_in import stand_in
 from ..hub.stream import Stream
+from ..hub.tcp import set_options, tcp_options
 from ..settings import StreamRules
 from ..wire.encode import HEARTBEAT
 from ..wire.run import FAILED, FINISHED
@@ -154,7 +155,9 @@ class Outlet:
         self._written_at = math.inf
         self._is_over = False
         self._ends_at = math.inf if ends_in is None else time.monotonic() + ends_in
-        sock.settimeout(heartbeat_seconds / 2 if ends_in is None else min(heartbeat_seconds / 2, ends_in))
+        patience_seconds = heartbeat_seconds / 2
+        set_options(sock, tcp_options(patience_seconds))
+        sock.settimeout(patience_seconds if ends_in is None else min(patience_seconds, ends_in))
 
     def end(self) -> None:
         """Write nothing any more; the other thread closes."""

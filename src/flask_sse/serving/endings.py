@@ -7,6 +7,7 @@ people's programs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -14,10 +15,11 @@ from types import FrameType
 from typing import Any
 
 from ..hub.calls import call_on_loop
+from ..hub.tcp import HasOptions, Option, get_options, set_options, tcp_options
 from .callers import frames, in_greenlet
 from .lookout import ASK_SECONDS
 from .request_body import was_read
-from .servers import LOOP_SECONDS, transport_behind
+from .servers import LOOP_SECONDS, find_connection, transport_behind
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,35 @@ def watch_for_end(environ: dict[str, Any], left: Callable[[], None]) -> Callable
     watch = asyncio.run_coroutine_threadsafe(until_left(), source.loop)
     watch.add_done_callback(lambda _: left())
     return watch.cancel
+
+
+@contextlib.contextmanager
+def vanished_noticed(environ: dict[str, Any]) -> Iterator[None]:
+    """Let the system give up a client that vanishes meanwhile, as the hub does for connections of its own.
+
+    Then the server's next write fails. The connection may have other responses later, so its options are
+    put back.
+    """
+    found = find_connection(environ)
+    if found is None:
+        yield
+        return
+    before = _exchange_options(found.sock, tcp_options())
+    try:
+        yield
+    finally:
+        _exchange_options(found.sock, before)
+
+
+def _exchange_options(sock: HasOptions, options: list[Option]) -> list[Option]:
+    """Set options and return those that were set before; none where it cannot be done."""
+    try:
+        before = get_options(sock, options)
+        set_options(sock, options)
+    except Exception as error:  # noqa: BLE001 - see the rules of ``servers``
+        logger.debug("no socket options: %r", error)
+        return []
+    return before
 
 
 def _has_left(source: Any) -> bool:

@@ -10,6 +10,7 @@ import functools
 import socket
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 from ..errors import HubError
 from ..hub.control import Attach
@@ -38,6 +39,7 @@ class Relay:
         asked: What the client listens to.
         watch: Is given a function to call when the client leaves, and returns one that ends this; ``None``
             where the web server closes the response by itself.
+        meanwhile: Returns what is entered for as long as the stream is open.
         find_ending: Returns, where the body is iterated, what tells whether the worker is ending; ``None``
             from it means that nobody can tell.
     """
@@ -45,6 +47,7 @@ class Relay:
     def __init__(self, link: StreamTaker, asked: Attach) -> None:
         self.asked = asked
         self.watch: Callable[[Callable[[], None]], Callable[[], object]] | None = None
+        self.meanwhile: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
         self.find_ending: Callable[[], Callable[[], bool] | None] = lambda: None
         self._link = link
         self._end: StreamEnd | None = None
@@ -58,6 +61,7 @@ class Relay:
             return
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._end)
+            stack.enter_context(self.meanwhile())
             if self.watch is not None:
                 stack.callback(self.watch(self.close))
             if ending is None:

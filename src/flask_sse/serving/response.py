@@ -18,7 +18,7 @@ from ..errors import HubError
 from ..hub.control import MAX_HEAD_BYTES, Attach
 from ..hub.link import StreamTaker
 from .callers import why_unsuitable
-from .endings import overlooks_leaving, watch_for_end, worker_is_ending
+from .endings import overlooks_leaving, vanished_noticed, watch_for_end, worker_is_ending
 from .obstacles import LONG_HEAD, NO_PLAIN_SOCKET, Obstacle, find_obstacle, note_relay
 from .rejection import rejected
 from .relay import Relay
@@ -98,6 +98,7 @@ class EventStreamResponse(Response):
         if overlooks_leaving():
             self.relay.asked = _short(self.relay.asked)
         self.relay.watch = functools.partial(watch_for_end, environ)
+        self.relay.meanwhile = functools.partial(vanished_noticed, environ)
         self.relay.find_ending = functools.partial(worker_is_ending, environ)
         return super().__call__(environ, start_response)
 

@@ -24,12 +24,13 @@ it, which would end up inside of the stream. Why that holds, server by server:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import socket
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,24 +65,35 @@ class ClientSocket:
     """The client's connection as the web server holds it.
 
     Attributes:
+        sock: What has its socket options, as a socket has: ``getsockopt`` and ``setsockopt``.
         exclusively: Calls a function with the number of the connection, while the server neither closes
             nor uses it. The function must not wait. Raises ``GoneError`` if the connection is closed,
             ``OwedBytesError``, and ``TimeoutError`` where the server does not let us in; then the function is
             not called, later neither.
         close_header: Whether the server wants to be told that the connection ends with the response.
         body: What the server must be given so that it finishes the response before it closes it.
+        may_be_taken: Whether it is in plain text and nobody else reads from it.
     """
 
+    sock: Any
     exclusively: Callable[[Callable[[int], None]], None]
     close_header: bool = False
     body: tuple[bytes, ...] = ()
+    may_be_taken: bool = True
 
 
 def find_client_socket(environ: dict[str, Any]) -> ClientSocket | None:
-    """Return the connection of a request, if it is the client's own and carries nothing else.
+    """Return the connection of a request if it may be taken over.
 
-    TLS in the web server, HTTP/2 and servers that are not known give ``None``.
+    It is the client's own then and carries nothing else. TLS in the web server, HTTP/2 and servers that are
+    not known give ``None``.
     """
+    found = find_connection(environ)
+    return found if found is not None and found.may_be_taken else None
+
+
+def find_connection(environ: dict[str, Any]) -> ClientSocket | None:
+    """Return the connection of a request, also if it may not be taken over; ``None`` if it is not known."""
     for finder in (_in_environ, _waitress, _uwsgi, _buffered_input, _event_loop):
         try:
             found = finder(environ)
@@ -105,7 +117,7 @@ def _in_environ(environ: dict[str, Any]) -> ClientSocket | None:
         return None
     for key in ("werkzeug.socket", "gunicorn.socket", "gunicorn.sock"):
         if key in environ:
-            return _plain(environ[key], close_header=key == "gunicorn.sock")
+            return _client(environ[key], close_header=key == "gunicorn.sock")
     return None
 
 
@@ -114,10 +126,7 @@ def _waitress(environ: dict[str, Any]) -> ClientSocket | None:
     if ask is None:
         return None
     channel = ask.__self__
-    if channel.adj.channel_request_lookahead > 0:
-        # Its main thread then reads while this one answers.
-        return None
-    client = _plain(channel.socket)
+    client = _client(channel.socket)
     if client is None:
         return None
     lock = channel.outbuf_lock
@@ -132,15 +141,14 @@ def _waitress(environ: dict[str, Any]) -> ClientSocket | None:
 
     # So that a release without them is relayed.
     _ = channel.connected, channel.total_outbufs_len
-    return ClientSocket(exclusively)
+    # Its main thread reads while this one answers, if it looks ahead.
+    return ClientSocket(channel.socket, exclusively, may_be_taken=channel.adj.channel_request_lookahead <= 0)
 
 
 def _uwsgi(environ: dict[str, Any]) -> ClientSocket | None:
     if "uwsgi.version" not in environ:
         return None
     uwsgi = sys.modules["uwsgi"]
-    if not uwsgi_speaks_plain_http(uwsgi.opt):
-        return None
 
     def exclusively(action: Callable[[int], None]) -> None:
         number = uwsgi.connection_fd()
@@ -149,7 +157,35 @@ def _uwsgi(environ: dict[str, Any]) -> ClientSocket | None:
         action(number)
 
     # uWSGI writes its head with the first byte of a body; without one it would do so after the close.
-    return ClientSocket(exclusively, body=(b"\n",))
+    return ClientSocket(
+        _UwsgiConnection(),
+        exclusively,
+        body=(b"\n",),
+        may_be_taken=uwsgi_speaks_plain_http(uwsgi.opt),
+    )
+
+
+class _UwsgiConnection:
+    """The options of the connection of the request that uWSGI runs in this thread."""
+
+    def getsockopt(self, level: int, name: int) -> int:
+        """See ``socket``."""
+        with _borrowed(sys.modules["uwsgi"].connection_fd()) as sock:
+            return sock.getsockopt(level, name)
+
+    def setsockopt(self, level: int, name: int, value: int) -> None:
+        """See ``socket``."""
+        with _borrowed(sys.modules["uwsgi"].connection_fd()) as sock:
+            sock.setsockopt(level, name, value)
+
+
+@contextlib.contextmanager
+def _borrowed(number: int) -> Iterator[socket.socket]:
+    sock = socket.socket(fileno=number)
+    try:
+        yield sock
+    finally:
+        sock.detach()
 
 
 def uwsgi_speaks_plain_http(options: dict[str, Any]) -> bool:
@@ -174,7 +210,7 @@ def _buffered_input(environ: dict[str, Any]) -> ClientSocket | None:
     source = environ["wsgi.input"]
     if type(source).__module__.partition(".")[0] not in {"cheroot", "gevent"}:
         return None
-    return _plain(source.rfile.raw._sock, close_header=True)  # noqa: SLF001 - there is no other way
+    return _client(source.rfile.raw._sock, close_header=True)  # noqa: SLF001 - there is no other way
 
 
 def _event_loop(environ: dict[str, Any]) -> ClientSocket | None:
@@ -183,8 +219,6 @@ def _event_loop(environ: dict[str, Any]) -> ClientSocket | None:
     if type(source).__module__.partition(".")[0] != "a2wsgi":
         return None
     transport = transport_behind(source)
-    if transport.get_extra_info("sslcontext") is not None:
-        return None
 
     def exclusively(action: Callable[[int], None]) -> None:
         try:
@@ -192,7 +226,12 @@ def _event_loop(environ: dict[str, Any]) -> ClientSocket | None:
         except LoopClosedError:
             raise GoneError from None
 
-    return ClientSocket(exclusively, close_header=True)
+    return ClientSocket(
+        transport.get_extra_info("socket"),
+        exclusively,
+        close_header=True,
+        may_be_taken=transport.get_extra_info("sslcontext") is None,
+    )
 
 
 def transport_behind(source: Any) -> Any:
@@ -222,10 +261,7 @@ def _with_transport(transport: Any, action: Callable[[int], None]) -> None:
         raise
 
 
-def _plain(sock: Any, *, close_header: bool = False) -> ClientSocket | None:
-    # Not wsgi.url_scheme: behind a proxy that says https the socket is still a plain one.
-    if isinstance(sock, ssl.SSLSocket) or hasattr(sock, "cipher"):
-        return None
+def _client(sock: Any, *, close_header: bool = False) -> ClientSocket | None:
     if sock.fileno() < 0 or sock.type & socket.SOCK_STREAM != socket.SOCK_STREAM:
         return None
 
@@ -235,7 +271,9 @@ def _plain(sock: Any, *, close_header: bool = False) -> ClientSocket | None:
             raise GoneError
         action(number)
 
-    return ClientSocket(exclusively, close_header=close_header)
+    # Not wsgi.url_scheme: behind a proxy that says https the socket is still a plain one.
+    is_encrypted = isinstance(sock, ssl.SSLSocket) or hasattr(sock, "cipher")
+    return ClientSocket(sock, exclusively, close_header=close_header, may_be_taken=not is_encrypted)
 
 
 def end_request(start_response: Callable[..., Any]) -> None:

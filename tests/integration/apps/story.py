@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from flask import Flask, g, request
 from werkzeug.wrappers import Response
@@ -105,3 +107,43 @@ def go_on() -> str:
 def ended() -> str:
     """Tell which letters have ended."""
     return " ".join(endings)
+
+
+@app.get("/options")
+def options() -> Response:
+    """Send how many connections of this process are given up when the client vanishes."""
+
+    def work() -> Iterator[str]:
+        # The web server's thread sets them when it has begun the response.
+        while not given_up_soon():
+            time.sleep(0.05)
+        yield str(given_up_soon())
+
+    return sse.response(work())
+
+
+@app.get("/options-now")
+def options_now() -> str:
+    """Tell the same at once."""
+    return str(given_up_soon())
+
+
+def given_up_soon() -> int:
+    """Count the TCP connections of this process that are given up after 20 seconds, and probed."""
+    return sum(map(is_given_up_soon, [int(link.name) for link in Path("/proc/self/fd").iterdir()]))
+
+
+def is_given_up_soon(number: int) -> bool:
+    """Tell whether a descriptor is such a connection."""
+    try:
+        # One of gevent's sockets would make it non-blocking for the others.
+        sock = _socket.socket(fileno=os.dup(number))
+    except OSError:
+        return False
+    try:
+        user_timeout_ms = sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_USER_TIMEOUT)
+        return user_timeout_ms == 20_000 and bool(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE))
+    except OSError:
+        return False
+    finally:
+        sock.close()
