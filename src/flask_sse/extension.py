@@ -24,7 +24,11 @@ from flask import (
 from flask.json.provider import DefaultJSONProvider
 from flask.sansio.app import App
 
+# Loaded here and not at the first use: a process that is forked while another thread imports a module waits
+# for ever when it imports it, too.
+from .brokers.redis import publisher as _publisher_of_redis  # noqa: F401
 from .errors import SSEError
+from .hub.forks import forget_after_fork
 from .hub.link import Link, announce, open_link, reaches_this_process_only
 from .hub.stand_in import MEMORY_URL, StandIn, remaining_with, stand_in
 from .publisher import LinkedPublisher
@@ -41,7 +45,6 @@ _OTHER_PROCESSES = (
     "%s runs in several processes with SSE_HUB=thread and memory://: each has a hub of its own, so an event "
     "reaches the pages of one process only; set SSE_HUB=auto or a Redis URL, or run one process"
 )
-_creating = threading.Lock()
 # Where Flask keeps its contexts; those of a request end with it.
 _FLASK_VARIABLES = ("flask.app_ctx", "flask.request_ctx")
 
@@ -90,6 +93,21 @@ class Extension:
         return reaches_this_process_only(self.settings, self.link)
 
 
+class _Creating:
+    """Lets one thread at a time make what an application has."""
+
+    def __init__(self) -> None:
+        self.forget()
+        forget_after_fork(self)
+
+    def forget(self) -> None:
+        """Begin again with a lock that no thread of the parent process holds."""
+        self.lock = threading.Lock()
+
+
+_creating = _Creating()
+
+
 def current_extension() -> Extension:
     """Return what the current application has, and make it at its first use.
 
@@ -102,7 +120,7 @@ def current_extension() -> Extension:
     if instead is not None:
         extensions = instead.kept_for(current_app._get_current_object())  # type: ignore[attr-defined] # noqa: SLF001 - Flask shows it
     if _EXTENSION not in extensions:
-        with _creating:
+        with _creating.lock:
             if _EXTENSION not in extensions:
                 extensions[_EXTENSION] = _extension_at(instead) if instead is not None else _extension()
     extension: Extension = extensions[_EXTENSION]

@@ -22,6 +22,7 @@ from tests.support.processes import Process, running, wait_until
 from tests.tools import ROOT
 
 from flask_sse.errors import BrokerUnavailableError, HubUnavailableError
+from flask_sse.hub.thread import ThreadLink
 
 URL = "memory://link"
 
@@ -75,6 +76,37 @@ def test_forked_children_and_their_parent_use_one_link_at_the_same_time(
         publish_many(client, f"{channel}-after", 5)
         assert client.publish("after", channel=channel) == 1
         assert [event.data for event in stream.events(2)] == ["before", "after"]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_begins_without_what_its_parent_uses(client: HubClient, channel: str) -> None:
+    """(15.1) 16 threads of the child publish at once, and so do those of the parent."""
+    with ThreadPoolExecutor(16) as pool:
+        gate = threading.Barrier(16)
+        list(pool.map(lambda _: (gate.wait(), client.status()), range(16)))
+
+    def publish_from_16_threads(prefix: str) -> None:
+        gate = threading.Barrier(16)
+
+        def work(number: int) -> None:
+            gate.wait()
+            # Another number of streams for each, so that a stranger's answer is a wrong one.
+            publish_many(client, f"{channel}-{prefix}-{number}", number % 4, count=20)
+
+        with ThreadPoolExecutor(16) as pool:
+            for done in [pool.submit(work, number) for number in range(16)]:
+                done.result()
+
+    def work_of_child() -> None:
+        link: Any = client.link
+        for each in (link, getattr(link, "_process", link)):
+            assert not any(getattr(each, "_idle", {}).values()), "connections of the parent"
+            assert getattr(each, "_thread", None) is None or isinstance(each._thread, ThreadLink)
+        publish_from_16_threads("child")
+
+    wait = by_os(work_of_child)
+    publish_from_16_threads("parent")
+    assert wait() == 0
 
 
 def test_link_that_was_closed_opens_again(client: HubClient, channel: str) -> None:

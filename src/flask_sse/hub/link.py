@@ -1,14 +1,13 @@
 """The application's end: hand a socket to the hub, publish into it, ask how it is.
 
 Safe from every thread and greenlet, and after a fork: nothing is shared while it is in use. A call takes
-an idle control connection or opens one, and gives it back; a forked process forgets what it inherited.
+an idle control connection or opens one, and gives it back; a forked process has none of its parent's.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-import os
 import random
 import sys
 import threading
@@ -34,6 +33,7 @@ from .control import (
     rejected_request,
     status_request,
 )
+from .forks import forget_after_fork
 from .thread import ThreadLink
 
 if sys.platform != "win32" or TYPE_CHECKING:
@@ -129,7 +129,7 @@ class ProcessLink:
     def __init__(self, settings: Settings) -> None:
         self._finder = Finder(settings)
         self._idle: defaultdict[int, deque[HubConnection]] = defaultdict(deque)
-        self._pid = os.getpid()
+        forget_after_fork(self)
         # How many hubs there are, as the first one said; which one gets the next stream.
         self._processes = 1
         self._turn = itertools.count(random.randrange(_ANY_TURN))  # noqa: S311 - spreads load
@@ -176,13 +176,14 @@ class ProcessLink:
             while idle:
                 idle.popleft().close()
 
+    def forget(self) -> None:
+        """Give up the connections of the parent process, which uses them."""
+        self.close()
+
     def _ask(
         self, packets: Sequence[Packet], descriptor: int | None = None, number: int = 0
     ) -> list[dict[str, Any]]:
         """Send requests to one hub; wait for their answers unless a descriptor is handed over."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self.close()
         with deadline(ANSWER_SECONDS):
             return self._ask_within(packets, descriptor, number)
 

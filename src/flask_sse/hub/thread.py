@@ -10,7 +10,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
-import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from .calls import LoopClosedError, call_on_loop
 from .config import hub_config
 from .connection import NOT_MEMORY
 from .control import Attach
+from .forks import forget_after_fork
 from .limits import duplicate
 from .loop import HubLoop
 from .server import HubServer
@@ -47,10 +47,11 @@ class ThreadLink:
     def __init__(self, settings: Settings, new_loop: Callable[[], HubLoop] = HubLoop) -> None:
         self._settings = settings
         self._new_loop = new_loop
-        self._forget()
+        self.forget()
+        forget_after_fork(self)
 
-    def _forget(self) -> None:
-        self._pid = os.getpid()
+    def forget(self) -> None:
+        """Begin without a thread: a fork does not copy threads, but it copies locks that they hold."""
         self._lock = threading.Lock()
         self._thread: HubThread | None = None
 
@@ -97,17 +98,12 @@ class ThreadLink:
 
     def close(self) -> None:
         """Say goodbye to all streams and end the thread."""
-        if self._pid != os.getpid():
-            self._forget()
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is not None and thread.is_alive:
             thread.stop()
 
     def _call(self, action: Callable[[HubServer], T]) -> T:
-        if self._pid != os.getpid():
-            # A fork does not copy threads, but it copies locks that they hold.
-            self._forget()
         while True:
             with self._lock:
                 if self._thread is None or not self._thread.is_alive:

@@ -50,8 +50,12 @@ class HubForTests(ThreadLink):
         self._keys: set[tuple[str, str]] = set()
         self._opened: list[tuple[Attach, Stream]] = []
         self._marks = itertools.count(1)
-        self._attaching = threading.Lock()
         self._has_ended = False
+
+    def forget(self) -> None:
+        """See ``ThreadLink.forget``."""
+        super().forget()
+        self._attaching = threading.Lock()
 
     def _start(self) -> HubThread:
         if self._has_ended:
