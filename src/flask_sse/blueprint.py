@@ -420,7 +420,7 @@ class ServerSentEventsBlueprint(Blueprint):
         Raises:
             KeyError: If the application has no URL of a broker.
             UsageError: If the channel is not that of a run, or the items cannot be iterated.
-            RunInProgressError: If another producer works on this run, or was killed less than 20 seconds ago.
+            RunInProgressError: If another producer works on this run, or was killed less than 10 seconds ago.
             TooManyRunsError: If as many runs as ``SSE_MAX_RUNS`` are at work in this process.
         """
         channel = new_run() if channel is None else channel

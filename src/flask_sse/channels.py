@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .errors import InvalidChannelError
+from .wire.run import RUN_CONTROL_PREFIX
 from .wire.text import flaw_of_line, plain_text
 
 DEFAULT_CHANNEL = "sse"
@@ -14,8 +15,6 @@ MAX_CHANNEL_BYTES = 200
 CONTROL_CHANNEL = "flask-sse:control"
 # Carries what a hub tells of itself; it comes from no broker, and only an application's own page gets it.
 STATUS_CHANNEL = "flask-sse:status"
-# Carry what producers of runs tell each other; nobody else can name one.
-RUN_CONTROL_PREFIX = "flask-sse:run:"
 _RESERVED = (CONTROL_CHANNEL, STATUS_CHANNEL)
 
 

@@ -96,7 +96,7 @@ class RunInProgressError(SSEError):
         self.channel = channel
         super().__init__(
             f"another producer works on {channel!r}: wait for its end, cancel it, or give each run a name of "
-            "its own (new_run(prefix=...)); one that was killed is noticed after 20 seconds"
+            "its own (new_run(prefix=...)); one that was killed is noticed after 10 seconds"
         )
 
 

@@ -29,9 +29,9 @@ from flask_sse.brokers.base import (
 from flask_sse.brokers.redis import history
 from flask_sse.brokers.redis import publisher as publisher_module
 from flask_sse.brokers.redis.publisher import MAX_IDLE, RedisPublisher
-from flask_sse.producing.attempt import lease_channel, state_channel
 from flask_sse.settings import History as Kept
 from flask_sse.wire.cursor import EARLIEST, FROM_NOW, MAX_MS, Cursor, order
+from flask_sse.wire.run import lease_channel, state_channel
 
 DATABASE = 7  # of these tests alone
 SHORT_SECONDS = 0.005

@@ -24,7 +24,7 @@ def work() -> Iterator[str]:
 if __name__ == "__main__":
     if OPTIONS in ([], ["again"]):
         vars(run).update(CHECK_SECONDS=0.05, ALIVE_SECONDS=0.2)
-        vars(attempt).update(CHECK_SECONDS=0.05, LOST_SECONDS=1.0)
+        vars(attempt).update(CHECK_SECONDS=0.05, RENEW_SECONDS=0.2, LEASE_SECONDS=1.0)
     else:
         vars(run).update(CHECK_SECONDS=0.05, ALIVE_SECONDS=float(OPTIONS[0]))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

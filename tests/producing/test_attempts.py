@@ -21,9 +21,9 @@ from flask_sse.channels import check_channel
 from flask_sse.errors import InvalidChannelError, InvalidMessageError
 from flask_sse.hub import runs
 from flask_sse.producing import attempt, run
-from flask_sse.producing.attempt import lease_channel, state_channel
 from flask_sse.testing import capture
 from flask_sse.wire.cursor import EARLIEST
+from flask_sse.wire.run import lease_channel, state_channel
 
 PRODUCER = Path(__file__).parent / "producer.py"
 
@@ -46,9 +46,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds takes parts of them; five times as long a silence is still a death."""
     for module in (run, attempt):
         monkeypatch.setattr(module, "CHECK_SECONDS", 0.05)
-        monkeypatch.setattr(module, "ALIVE_SECONDS", 0.2)
-    for module in (runs, attempt):
-        monkeypatch.setattr(module, "LOST_SECONDS", 1.0)
+    monkeypatch.setattr(run, "ALIVE_SECONDS", 0.2)
+    monkeypatch.setattr(attempt, "RENEW_SECONDS", 0.2)
+    monkeypatch.setattr(attempt, "LEASE_SECONDS", 1.0)
+    monkeypatch.setattr(runs, "LOST_SECONDS", 1.0)
 
 
 class Work:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 import threading
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from tests.support.client import StreamClient
 from tests.support.local import LocalServer, make_app
 from tests.support.processes import Process, wait_until
 
-from flask_sse import Message, Publisher, UsageError, new_run, sse
+from flask_sse import Message, Publisher, RunInProgressError, UsageError, new_run, sse
 from flask_sse.errors import BrokerUnavailableError, InvalidChannelError
 from flask_sse.hub import runs
 from flask_sse.producing import attempt, run
@@ -53,9 +55,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds takes parts of them; five times as long a silence is still a death."""
     for module in (run, attempt):
         monkeypatch.setattr(module, "CHECK_SECONDS", 0.05)
-        monkeypatch.setattr(module, "ALIVE_SECONDS", 0.2)
-    for module in (runs, attempt):
-        monkeypatch.setattr(module, "LOST_SECONDS", 1.0)
+    monkeypatch.setattr(run, "ALIVE_SECONDS", 0.2)
+    monkeypatch.setattr(attempt, "RENEW_SECONDS", 0.2)
+    monkeypatch.setattr(attempt, "LEASE_SECONDS", 1.0)
+    monkeypatch.setattr(runs, "LOST_SECONDS", 1.0)
 
 
 def start(server: LocalServer, items: object, channel: str | None = None) -> str:
@@ -408,3 +411,110 @@ def test_flask_is_not_needed(channel: str, valkey: Broker) -> None:
     with LocalServer(app) as server, follow(server, f"run:{channel}") as stream:
         assert stream.wait_closed() == "eof"
     publisher.close()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_channel_that_is_only_named_like_a_run_is_not_lost(  # 15.5
+    server: LocalServer, channel: str
+) -> None:
+    name = f"run:{channel}"
+    with follow(server, name) as stream:
+        server.publish("1.0 had this channel", channel=name)
+        assert stream.next_event().data == "1.0 had this channel"
+        with pytest.raises(TimeoutError):
+            stream.wait_closed(timeout=4)
+        server.publish("still here", channel=name)
+        assert stream.next_event().data == "still here"
+        assert server.status()["lost_runs"] == 0
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_hub_that_has_not_heard_the_beginning_of_a_run_tells_that_it_is_lost(  # 15.5
+    valkey: Broker, channel: str
+) -> None:
+    name = f"run:{channel}"
+    config = {"SSE_BROKER_URL": valkey.url, "SSE_HUB": "thread", "SSE_HEARTBEAT_SECONDS": 0.2}
+    with Process([sys.executable, PRODUCER, valkey.url, name]) as process:
+        with LocalServer(make_app(**config)) as server, follow(server, name) as stream:
+            seen = stream.events(3)[-1]
+        os.kill(process.pid, signal.SIGKILL)
+    with (
+        LocalServer(make_app(**config)) as server,
+        follow(server, name, last_event_id=seen.last_event_id) as back,
+    ):
+        assert back.wait_closed(timeout=10) == "eof"
+        assert b'"reason": "lost"' in back.raw
+        assert b"run-begin" not in back.raw
+
+
+def test_a_history_that_overflows_in_the_middle_of_a_run_is_told_to_late_pages(url: str) -> None:
+    config = {"SSE_BROKER_URL": url, "SSE_HUB": "thread", "SSE_HISTORY_RULES": {"run:*": {"size": 100}}}
+    written, may_end = threading.Event(), threading.Event()
+
+    def work() -> Iterator[int]:
+        yield from range(1000)
+        written.set()
+        may_end.wait(20)
+        yield 1000
+
+    with LocalServer(make_app(**config)) as server:
+        channel = start(server, work())
+        with follow(server, channel) as early:
+            seen = early.next_event()
+            assert written.wait(20)
+            with (
+                follow(server, channel) as late,
+                follow(server, channel, last_event_id=seen.last_event_id) as back,
+            ):
+                assert back.next_event().type == "stream-reset"
+                assert late.next_event().type in ("stream-reset", "message")
+                with server.app.app_context(), pytest.raises(RunInProgressError):
+                    sse.run(iter("ab"), channel)
+                may_end.set()
+                for stream in (early, late, back):
+                    assert stream.wait_closed() == "eof"
+                    assert stream.raw.count(b'"reason": "finished"') == 1
+                    assert b"data:1000\n" in stream.raw
+            numbers = [int(data) for data in re.findall(rb"\ndata:(\d+)\n", early.raw)]
+            assert numbers == list(range(1001)) or b"event:stream-reset" in early.raw
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+def test_a_broker_that_is_away_for_70_seconds_in_the_middle_of_a_run() -> None:
+    """What yields meanwhile has failed, and says so when the broker is back; what was silent goes on."""
+    away = threading.Event()
+
+    def busy() -> Iterator[int]:
+        yield 1
+        away.wait(60)
+        yield 2
+        yield 3
+
+    def silent() -> Iterator[int]:
+        yield 1
+        away.wait(60)
+        time.sleep(85)
+        yield 2
+
+    with (
+        start_valkey(persistent="always") as broker,
+        LocalServer(make_app(SSE_BROKER_URL=broker.url, SSE_HUB="thread")) as server,
+    ):
+        channels = [start(server, busy()), start(server, silent())]
+        with follow(server, channels[0]) as first, follow(server, channels[1]) as second:
+            for stream in (first, second):
+                assert [event.type for event in stream.events(2)] == ["run-begin", "message"]
+            broker.kill()
+            away.set()
+            time.sleep(70)
+            broker.restart()
+            assert first.wait_closed(timeout=60) == "eof"
+            assert second.wait_closed(timeout=60) == "eof"
+            assert b'"reason": "failed"' in first.raw
+            assert b"data:2\n" not in first.raw
+            assert b'"reason": "finished"' in second.raw
+            assert second.raw.count(b"data:2\n") == 1
+            for stream in (first, second):
+                assert stream.raw.count(b"event:stream-end") == 1
+                assert b'"lost"' not in stream.raw

@@ -6,10 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from ..channels import RUN_CONTROL_PREFIX
 from ..settings import History
 from ..wire.cursor import EPOCH_LETTERS, Cursor, Stamp
-from ..wire.run import RUN_PREFIX
+from ..wire.run import RUN_CONTROL_PREFIX, RUN_PREFIX
 
 # Events of one page; a page ends also with the event that brings it over so many bytes.
 PAGE_EVENTS = 250

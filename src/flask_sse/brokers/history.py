@@ -287,6 +287,11 @@ class History:
             left -= 1
         return left > 0
 
+    def expire_channel(self, name: str, now: float) -> None:
+        """Let go of what is over in one channel, whose events must not be found a moment longer."""
+        if name in self._channels:
+            self._expire(self._channels[name], now, EXPIRE_BATCH)
+
     def _expire(self, channel: _Channel, now: float, most: int) -> int:
         dropped = 0
         while channel.kept and channel.kept.first.expires_at <= now and dropped < most:

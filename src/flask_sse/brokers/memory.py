@@ -84,8 +84,10 @@ class MemoryFeed:
         return self._history.cursor(channel, time.time())
 
     def page(self, channel: str, since: str) -> Page:
-        """Return a piece of the history of a channel."""
-        return self._history.read(channel, since, time.time())
+        """Return a piece of the history of a channel, nothing of which is older than was asked for."""
+        now = time.time()
+        self._history.expire_channel(channel, now)
+        return self._history.read(channel, since, now)
 
     def dump(self) -> Iterator[tuple[dict[str, Any], bytes]]:
         """Yield what is kept, in pieces, for another hub."""
@@ -106,7 +108,7 @@ class MemoryFeed:
 
     def read(self, number: int, channel: str, since: str) -> None:
         """See ``BrokerFeed.read``; it is answered at once."""
-        self._sink.page(number, self.page(channel, since))
+        self._sink.page(number, self._history.read(channel, since, time.time()))
 
     def cancel(self, number: int) -> None:
         """Do nothing: what was asked for is answered."""

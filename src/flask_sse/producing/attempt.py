@@ -3,8 +3,8 @@
 Producers tell each other so on two channels that nobody else can name, besides the run's own:
 
     flask-sse:run:state:NAME   an attempt began, was cancelled, ended: where the run stands
-    flask-sse:run:lease:NAME   which attempt works, kept for ``LOST_SECONDS`` and renewed every
-                               ``ALIVE_SECONDS``; empty where it was given back
+    flask-sse:run:lease:NAME   which attempt works, kept for ``LEASE_SECONDS`` and renewed every
+                               ``RENEW_SECONDS``; empty where it was given back
 
 An attempt begins with a publication whose key names what was there before, so that one of two wins. One that
 was paused until its lease was over finds the other one's begin, and stops: that is its fencing token.
@@ -22,13 +22,12 @@ from enum import Enum
 from typing import Any
 
 from ..brokers.base import BrokerPublisher, Page, Publication
-from ..channels import RUN_CONTROL_PREFIX
 from ..errors import RunInProgressError
 from ..settings import History
 from ..wire.cursor import EARLIEST, Cursor
 from ..wire.envelope import pack, unpack
 from ..wire.message import Message
-from ..wire.run import ALIVE_SECONDS, LOST_SECONDS, RUN_PREFIX
+from ..wire.run import lease_channel, state_channel
 
 Broker = Callable[[], BrokerPublisher]
 
@@ -40,8 +39,10 @@ _STATE_SECONDS = 60.0
 _REFRESHES = 4
 # How long a lease may come behind the begin that it belongs to.
 GRACE_SECONDS = 0.5
-# How much longer than ``LOST_SECONDS`` a lease may last: memory:// drops what is over every few seconds.
-_SLACK_SECONDS = 10.0
+# Shorter than the silence after which pages are told that the run is lost: a queue that starts a killed job
+# again has begun by then. Some renewals may be late.
+LEASE_SECONDS = 10.0
+RENEW_SECONDS = 3.0
 
 _BEGIN, _CANCEL, _USED, _END = "begin", "cancel", "used", "end"
 
@@ -53,16 +54,6 @@ class Verdict(Enum):
     CANCELLED = 1
     # Another one has begun, since this one was not heard of for too long.
     REPLACED = 2
-
-
-def state_channel(channel: str) -> str:
-    """Return where producers write what becomes of a run."""
-    return f"{RUN_CONTROL_PREFIX}state:{channel.removeprefix(RUN_PREFIX)}"
-
-
-def lease_channel(channel: str) -> str:
-    """Return where the producer of a run says that it works on it."""
-    return f"{RUN_CONTROL_PREFIX}lease:{channel.removeprefix(RUN_PREFIX)}"
 
 
 class State:
@@ -152,7 +143,7 @@ class Attempt:
         Raises:
             RunInProgressError: If it lives.
         """
-        deadline = time.monotonic() + LOST_SECONDS + _SLACK_SECONDS
+        deadline = time.monotonic() + 2 * LEASE_SECONDS
         holder, first = self._holder()
         while holder:
             time.sleep(CHECK_SECONDS)
@@ -177,7 +168,7 @@ class Attempt:
         if now - self._noted_at >= self._history.seconds / _REFRESHES:
             self._broker().publish([self._note(_BEGIN)])
             self._noted_at = now
-        if now - self._renewed_at >= ALIVE_SECONDS:
+        if now - self._renewed_at >= RENEW_SECONDS:
             self._renew()
         return Verdict.GOES_ON
 
@@ -204,7 +195,7 @@ class Attempt:
         return Publication(self._state, _envelope(word, self._token), self._history, key=key)
 
     def _lease_of(self, holder: str) -> Publication:
-        return Publication(self._lease, _envelope(_BEGIN, holder), History(1, LOST_SECONDS))
+        return Publication(self._lease, _envelope(_BEGIN, holder), History(1, LEASE_SECONDS))
 
 
 def cancel(broker: BrokerPublisher, channel: str, history: History) -> bool:

@@ -108,7 +108,7 @@ class SourceLink:
     def _send_items(self, outlet: Outlet) -> str:
         try:
             self._source.send_to(lambda item: outlet.write(self._encode(item)))
-        except Exception:
+        except BaseException:  # also SystemExit and gevent.Timeout: the page would ask for all of it again
             logger.exception("the source of a response failed")
             return FAILED
         return FINISHED

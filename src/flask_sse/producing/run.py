@@ -57,6 +57,8 @@ CHECK_SECONDS = 1.0
 # How long a run waits for a broker that is away, and how often it tries.
 PATIENCE_SECONDS = 60.0
 RETRY_SECONDS = 0.5
+# How long the end of a process waits for the ends of all its runs.
+END_SECONDS = 3.0
 _AWAY = (BrokerError, HubError)
 _REPLACED = "replaced"
 
@@ -121,12 +123,15 @@ def start_run(producer: Producer, in_contexts: Callable[[Callable[[], None]], No
     def work() -> None:
         try:
             producer.work(waits=False)
-        except Exception:
+        except BaseException:  # also SystemExit and gevent.Timeout, which end no more than this thread
             logger.exception("%s failed", ascii(producer.channel))
 
     def work_in_contexts() -> None:
         try:
             in_contexts(work)
+        except Exception:
+            logger.exception("the contexts of %s failed", ascii(producer.channel))
+            producer.fail()
         finally:
             runs.release()
 
@@ -245,13 +250,17 @@ class Producer:
             threading.Thread(target=self._keep_alive, name="flask-sse run", daemon=True).start()
             self._source.send_to(self._take)
         except BaseException as error:
-            self._end(FAILED if isinstance(error, Exception) else INTERRUPTED)
+            self._end(INTERRUPTED if _ends_process(error) else FAILED)
             raise
         finally:
             _producers.discard(self)
         if self._end(FINISHED) == _REPLACED:
             raise RunInProgressError(self.channel)
         return self._end(FINISHED)
+
+    def fail(self) -> None:
+        """Tell that it failed, unless it has ended."""
+        self._end(FAILED)
 
     def interrupt(self) -> None:
         """Tell that this process ends, and the run with it."""
@@ -367,10 +376,28 @@ class Producer:
                     self._publish(alive())
 
 
+def _ends_process(error: BaseException) -> bool:
+    """Tell whether it ends the process, as far as can be known here: others end a thread or a greenlet."""
+    is_main = threading.current_thread() is threading.main_thread()
+    return is_main and isinstance(error, SystemExit | KeyboardInterrupt)
+
+
 _producers: weakref.WeakSet[Producer] = weakref.WeakSet()
 
 
 @atexit.register
 def _interrupt_all() -> None:
-    for producer in list(_producers):
-        producer.interrupt()
+    """Tell the pages of all runs that this process ends, at the same time and for a few seconds at most."""
+    threads = [
+        threading.Thread(target=each.interrupt, name="flask-sse interrupt", daemon=True)
+        for each in list(_producers)
+    ]
+    deadline = time.monotonic() + END_SECONDS
+    try:
+        for thread in threads:
+            thread.start()
+    except RuntimeError as error:
+        logger.error("pages learn from silence that runs ended with the process: %s", error)  # noqa: TRY400
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join(max(0.0, deadline - time.monotonic()))

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import sys
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -96,6 +97,7 @@ class Source:
         In one thread, once. Whatever ends it, the iterable is closed; what fails in that is logged.
 
         Raises:
+            RuntimeError: If an asynchronous iterable was cancelled, and not by ``stop``.
             BaseException: What the items or ``take`` raised.
         """
         if self.is_stopped:
@@ -124,17 +126,18 @@ class Source:
                 if not self._goes_on(item, take):
                     break
         finally:
-            if isinstance(iterator, Generator):
+            for each in _to_close(iterator, items):
                 with _logged():
-                    iterator.close()
+                    each.close()
 
     def _run_task(self, items: AsyncIterable[Any], take: Callable[[Any], bool]) -> None:
         try:
             with asyncio.Runner() as runner:
                 runner.run(self._await_items(items, take))
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if not self.is_stopped:
-                raise
+                # Not as it is: it would pass for a cancellation of whoever called this.
+                raise RuntimeError("the asynchronous generator was cancelled from within") from error
 
     async def _await_items(self, items: AsyncIterable[Any], take: Callable[[Any], bool]) -> None:
         task = asyncio.current_task()
@@ -148,7 +151,10 @@ class Source:
             with self._lock:
                 self._task = None
             with _logged():
-                await _close_awaited(iterator)
+                await _cancel_at_yield(iterator)
+            for each in _to_close(iterator, items):
+                with _logged():
+                    await _close_awaited(each)
 
     async def _iterate_awaited(self, iterator: AsyncIterator[Any], take: Callable[[Any], bool]) -> None:
         cancelled: asyncio.CancelledError | None = None
@@ -184,16 +190,25 @@ async def _advance(iterator: AsyncIterator[Any], cancelled: asyncio.CancelledErr
     return await throw(cancelled)
 
 
-async def _close_awaited(iterator: AsyncIterator[Any]) -> None:
-    """Close what was not iterated to its end."""
+def _to_close(iterator: Any, items: Any) -> Iterator[Any]:
+    """Yield what is to be closed, as WSGI does it: a result of a database may have a close() of its own."""
+    for each in (iterator,) if iterator is items else (iterator, items):
+        if callable(getattr(each, "aclose", None)) or callable(getattr(each, "close", None)):
+            yield each
+
+
+async def _close_awaited(each: Any) -> None:
+    result = each.aclose() if callable(getattr(each, "aclose", None)) else each.close()
+    if inspect.isawaitable(result):
+        await result
+
+
+async def _cancel_at_yield(iterator: AsyncIterator[Any]) -> None:
     throw = getattr(iterator, "athrow", None)
     if throw is not None:
         # Task groups take a cancellation for what it is, and ``GeneratorExit`` for an error.
         with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
             await throw(asyncio.CancelledError())
-    close = getattr(iterator, "aclose", None)
-    if close is not None:
-        await close()
 
 
 @contextlib.contextmanager

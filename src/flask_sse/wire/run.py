@@ -12,6 +12,9 @@ from ..errors import InvalidMessageError
 from .message import Message
 
 RUN_PREFIX = "run:"
+# Channels on which producers tell each other where a run stands; nobody else can name one.
+RUN_CONTROL_PREFIX = "flask-sse:run:"
+_STATE_PREFIX = f"{RUN_CONTROL_PREFIX}state:"
 BEGIN_TYPE = "run-begin"
 ALIVE_TYPE = "run-alive"
 END_TYPE = "run-end"
@@ -32,6 +35,16 @@ LOST = "lost"
 def is_run(channel: str) -> bool:
     """Tell whether a channel is that of a run."""
     return channel.startswith(RUN_PREFIX)
+
+
+def state_channel(channel: str) -> str:
+    """Return where producers write what becomes of a run."""
+    return _STATE_PREFIX + channel.removeprefix(RUN_PREFIX)
+
+
+def lease_channel(channel: str) -> str:
+    """Return where the producer of a run says that it works on it."""
+    return f"{RUN_CONTROL_PREFIX}lease:{channel.removeprefix(RUN_PREFIX)}"
 
 
 def check_type(event_type: str | None, channel: str, own: Collection[str] = OWN_TYPES) -> None:
