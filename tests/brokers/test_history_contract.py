@@ -17,7 +17,15 @@ from tests.support.brokers import Broker, start_redis, start_valkey
 from tests.support.client import StreamClient, StreamReader, connect, request_bytes
 from tests.support.local import LocalServer, serve
 
-from flask_sse import InvalidChannelError, InvalidMessageError, Message, MessageTooLargeError, Published, sse
+from flask_sse import (
+    InvalidChannelError,
+    InvalidMessageError,
+    Message,
+    MessageTooLargeError,
+    Published,
+    UsageError,
+    sse,
+)
 from flask_sse.brokers.base import KEY_SECONDS, PAGE_EVENTS
 from flask_sse.brokers.redis.publisher import BATCH
 from flask_sse.wire.cursor import read_cursor
@@ -640,8 +648,8 @@ BAD: list[tuple[dict[str, Any], type[Exception]]] = [
     ({"data": "x", "channel": ""}, InvalidChannelError),
     ({"data": "x" * 300_000}, MessageTooLargeError),
     ({"data": "x", "key": ""}, InvalidMessageError),
-    ({"type": "no data"}, TypeError),
-    ({"data": "x", "chanel": "misspelt"}, TypeError),
+    ({"type": "no data"}, UsageError),
+    ({"data": "x", "chanel": "misspelt"}, UsageError),
 ]
 
 
@@ -660,7 +668,8 @@ def test_nothing_is_published_if_one_of_several_events_cannot_be(
 
 
 def test_another_hub_goes_on_where_one_left_off(redis_line: Line, channel: str) -> None:
-    with serve(SSE_BROKER_URL=redis_line.url, SSE_HEARTBEAT_SECONDS=14, SSE_HISTORY_RULES=RULES) as other:
+    # A setting that the hub reads makes it another one.
+    with serve(SSE_BROKER_URL=redis_line.url, SSE_MAX_CHANNELS=99_999, SSE_HISTORY_RULES=RULES) as other:
         assert other.status()["pid"] != redis_line.server.status()["pid"]
         with redis_line.listen(channel) as stream:
             stream.wait_opened()

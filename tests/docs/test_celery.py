@@ -140,6 +140,6 @@ def test_a_job_of_rq_publishes_and_is_tried_again(workshop: Workshop) -> None:
     command = read("tasks/rq_worker.sh").strip() + " --url $RQ_REDIS_URL"
     with workshop.start(command, "Listening on") as worker:
         workshop.run(workshop.folder / "rq_enqueue.py")
-        worker.wait_for_line("BrokerUnavailableError", RETRIES_SECONDS)
+        worker.wait_for_line("UnavailableError", RETRIES_SECONDS)
         workshop.proxy.restore()
         assert workshop.hear() == {"data": {"order": 7}, "type": "paid"}

@@ -6,7 +6,9 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 import time
+import uuid
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,9 +67,13 @@ class Site:
     def __init__(self, name: str, stack: contextlib.ExitStack) -> None:
         stack.enter_context(separate_hubs())
         broker = stack.enter_context(start_valkey()) if name == "valkey" else None
-        url = broker.url if broker else "memory://"
+        url = broker.url if broker else f"memory://{uuid.uuid4().hex}"
         env = {f"FLASK_{key}": value for key, value in {"SSE_BROKER_URL": url, **CONFIG}.items()}
-        env["PYTHONPATH"] = os.pathsep.join([str(BRIEF), str(APPS), str(ROOT)])
+        # The hub gets the directory in which Flask-SSE was found, and nothing else of the application's path.
+        installation = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (installation / "flask_sse").symlink_to(ROOT / "src" / "flask_sse")
+        (installation / "sitecustomize.py").symlink_to(BRIEF / "sitecustomize.py")
+        env["PYTHONPATH"] = os.pathsep.join([str(installation), str(APPS), str(ROOT)])
         self.redis = broker.client() if broker else None
         self.web: RunningServer = stack.enter_context(
             start("gunicorn-gthread", "crowd:app", APPS, env, ("--threads", str(THREADS)))

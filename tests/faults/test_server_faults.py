@@ -150,7 +150,7 @@ def test_7_publishing_connections_killed_in_mid_publish(start: Callable[..., Bro
 def test_8_server_pauses_its_clients(start: Callable[..., Broker], channel: str, mode: str) -> None:
     with start() as broker, Line(broker.url, channel) as line, line.listen() as page:
         line.publish(1)
-        broker.client().client_pause(1500, all=mode == "ALL")
+        broker.client().client_pause(3000, all=mode == "ALL")
         began = time.monotonic()
         with pytest.raises(BrokerUnavailableError):
             line.publish(2)

@@ -141,8 +141,8 @@ class HubServer:
         self._loop.set_exception_handler(self._failed_on_loop)
         work = [self._loop.create_task(self._work_on(each)) for each in (self._listen, self._tick_on)]
         self._core.directory.obey()
-        # What came before was no turn: nothing was served yet.
-        self._loop.turns.take_longest()
+        # What came before in this turn, such as the import of redis-py, held nobody up: nothing is served yet.
+        self._loop.turns.begin()
         self._carry_out()
         try:
             return await self._stopped

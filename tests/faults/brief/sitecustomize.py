@@ -9,6 +9,7 @@ from flask_sse.brokers import base, history, memory
 from flask_sse.brokers.redis import history as redis_history
 from flask_sse.brokers.redis import reader
 from flask_sse.hub import directory
+from flask_sse.producing import attempt
 
 UNUSED_SECONDS = 1.5
 
@@ -18,3 +19,4 @@ vars(memory).update(SLOT_SECONDS=0.2)
 vars(redis_history).update(_UNUSED_MS=int(UNUSED_SECONDS * 1000))
 vars(reader).update(CHECK_SECONDS=0.3)
 vars(directory).update(CHANNEL_LINGER_SECONDS=1.0)
+vars(attempt).update(_STATE_SECONDS=2.0)

@@ -18,6 +18,8 @@ from redis.connection import AbstractConnection, Connection, SSLConnection, Unix
 
 from ..deadline import CALL_SECONDS, seconds_left
 
+_ANSWER_BYTES = 4096
+
 
 class DeadlineSocket:
     """A connected socket whose reads and writes end with the deadline of the calling thread."""
@@ -95,6 +97,24 @@ class TcpConnection(_Bounded, _ByName):
 
 class TlsConnection(_Bounded, SSLConnection, _ByName):
     """Over TLS; the handshake counts."""
+
+    def _connect(self) -> Any:
+        sock = super()._connect()
+        # A server of TLS 1.3 sends session tickets behind the handshake (RFC 8446, 4.6.1). While they are
+        # unread the pool takes the connection for one with an answer to somebody else, gives it up and
+        # fails at the second one. They are read before the answer to this, which may be a refusal.
+        try:
+            sock.sendall(b"PING\r\n")
+            answer = b""
+            while not answer.endswith(b"\r\n"):
+                piece = sock.recv(_ANSWER_BYTES)
+                if not piece:
+                    raise ConnectionResetError("the server closed the connection")
+                answer += piece
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
 
 class UnixConnection(_Bounded, UnixDomainSocketConnection):
