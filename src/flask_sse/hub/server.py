@@ -141,7 +141,7 @@ class HubServer:
         self._loop.set_exception_handler(self._failed_on_loop)
         work = [self._loop.create_task(self._work_on(each)) for each in (self._listen, self._tick_on)]
         self._core.directory.obey()
-        # What came before in this turn, such as the import of redis-py, held nobody up: nothing is served yet.
+        # What came before in this turn, such as the import of redis-py, held nobody up.
         self._loop.turns.begin()
         self._carry_out()
         try:

@@ -14,9 +14,9 @@ from flask_sse.producing import attempt
 UNUSED_SECONDS = 1.5
 
 vars(base).update(UNUSED_SECONDS=UNUSED_SECONDS)
-vars(history).update(UNUSED_SECONDS=UNUSED_SECONDS, SLOT_SECONDS=0.2)
+vars(history).update(UNUSED_SECONDS=UNUSED_SECONDS, SLOT_SECONDS=0.2, KEY_SECONDS=3)
 vars(memory).update(SLOT_SECONDS=0.2)
-vars(redis_history).update(_UNUSED_MS=int(UNUSED_SECONDS * 1000))
+vars(redis_history).update(_UNUSED_MS=int(UNUSED_SECONDS * 1000), KEY_SECONDS=3)
 vars(reader).update(CHECK_SECONDS=0.3)
 vars(directory).update(CHANNEL_LINGER_SECONDS=1.0)
 vars(attempt).update(_STATE_SECONDS=2.0)
