@@ -209,6 +209,36 @@ def test_stream_goes_on_each_time_that_the_developer_saves(
         assert process.alive
 
 
+RUNS = """
+import time
+
+def work():
+    yield "one"
+    while True:
+        time.sleep(0.1)
+        yield "again"
+
+@app.get("/run")
+def run():
+    return sse.run(work())
+"""
+
+
+def test_the_pages_of_a_run_are_told_that_the_reloader_ended_it(
+    dev_server: tuple[Process, int, HubClient], tmp_path: Path
+) -> None:
+    _, port, _ = dev_server
+    file = tmp_path / "site_of_a_developer.py"
+    file.write_text(APP.replace("version 0", "version 1") + RUNS)
+    wait_until(partial(has_version, port, 1), 20, "the new version")
+    channel = get(port, "/run").body.decode()
+    with StreamClient(port, f"/stream?channel={channel}") as stream:
+        assert [stream.next_event().type for _ in range(2)] == ["run-begin", "message"]
+        file.write_text(APP.replace("version 0", "version 2") + RUNS)
+        assert stream.wait_closed(timeout=30) == "eof"
+        assert b'"reason": "interrupted"' in stream.raw
+
+
 def has_version(port: int, number: int) -> bool:
     with contextlib.suppress(OSError, http.client.HTTPException):  # it is being restarted
         return get(port, "/version").body == f"version {number}".encode()

@@ -92,15 +92,20 @@ class SourceLink:
                 return
             try:
                 self._in_contexts(lambda: self._write(outlet, request))
+            except Exception:
+                # They could not be entered, or a teardown function of the application raised.
+                logger.exception("the contexts of a response failed")
+                if not outlet.has_written:
+                    outlet.write(_beginning(request) + self._last_words(FAILED))
             finally:
-                # Contexts that cannot be entered must not leave the other thread behind.
+                # The other thread must not be left behind.
                 outlet.end()
                 watch.join()
         finally:
             responses.release()
 
     def _write(self, outlet: Outlet, request: Attach) -> None:
-        if outlet.write(request.head + reconnect_in(request.rules.retry_ms)):
+        if outlet.write(_beginning(request)):
             reason = self._send_items(outlet)
             outlet.write(self._last_words(reason))
         outlet.end()
@@ -112,6 +117,10 @@ class SourceLink:
             logger.exception("the source of a response failed")
             return FAILED
         return FINISHED
+
+
+def _beginning(request: Attach) -> bytes:
+    return request.head + reconnect_in(request.rules.retry_ms)
 
 
 def _reject(sock: socket.socket, request: Attach, reason: str) -> None:
@@ -189,6 +198,11 @@ class Outlet:
             return True
         except OSError:
             return False
+
+    @property
+    def has_written(self) -> bool:
+        """Whether anything was written."""
+        return self._written_at != math.inf
 
     def write(self, data: bytes) -> bool:
         """Write all of it; return ``False`` if nobody reads it."""
