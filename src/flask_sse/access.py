@@ -211,8 +211,9 @@ def warn_of_public_streams() -> None:
     if request.blueprint is not None and _is_new(f"public {request.blueprint}"):
         # Without logging set up it stands alone on the terminal, so it says whose it is.
         logger.warning(
-            "Flask-SSE: streams are public: whoever reaches %s can listen to every channel. Say who may with "
-            "a rule: %s.authorize(lambda channel: channel == 'news'), or lambda channel: True if all may",
+            "Flask-SSE: streams are public: every client that reaches %s can listen to every channel. "
+            "Say who may with a rule: %s.authorize(lambda channel: channel == 'news'), "
+            "or lambda channel: True if all may",
             ascii(request.path),
             current_app.blueprints[request.blueprint].name,
         )

@@ -3,8 +3,8 @@
 ``/healthz`` tells whether the application can stream at all, and answers 200 also while the broker is away:
 taking all servers out of service would help nobody. ``/readyz`` answers 503 then.
 
-They answer whoever reaches them, so they show counts and states alone; where hub and broker are, and what
-they said, is logged.
+They answer every client that reaches them, so they show counts and states alone; where hub and broker are,
+and what they said, is logged.
 """
 
 from __future__ import annotations

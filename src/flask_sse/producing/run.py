@@ -268,9 +268,9 @@ class Producer:
         self._end(INTERRUPTED)
 
     def abandon(self) -> None:
-        """End without a word, for whoever could hear it has gone; the test that began it is over."""
+        """End without a word, for there is no reader left; the test that began it is over."""
         self._is_abandoned = True
-        # First, so that whoever waits for a broker with the lock in hand waits no longer.
+        # First, so that a thread that waits for a broker with the lock waits no longer.
         self._source.stop()
         with self._lock:
             self._over.set()

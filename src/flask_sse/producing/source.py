@@ -136,7 +136,7 @@ class Source:
                 runner.run(self._await_items(items, take))
         except asyncio.CancelledError as error:
             if not self.is_stopped:
-                # Not as it is: it would pass for a cancellation of whoever called this.
+                # Not as it is: it would pass for a cancellation of the caller.
                 raise RuntimeError("the asynchronous generator was cancelled from within") from error
 
     async def _await_items(self, items: AsyncIterable[Any], take: Callable[[Any], bool]) -> None:

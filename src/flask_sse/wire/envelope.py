@@ -33,7 +33,7 @@ _STAMP = re.compile(
 )
 
 
-# Python reads as many as its stack has room for, which is 1000 calls less those of whoever reads.
+# Python reads as many as its stack has room for, which is 1000 calls less those of the reader.
 MAX_DEPTH = 500
 _NO_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[^][{}"]+')
 _STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
