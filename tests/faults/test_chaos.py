@@ -13,7 +13,7 @@ import redis
 from tests.support.brokers import Broker, start_valkey
 from tests.support.local import LocalServer, serve
 
-from flask_sse.brokers.base import Page, Publication
+from flask_sse.brokers.base import Page, Publication, Receipt
 from flask_sse.brokers.redis import history
 from flask_sse.brokers.redis.publisher import RedisPublisher
 from flask_sse.brokers.redis.reader import RedisReader
@@ -112,20 +112,20 @@ def follows_whatever_comes(sequencer: Sequencer, stamp: Stamp) -> bool:
 def two_commands(patch: pytest.MonkeyPatch) -> None:
     """R3: another publisher comes between the two, and the hub believes the order in which they come."""
     text = history.script("publish")
-    publishes = "redis.call('PUBLISH', channel, envelope) .. ' ' .. cursor"
+    publishes = "redis.call('PUBLISH', channel, envelope) .. name"
     assert publishes in text
-    appends = text.replace(publishes, "'0 ' .. cursor .. ' ' .. envelope")
+    appends = text.replace(publishes, "'0' .. name .. '|' .. envelope")
 
-    def publish_batch(publisher: RedisPublisher, publications: list[Publication]) -> list[bytes]:
+    def publish_batch(publisher: RedisPublisher, publications: list[Publication]) -> Iterator[Receipt]:
         client: redis.Redis = publisher._client
         answers: Any = client.register_script(appends)(*history.publish_words(publications))
         receipts = []
         for publication, answer in zip(publications, answers, strict=True):
-            receivers, cursor, envelope = answer.split(b" ", 2)
+            receipt, envelope = answer.split(b"|", 1)
             time.sleep(0.002)
             client.publish(publication.channel, envelope)
-            receipts.append(receivers + b" " + cursor)
-        return receipts
+            receipts.append(receipt)
+        return map(history.receipt, receipts)
 
     patch.setattr(RedisPublisher, "_publish_batch", publish_batch)
     patch.setattr(Sequencer, "_follows", follows_whatever_comes)
