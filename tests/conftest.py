@@ -45,6 +45,17 @@ def valkey() -> Iterator[Broker]:
         yield broker
 
 
+@pytest.fixture
+def own_valkey() -> Iterator[Broker]:
+    """A Valkey server of one test, which may empty it and count what is asked of it.
+
+    No hub of another test is connected, and no revocation of another test is in it: hubs write those that
+    they find there into a file.
+    """
+    with start_valkey() as broker:
+        yield broker
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Broker]:
     """A Redis server that all tests share; take a :func:`channel` of your own."""

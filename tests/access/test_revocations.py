@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -14,7 +13,7 @@ import psutil
 import pytest
 from flask import request
 from tests.support.access import ended, opened
-from tests.support.brokers import Broker, start_valkey
+from tests.support.brokers import Broker
 from tests.support.hub_client import log_of
 from tests.support.local import LocalServer, serve
 from tests.support.processes import wait_until
@@ -36,13 +35,6 @@ def url(request: pytest.FixtureRequest, channel: str) -> str:
         return f"memory://{channel}"
     valkey: Broker = request.getfixturevalue("valkey")
     return valkey.url
-
-
-@pytest.fixture
-def own_valkey() -> Iterator[Broker]:
-    """A server that a test may empty."""
-    with start_valkey() as server:
-        yield server
 
 
 def ticket_of(server: LocalServer, blueprint: Blueprint, channel: str, subject: str) -> str:

@@ -33,11 +33,6 @@ MEGABYTE = 1024 * 1024
 NO_DRAIN = {"SSE_DRAIN_SECONDS": "0"}
 
 
-def files_beside(path: Path) -> list[Path]:
-    """Return what hubs left, but for the revocations that other tests left in a broker they share."""
-    return [each for each in path.parent.iterdir() if each.suffix != ".revocations"]
-
-
 @pytest.fixture
 def path() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="sse-", dir="/tmp") as directory:
@@ -172,7 +167,7 @@ def test_many_signals_at_once_do_no_harm(path: Path) -> None:
         assert parent.terminate() == 0
         assert stream.wait_closed() == "eof"
         assert "Traceback" not in parent.output()
-    assert files_beside(path) == []
+    assert list(path.parent.iterdir()) == []
 
 
 def test_a_hub_that_is_told_to_end_is_not_replaced_any_more(path: Path) -> None:
@@ -247,7 +242,7 @@ def test_a_hub_that_is_told_to_end_while_it_starts_ends_with_0(path: Path) -> No
             wait_until(partial(children, parent.pid), what="a hub that starts")
             assert parent.terminate() == 0, parent.output()
             assert "Traceback" not in parent.output()
-        assert files_beside(path) == []
+        assert list(path.parent.iterdir()) == []
 
 
 class Installation:
@@ -318,7 +313,7 @@ def test_a_hub_that_is_killed_before_it_begins_ends_it_with_1_and_a_text(path: P
         os.kill(hub, signal.SIGKILL)
         assert parent.wait() == 1, parent.output()
         assert "SIGKILL" in parent.output()
-    assert files_beside(path) == []
+    assert list(path.parent.iterdir()) == []
 
 
 def test_streams_end_in_their_time_when_the_parent_is_killed(path: Path) -> None:
@@ -387,7 +382,7 @@ def test_the_second_signal_ends_at_once_and_nothing_is_published_after_the_first
         assert len({stream.reading.decoder.retry_ms for stream in streams}) > 20
         assert parent.wait() == 0
         assert not running(hub)
-    assert files_beside(path) == []
+    assert list(path.parent.iterdir()) == []
 
 
 # -- another parent --------------------------------------------------------------------------------------
@@ -412,7 +407,7 @@ def test_another_parent_replaces_the_first_which_leaves_the_socket_alone(path: P
             os.kill(app.pid, signal.SIGKILL)
             wait_until(lambda: serves(path), what="another hub")
             assert second.terminate() == 0
-    assert files_beside(path) == []
+    assert list(path.parent.iterdir()) == []
 
 
 def test_replace_just_starts_where_nobody_is_or_a_dead_one_was(path: Path) -> None:
@@ -455,18 +450,18 @@ def test_a_hub_that_does_not_answer_cannot_be_replaced_and_goes_on(path: Path) -
 
 
 def test_streams_of_one_application_are_spread_over_several_hubs(
-    path: Path, valkey: Broker, channel: str
+    path: Path, own_valkey: Broker, channel: str
 ) -> None:
-    env = {"SSE_BROKER_URL": valkey.url, **NO_DRAIN}
+    env = {"SSE_BROKER_URL": own_valkey.url, **NO_DRAIN}
     with (
         operated(path, "--processes", "3", env=env) as parent,
-        application(path, valkey.url) as app,
+        application(path, own_valkey.url) as app,
         contextlib.ExitStack() as stack,
     ):
         streams = [stack.enter_context(kept(app, channel)) for _ in range(30)]
         assert app.status()["streams"] == 30
         for each in range(3):
-            with application(numbered(path, each), valkey.url) as one:
+            with application(numbered(path, each), own_valkey.url) as one:
                 assert 8 <= own_status(one)["streams"] <= 12
         renew(parent, 3)
         app.publish("to all", channel=channel)
@@ -474,7 +469,7 @@ def test_streams_of_one_application_are_spread_over_several_hubs(
             assert stream.next_event().data == "to all"
         assert app.status()["streams"] == 30
         assert parent.terminate() == 0
-    assert files_beside(path) == []
+    assert list(path.parent.iterdir()) == []
 
 
 def own_status(one: HubClient) -> dict[str, int]:
@@ -508,15 +503,15 @@ def test_memory_is_in_one_process(path: Path) -> None:
 
 
 def test_a_path_of_several_that_is_in_use_is_named_and_harms_nothing(
-    path: Path, valkey: Broker, channel: str
+    path: Path, own_valkey: Broker, channel: str
 ) -> None:
-    env = {"SSE_BROKER_URL": valkey.url, **NO_DRAIN}
+    env = {"SSE_BROKER_URL": own_valkey.url, **NO_DRAIN}
     second = numbered(path, 1)
-    with operated(second, env=env), application(second, valkey.url) as app, kept(app, channel) as stream:
+    with operated(second, env=env), application(second, own_valkey.url) as app, kept(app, channel) as stream:
         with operated(path, "--processes", "2", env=env, ready=None) as parent:
             assert parent.wait() == 3, parent.output()
             assert f"{second}: a hub runs there already" in parent.output()
-        assert files_beside(path) == [second]
+        assert list(path.parent.iterdir()) == [second]
         app.publish("still here", channel=channel)
         assert stream.next_event().data == "still here"
 
