@@ -26,6 +26,12 @@ app.register_blueprint(sse, url_prefix="/stream")
 jobs: list[subprocess.Popen[bytes]] = []
 
 
+@sse.authorize
+def may_listen(channel: str) -> bool:
+    """Let all clients listen to the channel that ``publish`` takes by default, and to no other."""
+    return channel == "sse"
+
+
 @app.before_request
 def only_json_changes_anything() -> None:
     """Refuse what the form of another site could send."""

@@ -20,6 +20,12 @@ todos: dict[int, tuple[str, bool]] = {1: ("Open this page in a second window", F
 numbers = itertools.count(2)
 
 
+@sse.authorize
+def may_listen(channel: str) -> bool:
+    """Let all clients listen to the channel that ``publish`` takes by default, and to no other."""
+    return channel == "sse"
+
+
 @app.before_request
 def only_htmx_changes_anything() -> None:
     """Refuse what the form of another site could send."""

@@ -95,6 +95,10 @@ class FlaskRun:
     def __exit__(self, *error: object) -> None:
         self._process.close()
 
+    def output(self) -> str:
+        """Return all that it has written so far."""
+        return self._process.output()
+
 
 def post(url: str, data: bytes = b"") -> int:
     """Send a POST request and return the status."""

@@ -19,6 +19,7 @@ def server(request: pytest.FixtureRequest, runtime_directory: str) -> Iterator[F
     name = Path(request.module.__file__).stem.removeprefix("test_")
     with FlaskRun(ROOT / "examples" / name, HUB) as server:
         yield server
+        assert "streams are public" not in server.output()
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from tests.support.processes import Process, children, free_port, running, wait_
 
 SERVE = Path(__file__).parents[2] / "examples" / "demo" / "serve.py"
 LINGER_SECONDS = 1
+WELCOME = "Flask-SSE demo: http://127.0.0.1:{port}\nOpen it in two tabs. Ctrl-C ends it.\n"
 JOB_MS = 15_000  # the job itself takes 4 seconds
 
 
@@ -72,6 +73,7 @@ def test_two_tabs_see_the_same_and_nothing_is_left_behind(
     assert helpers
     assert demo.terminate() == 0
     assert not any(map(running, helpers))
+    assert demo.output() == WELCOME.format(port=port)
     expect(one.get_by_text("reconnecting", exact=True)).to_be_visible()
     wait_until(lambda: not running(hub), what="the end of the hub")
 
