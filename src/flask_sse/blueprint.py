@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 import redis
-from flask import Blueprint, Response, current_app, has_request_context, request, url_for
+from flask import Blueprint, Flask, Response, current_app, has_request_context, request, url_for
 from flask.sansio.app import App
 
 from .access import (
@@ -53,6 +53,7 @@ from .producing.response import SourceLink, asked_of
 from .producing.run import Producer, new_run, start_run
 from .producing.source import Items, Source, current_source
 from .publisher import Published
+from .serving.dev_server import BrokerErrorsOfDevServer
 from .serving.relay import open_stream, received
 from .serving.response import HEADERS, event_stream, without_cookies
 from .settings import Settings, redis_url
@@ -115,6 +116,8 @@ class ServerSentEventsBlueprint(Blueprint):
         note_begin_of_requests(app)
         announce_from_now_on(app)
         listen_to_sessions()
+        if isinstance(app, Flask):
+            app.wsgi_app = BrokerErrorsOfDevServer(app.wsgi_app)  # type: ignore[method-assign]
 
     # -- who may listen ------------------------------------------------------------------------
 
