@@ -1,4 +1,4 @@
-"""A job that never comes to its end: ``producer.py URL CHANNEL [again | ALIVE_SECONDS]``."""
+"""A job that never comes to its end: ``producer.py URL CHANNEL [again | fast | ALIVE_SECONDS]``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ OPTIONS = sys.argv[3:]
 
 def work() -> Iterator[str]:
     yield "one"
+    if OPTIONS == ["fast"]:
+        yield from map(str, range(100))
+        print("written", flush=True)
     while True:
         time.sleep(0.5)
         if OPTIONS == ["again"]:
@@ -25,7 +28,10 @@ if __name__ == "__main__":
     if OPTIONS in ([], ["again"]):
         vars(run).update(CHECK_SECONDS=0.05, ALIVE_SECONDS=0.2)
         vars(attempt).update(CHECK_SECONDS=0.05, RENEW_SECONDS=0.2, LEASE_SECONDS=1.0)
+    elif OPTIONS == ["fast"]:
+        vars(run).update(ALIVE_SECONDS=60.0)
     else:
         vars(run).update(CHECK_SECONDS=0.05, ALIVE_SECONDS=float(OPTIONS[0]))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    Publisher(sys.argv[1]).produce(work(), sys.argv[2])
+    rules = {"run:*": {"size": 10}} if OPTIONS == ["fast"] else {}
+    Publisher(sys.argv[1], SSE_HISTORY_RULES=rules).produce(work(), sys.argv[2])

@@ -25,6 +25,7 @@ from flask_sse import Message, Publisher, RunInProgressError, UsageError, new_ru
 from flask_sse.errors import BrokerUnavailableError, InvalidChannelError
 from flask_sse.hub import runs
 from flask_sse.producing import attempt, run
+from flask_sse.wire.cursor import EARLIEST
 from flask_sse.wire.decode import Event
 
 PRODUCER = Path(__file__).parent / "producer.py"
@@ -445,6 +446,44 @@ def test_a_hub_that_has_not_heard_the_beginning_of_a_run_tells_that_it_is_lost( 
         assert back.wait_closed(timeout=10) == "eof"
         assert b'"reason": "lost"' in back.raw
         assert b"run-begin" not in back.raw
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_run_that_was_never_silent_is_lost_also_where_its_beginning_is_kept_no_longer(  # 15.8
+    valkey: Broker, channel: str
+) -> None:
+    name = f"run:{channel}"
+    with Process([sys.executable, PRODUCER, valkey.url, name, "fast"]) as process:
+        process.wait_for_line("written")
+        process.kill()
+    app = make_app(SSE_BROKER_URL=valkey.url, SSE_HUB="thread", SSE_HEARTBEAT_SECONDS=0.2)
+    with LocalServer(app) as server, follow(server, name) as stream:
+        assert stream.wait_closed(timeout=10) == "eof"
+        assert b'"reason": "lost"' in stream.raw
+        assert b"data:99\n" in stream.raw
+        assert b"run-begin" not in stream.raw
+
+
+@pytest.mark.parametrize(("kept", "pause_seconds"), [({"size": 10}, 0.0), ({"seconds": 1.0}, 0.05)])
+def test_what_is_kept_of_a_run_tells_that_it_is_one_at_any_time(  # 15.8
+    kept: dict[str, float], pause_seconds: float, channel: str
+) -> None:
+    publisher = Publisher("memory://marks", SSE_HUB="thread", SSE_HISTORY_RULES={"run:*": kept})
+    name, pages = new_run(channel), []
+
+    def work() -> Iterator[int]:
+        for number in range(80):
+            yield number
+            time.sleep(pause_seconds)
+            pages.append(publisher.line.broker().read(name, EARLIEST).entries)
+
+    assert publisher.produce(work(), name) == "finished"
+    publisher.close()
+    assert b"run-begin" not in pages[-1][0].envelope
+    for page in pages:
+        assert any(b'"run-begin"' in entry.envelope or b'"run-alive"' in entry.envelope for entry in page)
+        # No more than what tells it.
+        assert sum(b'"run-alive"' in entry.envelope for entry in page) <= 3
 
 
 def test_a_history_that_overflows_in_the_middle_of_a_run_is_told_to_late_pages(url: str) -> None:

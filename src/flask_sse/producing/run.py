@@ -39,6 +39,7 @@ from ..wire.run import (
     FAILED,
     FINISHED,
     INTERRUPTED,
+    OWN_TYPES,
     RUN_PREFIX,
     alive,
     begun,
@@ -187,16 +188,19 @@ class Producer:
     def __init__(self, line: Line, channel: str, source: Source) -> None:
         self._line = line
         self.channel = check_run(channel)
-        history = line.history_of(self.channel)
-        if not history.size:
+        self._history = line.history_of(self.channel)
+        if not self._history.size:
             raise UsageError("a run needs a history, and SSE_HISTORY_RULES gives its channel none")
-        self._attempt = Attempt(line.broker, self.channel, history)
+        self._attempt = Attempt(line.broker, self.channel, self._history)
         # Whether it has begun; ``None`` while nobody has asked.
         self._is_ours: bool | None = None
         self._source = source
         self._lock = threading.Lock()
         self._position: Cursor | None = None
         self._published_at = 0.0
+        # When the run last said that it begins or lives, and how many events it has published since.
+        self._marked_at = 0.0
+        self._unmarked = 0
         self._over = threading.Event()
         self._outcome: str | None = None
         self._pid = os.getpid()
@@ -325,6 +329,16 @@ class Producer:
         with self._lock:
             if not self._over.is_set():
                 self._publish_once(message)
+                if self._is_mark_due():
+                    self._publish_once(alive())
+
+    def _is_mark_due(self) -> bool:
+        """Tell whether what is kept may soon have no mark of the run: by that a hub knows it for one."""
+        # In a history of one event there is no room besides what was yielded.
+        return (
+            0 < self._history.size // 2 <= self._unmarked
+            or time.monotonic() - self._marked_at >= self._history.seconds / 2
+        )
 
     def _publish_once(self, message: Message) -> None:
         """Publish, once also if the broker is away for a while."""
@@ -341,6 +355,10 @@ class Producer:
 
         self._persistently(publish)
         self._published_at = time.monotonic()
+        if message.type in OWN_TYPES:
+            self._marked_at, self._unmarked = self._published_at, 0
+        else:
+            self._unmarked += 1
 
     def _persistently(self, ask: Callable[[], T]) -> T:
         """Ask the broker, also if it is away for a while."""

@@ -1,7 +1,7 @@
 """Run: what a producer writes on a channel of its own, besides what it produces.
 
-It says when it begins, that it is alive while it is silent, and why it ended. These are ordinary events; the
-hub tells pages of the end in its own words.
+It says when it begins, that it is alive while it is silent and before what is kept has no such mark, and why
+it ended. These are ordinary events; the hub tells pages of the end in its own words.
 """
 
 from __future__ import annotations
