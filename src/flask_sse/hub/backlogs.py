@@ -22,6 +22,7 @@ class Backlogs:
 
     def __init__(self) -> None:
         self.total_bytes = 0
+        self._peak_bytes = 0
         self._classes: dict[int, dict[Stream, int]] = {}
         self._class_of: dict[Stream, int] = {}
 
@@ -44,6 +45,14 @@ class Backlogs:
         self._classes.setdefault(now, {})[stream] = cost
         self._class_of[stream] = now
         self.total_bytes += cost
+        self._peak_bytes = max(self._peak_bytes, self.total_bytes)
+
+    def have_fallen(self, by_bytes: int) -> bool:
+        """Tell whether so much less waits than at most since this was last so."""
+        if self._peak_bytes - self.total_bytes < by_bytes:
+            return False
+        self._peak_bytes = self.total_bytes
+        return True
 
     def largest(self) -> Stream | None:
         """Return the stream with the largest backlog, or one that is as large within an eighth."""

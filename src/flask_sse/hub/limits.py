@@ -1,8 +1,9 @@
-"""What the machine allows a hub: descriptors."""
+"""What the machine allows a hub: descriptors and memory."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import socket
 import sys
@@ -56,6 +57,14 @@ def has_memory(size: int) -> bool:
     except MemoryError:
         return False
     return bool(blocks)
+
+
+def release_memory() -> None:
+    """Give memory that is free back to the system; glibc keeps what lies below anything in use."""
+    if sys.platform != "win32":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
+        if trim is not None:
+            trim(0)
 
 
 def duplicate(descriptor: int) -> int:

@@ -35,7 +35,7 @@ from .core import Core
 from .dismissal import REMEMBERED_SECONDS, Arrival, Dismissal
 from .fan_out import FanOut
 from .journal import Journal
-from .limits import has_memory, has_room, memory_is_limited
+from .limits import has_memory, has_room, memory_is_limited, release_memory
 from .loop import HubLoop
 from .notices import goodbye, refused
 from .orders import (
@@ -67,7 +67,8 @@ LOST_REVOCATIONS = (
     "tickets that were revoked elsewhere may be valid again"
 )
 CENSUS_SECONDS = 1.0
-# What must be free where memory is limited: a piece of input, and what is made of it on its way.
+# What must be free where memory is limited: a piece of input, and what is made of it on its way. As much
+# less in backlogs is worth a call that gives it back to the system.
 SPARE_BYTES = 8 * 1024 * 1024
 
 
@@ -695,6 +696,8 @@ class HubServer:
             return
         self._census_at = now + CENSUS_SECONDS
         self._prune_revocations()
+        if self._backlogs.have_fallen(SPARE_BYTES):
+            release_memory()
         self._census.sample(now)
         if self._census.is_watched:
             self._core.tell(STATUS_CHANNEL, self._census.report(self.status(), now))
