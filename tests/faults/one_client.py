@@ -16,13 +16,19 @@ ARCHIVE, FLOOD, REFUSED = "archive", "flood", "refused"
 READERS = 30
 RESPONSES = 100
 PAGES = 8
+LARGE_BYTES = 12_000_000
+# All others come from 127.0.0.1.
+ADDRESS = "127.0.0.2"
 _SECONDS = 5.0
 
 
-def ask(port: int, path: str, *, method: str = "GET", buffer_bytes: int | None = None) -> socket.socket:
+def ask(
+    port: int, path: str, *, method: str = "GET", buffer_bytes: int | None = None, address: str = ""
+) -> socket.socket:
     """Send a request, and return its connection."""
     sock = socket.socket()
     sock.settimeout(_SECONDS)
+    sock.bind((address, 0))
     if buffer_bytes is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
     sock.connect(("127.0.0.1", port))
@@ -30,12 +36,24 @@ def ask(port: int, path: str, *, method: str = "GET", buffer_bytes: int | None =
     return sock
 
 
-def read_until(sock: socket.socket, text: bytes, most: int = 1_000_000) -> None:
-    """Read until a text came, or the end, or very much."""
+def read_until(sock: socket.socket, text: bytes, most: int = 1_000_000) -> bytes:
+    """Read until a text came, or the end, or very much; return all of it."""
     data = bytearray()
     with contextlib.suppress(OSError):
         while text not in data[-10_000:] and len(data) < most and (piece := sock.recv(65536)):
             data += piece
+    return bytes(data)
+
+
+def must_get(sock: socket.socket, text: bytes) -> None:
+    """Read until a text came.
+
+    Raises:
+        ValueError: If it does not come.
+    """
+    data = read_until(sock, text)
+    if text not in data:
+        raise ValueError(f"{data!r} and no {text!r}")
 
 
 def made_up_names(port: int, number: int) -> None:
@@ -82,6 +100,37 @@ def reloads(port: int, number: int) -> None:
             read_until(sock, b"stream-open")
 
 
+def relayed_reloads(port: int, number: int) -> None:
+    """Reload as many pages as one address may have; those that were there before have just left."""
+    with contextlib.ExitStack() as stack:
+        path = f"/stream?channel=pages&n={number}"
+        for sock in [stack.enter_context(ask(port, path, address=ADDRESS)) for _ in range(PAGES)]:
+            must_get(sock, b"event:stream-open")
+
+
+def steady_reader(port: int, number: int, bytes_per_second: int = 800_000) -> None:
+    """Read one large item, slowly and without a pause."""
+    with ask(port, f"/large/{LARGE_BYTES}?n={number}", buffer_bytes=65536) as sock:
+        began, received, tail = time.monotonic(), 0, b""
+        while piece := sock.recv(65536):
+            received += len(piece)
+            tail = (tail + piece)[-1000:]
+            time.sleep(max(0.0, began + received / bytes_per_second - time.monotonic()))
+    if b"event:stream-end" not in tail:
+        raise ValueError(f"cut after {received} bytes and {time.monotonic() - began:.1f} s: {tail!r}")
+
+
+def quick_steady_reader(port: int, number: int) -> None:
+    """Do the same where a client is given up sooner."""
+    steady_reader(port, number, 5_000_000)
+
+
+def without_descriptors(port: int, number: int) -> None:
+    """Ask for a stream of a worker that has no descriptor left."""
+    with ask(port, f"/stream?channel=pages&exhaust={number}") as sock:
+        must_get(sock, b"\r\n\r\n:no stream can be opened now\n\nretry:")
+
+
 @contextlib.contextmanager
 def slow_readers(port: int) -> Iterator[None]:
     """Open streams that get much, and read nothing."""
@@ -102,7 +151,18 @@ def endless_responses(port: int) -> Iterator[None]:
 
 REPEATED: dict[str, Callable[[int, int], None]] = {
     attack.__name__: attack
-    for attack in (made_up_names, made_up_runs, replays, refused_reads, short_runs, reloads)
+    for attack in (
+        made_up_names,
+        made_up_runs,
+        replays,
+        refused_reads,
+        short_runs,
+        reloads,
+        relayed_reloads,
+        steady_reader,
+        quick_steady_reader,
+        without_descriptors,
+    )
 }
 HELD: dict[str, Callable[[int], contextlib.AbstractContextManager[None]]] = {
     attack.__name__: attack for attack in (slow_readers, endless_responses)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from tests.tools import ROOT
 
 from flask_sse import Publisher
 
-from .one_client import ARCHIVE, FLOOD, REFUSED
+from .one_client import ARCHIVE, FLOOD, PAGES, REFUSED
 from .others import Others
 
 BRIEF = Path(__file__).parent / "brief"
@@ -61,14 +62,39 @@ WORST = [
 ]
 
 
-class Site:
-    """An application with default settings, its hub and its broker, which forget in seconds."""
+class Served(NamedTuple):
+    """How an application is served.
 
-    def __init__(self, name: str, stack: contextlib.ExitStack) -> None:
+    Attributes:
+        server: A key of ``WEB_SERVERS``.
+        threads: Of its worker.
+        config: Settings that are not the default ones.
+    """
+
+    server: str = "gunicorn-gthread"
+    threads: int = THREADS
+    config: Mapping[str, str] = {}
+
+
+BY_DEFAULT = Served()
+# A client is given up when it takes nothing for half of a heartbeat.
+SOON_GIVEN_UP = Served(config={"SSE_HEARTBEAT_SECONDS": "2"})
+# Each page holds a thread, also for as long as the server has not noticed that it has left.
+RELAYED = Served(threads=4 * PAGES, config={"SSE_TAKEOVER": "off", "SSE_MAX_STREAMS_PER_ADDRESS": str(PAGES)})
+# It accepts nobody while it has no descriptors, for it works on one request at a time.
+ONE_AT_A_TIME = Served("gunicorn-sync", threads=1)
+
+
+class Site:
+    """An application, its hub and its broker, which forget in seconds; by default with default settings."""
+
+    def __init__(self, name: str, stack: contextlib.ExitStack, served: Served = BY_DEFAULT) -> None:
+        self.served = served
+        config = {**CONFIG, **served.config}
         stack.enter_context(separate_hubs())
         broker = stack.enter_context(start_valkey()) if name == "valkey" else None
         url = broker.url if broker else f"memory://{uuid.uuid4().hex}"
-        env = {f"FLASK_{key}": value for key, value in {"SSE_BROKER_URL": url, **CONFIG}.items()}
+        env = {f"FLASK_{key}": value for key, value in {"SSE_BROKER_URL": url, **config}.items()}
         # The hub gets the directory in which Flask-SSE was found, and nothing else of the application's path.
         installation = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (installation / "flask_sse").symlink_to(ROOT / "src" / "flask_sse")
@@ -76,15 +102,18 @@ class Site:
         env["PYTHONPATH"] = os.pathsep.join([str(installation), str(APPS), str(ROOT)])
         self.redis = broker.client() if broker else None
         self.web: RunningServer = stack.enter_context(
-            start("gunicorn-gthread", "crowd:app", APPS, env, ("--threads", str(THREADS)))
+            start(served.server, "crowd:app", APPS, env, ("--threads", str(served.threads)))
         )
         # First of all, so that it is the application that starts the hub.
         with self.web.stream("/stream?channel=pages") as page:
             page.wait_opened()
-        self.publisher = Publisher(url, **CONFIG)
+        self.publisher = Publisher(url, **config)
         stack.callback(self.publisher.close)
-        for number in range(2000):
-            self.publisher.publish(f"{number} {'x' * 200}", channel=ARCHIVE)
+        for start_number in range(0, 2000, 200):
+            numbers = range(start_number, start_number + 200)
+            self.publisher.publish_many(
+                {"data": f"{number} {'x' * 200}", "channel": ARCHIVE} for number in numbers
+            )
         self.publisher.publish("the last one", channel=ARCHIVE)
         self.publisher.publish("not large", channel=FLOOD)
         if self.redis:
@@ -130,4 +159,4 @@ class Site:
                 time.sleep(seconds / 2)
                 with suspended(self.hub_pid):
                     time.sleep(STANDSTILL_SECONDS)
-            assert client.wait(seconds + 60) == 0, client.output
+            assert client.wait(seconds + 60) == 0, client.output()

@@ -1,12 +1,16 @@
-"""An application with all that a client can make work: streams, responses and runs."""
+"""An application with all that a client can make work: streams, responses and runs.
+
+``?exhaust`` leaves no descriptor to the worker for as long as it works on that request.
+"""
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Flask
+from flask import Flask, request
 from werkzeug import Response
 
 from flask_sse import new_run, sse
@@ -14,6 +18,7 @@ from flask_sse import new_run, sse
 app = Flask(__name__)
 app.config.from_prefixed_env()
 app.register_blueprint(sse, url_prefix="/stream")
+_LIMITS = resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 def endless() -> Iterator[str]:
@@ -27,6 +32,26 @@ def endless() -> Iterator[str]:
 def respond() -> Response:
     """Answer for as long as the client stays."""
     return sse.response(endless())
+
+
+@app.get("/large/<int:size>")
+def large(size: int) -> Response:
+    """Answer with one item."""
+    return sse.response(iter(["x" * size]))
+
+
+@app.before_request
+def leave_no_descriptor() -> None:
+    """Refuse new ones, if that is asked for; those that are open work on."""
+    if "exhaust" in request.args:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, _LIMITS[1]))
+
+
+@app.after_request
+def allow_them_again(response: Response) -> Response:
+    """Do so when the response is over."""
+    response.call_on_close(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, _LIMITS))
+    return response
 
 
 @app.post("/runs/<name>")
