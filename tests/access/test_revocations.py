@@ -14,12 +14,14 @@ import pytest
 from flask import request
 from tests.support.access import ended, opened
 from tests.support.brokers import Broker
-from tests.support.hub_client import log_of
+from tests.support.hub_client import HubClient, log_of
 from tests.support.local import LocalServer, serve
 from tests.support.processes import wait_until
 from tests.support.successors import succeed
 
 from flask_sse import ServerSentEventsBlueprint, publisher
+from flask_sse.hub.dismissal import Dismissal
+from flask_sse.hub.journal import Journal
 from flask_sse.hub.lifecycle import hub_path
 from flask_sse.settings import Settings
 
@@ -141,6 +143,23 @@ def test_the_hub_after_a_broker_that_has_lost_revocations_knows_its_own_and_warn
         own_valkey.restart()
         assert is_revoked(server, revoked)
         wait_until(lambda: "has lost 1 revocation " in log_of(hub_path(settings)), what="the warning")
+
+
+@pytest.mark.usefixtures("runtime_directory")
+def test_a_hub_that_lives_drops_from_its_file_what_is_over(channel: str) -> None:
+    # 13.3
+    url, now = f"memory://{channel}", time.time()
+    journal = Journal.beside(hub_path(Settings(url)))
+    journal.open()
+    for age_seconds, subject in ((25 * 3600, "ann"), (0, "bob")):
+        journal.append(Dismissal(subject, None, "x", now - age_seconds), now - age_seconds)
+    journal.close()
+    file = hub_path(Settings(url)).with_suffix(".revocations")
+    assert b'"ann"' in file.read_bytes()
+    with HubClient(url) as client:
+        client.status()
+        wait_until(lambda: b'"ann"' not in file.read_bytes(), what="a file of one day")
+    assert b'"bob"' in file.read_bytes()
 
 
 # -- 13.4 ----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import redis
 from flask import Flask, request
+from tests.support import webservers
 from tests.support.brokers import Broker
 from tests.support.client import StreamClient
 from tests.support.local import LocalServer, make_app, serve
@@ -20,6 +21,7 @@ from tests.support.processes import wait_until
 
 from flask_sse import Message, ServerSentEventsBlueprint
 
+APPS = Path(__file__).parent / "apps"
 TAKEOVER = pytest.mark.parametrize("takeover", ["auto", "off"])
 
 
@@ -117,6 +119,19 @@ def test_private_events_reach_their_page_alone(filtered: ServerSentEventsBluepri
         for stream in (ann, bob):
             assert json.loads(stream.next_event().data)["text"] == "public"
         assert b"for ann alone" not in bob.raw
+
+
+def test_no_page_holds_the_worker_where_its_connection_can_be_taken(channel: str) -> None:
+    env = {"FLASK_SSE_BROKER_URL": f"memory://{channel}"}
+    with (
+        webservers.start("gunicorn-sync", "filtered:app", APPS, env) as server,
+        server.stream("/stream") as one,
+        server.stream("/stream") as two,
+    ):
+        for stream in (one, two):
+            stream.wait_for_bytes(b"retry:")
+        wait_until(lambda: server.get("/publish").body == b"2", what="both messages()")
+        assert [stream.next_event().data for stream in (one, two)] == ["to all"] * 2
 
 
 def test_nothing_of_the_history_goes_past_the_filter(filtered: ServerSentEventsBlueprint) -> None:

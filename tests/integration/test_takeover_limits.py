@@ -397,6 +397,22 @@ def test_a_hub_that_stands_still_makes_no_page_hold_a_worker(name: str, hub: Hub
             assert stream.next_event().data == "goes on"
 
 
+@pytest.mark.parametrize("name", some(TAKEOVER, "gunicorn-gthread", LOOPS[0]))
+def test_a_hub_that_is_back_after_a_moment_finds_no_page_that_holds_a_worker(
+    name: str, hub: HubClient
+) -> None:
+    """(13.14) Where the takeover had given up, the relay found the hub, and served until the page left."""
+    with start(name) as server:
+        with suspended(hub.pid):
+            stream = server.stream("/stream?channel=moment")
+            server.process.wait_for_line("answered /stream")
+            with contextlib.suppress(TimeoutError):
+                stream.wait_for_bytes(b"retry:", 3)
+        with stream:
+            stream.wait_for_bytes(b"retry:")
+            assert server.get("/ordinary").body == b"ordinary"
+
+
 @pytest.mark.parametrize(("name", "takeover"), without_descriptors())
 def test_without_descriptors_a_page_is_told_to_come_back(name: str, takeover: str, hub: HubClient) -> None:
     """(13.22) Never a status that stops ``EventSource`` for good."""
