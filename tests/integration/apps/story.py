@@ -136,9 +136,14 @@ def given_up_soon() -> int:
 def is_given_up_soon(number: int) -> bool:
     """Tell whether a descriptor is such a connection."""
     try:
-        # One of gevent's sockets would make it non-blocking for the others.
-        sock = _socket.socket(fileno=os.dup(number))
+        copy = os.dup(number)
     except OSError:
+        return False
+    try:
+        # One of gevent's sockets would make it non-blocking for the others.
+        sock = _socket.socket(fileno=copy)
+    except OSError:  # it is no socket
+        os.close(copy)
         return False
     try:
         user_timeout_ms = sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_USER_TIMEOUT)
