@@ -528,8 +528,13 @@ def outer(request: pytest.FixtureRequest, engine: Engine) -> Iterator[Connection
 
 
 @pytest.mark.parametrize("mode", ["conditional_savepoint", "rollback_only", "create_savepoint"])
+@pytest.mark.parametrize("end", [Connection.rollback, Connection.commit])
 def test_what_an_outer_transaction_may_still_roll_back_is_not_published(
-    outer: Connection, sse_events: PublishedEvents, caplog: pytest.LogCaptureFixture, mode: Mode
+    outer: Connection,
+    sse_events: PublishedEvents,
+    caplog: pytest.LogCaptureFixture,
+    mode: Mode,
+    end: Callable[[Connection], None],
 ) -> None:
     """15.10."""
     publisher = Publisher("memory://commit")
@@ -539,7 +544,7 @@ def test_what_an_outer_transaction_may_still_roll_back_is_not_published(
         with session.begin_nested():
             publisher.publish_on_commit(session, 2, channel="orders")
         session.commit()
-    outer.rollback()
+    end(outer)
     assert sse_events == []
     assert "not published on ['orders'] (2 events): the session joined a transaction" in caplog.text
 
