@@ -36,6 +36,8 @@ class Listener:
         self.confirmed: list[str] = []
         self.refusals: list[str] = []
         self.tops: list[Cursor] = []
+        self.checked: list[str] = []
+        self.idle: set[str] = set()
         self._changed = asyncio.Event()
 
     def deliver(self, channel: str, stamp: Stamp | None, envelope: bytes) -> int:
@@ -46,7 +48,7 @@ class Listener:
     has_time = True
 
     def has_streams(self, channel: str) -> bool:
-        return True
+        return channel not in self.idle
 
     def flush(self) -> None:
         """It waits for nothing here."""
@@ -63,6 +65,7 @@ class Listener:
 
     def top(self, channel: str, cursor: Cursor) -> None:
         self.tops.append(cursor)
+        self.checked.append(channel)
         self._changed.set()
 
     def refused(self, channel: str, reason: str) -> None:
@@ -175,6 +178,24 @@ def test_a_channel_that_is_listened_to_is_known_for_as_long_as_that(
 
     asyncio.run(listening(valkey.url, story))
     wait_until(lambda: not client.exists(meta), what="the channel to be forgotten")
+
+
+def test_positions_of_idle_channels_are_not_asked_for(
+    valkey: Broker, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """13.19: nothing periodic costs the server more because of channels that no page listens to."""
+    monkeypatch.setattr(reader, "CHECK_SECONDS", 0.05)
+    idle, busy = f"{channel}-idle", f"{channel}-busy"
+
+    async def story(feed: RedisFeed, listener: Listener) -> None:
+        listener.idle.add(idle)
+        for number, name in enumerate((idle, busy)):
+            feed.subscribe(name)
+            feed.read(number, name, "")
+        await listener.until(lambda: listener.checked.count(busy) >= 5)
+        assert set(listener.checked) == {busy}
+
+    asyncio.run(listening(valkey.url, story))
 
 
 def test_names_of_visitors_who_came_while_the_server_was_away_are_forgotten(
