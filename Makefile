@@ -6,11 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test faults fuzz lint format bench docs clean
+.PHONY: help demo test test-busy faults fuzz lint format bench docs clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,10 @@ demo: $(VENV)/.demo ## a page with live events on http://127.0.0.1:8000, no Redi
 test: $(VENV)/.test ## install what the tests need and run all of them (ARGS="-k words" for some)
 	$(BIN)/python tests/tools.py
 	$(BIN)/python -m pytest --numprocesses 4 --dist loadscope $(ARGS)
+
+test-busy: $(VENV)/.test ## the same beside two processes that burn the cores: no test may go by the clock
+	$(BIN)/python tests/tools.py
+	$(BIN)/python tests/busy.py $(BIN)/python -m pytest --numprocesses 4 --dist loadscope $(ARGS)
 
 faults: $(VENV)/.test ## the faults that take longer, and a minute of chaos (LONG=1: ten minutes)
 	$(BIN)/python tests/tools.py

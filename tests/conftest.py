@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page
 from tests.support.brokers import Broker, start_redis, start_valkey
 from tests.support.browser import start_chromium
 from tests.support.hubs import separate_hubs
+from tests.support.promises import patient_product
 
 # A shell lets what it starts in the background ignore Ctrl-C, and so would all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -28,6 +29,13 @@ collect_ignore_glob = ["*/apps/*"]
 def hubs_apart_from_the_users() -> Iterator[None]:
     """Keep the hubs of all tests away from the user's own."""
     with separate_hubs():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def answers_may_take_their_time() -> Iterator[None]:
+    """Let no test fail by a limit of the product that it does not test."""
+    with patient_product():
         yield
 
 

@@ -113,7 +113,7 @@ def test_htmx_opens_a_finished_stream_again_unless_it_is_told_to_close(
     app.add_url_rule("/finished", "finished", page)
     chromium.goto(f"http://127.0.0.1:{server.port}/finished")
     # Three calls of the one are more than enough for a second one of the other.
-    wait_until(lambda: calls["left-open"] >= 3, seconds=30, what="the stream that is opened again")
+    wait_until(lambda: calls["left-open"] >= 3, what="the stream that is opened again")
     expect(chromium.locator("#closed li")).to_have_text(["line"])
     assert calls["closed"] == 1
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from tests.support.processes import Process, children, running, wait_until
 from tests.tools import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -44,6 +46,33 @@ def test_fuzzing_takes_as_long_as_make_is_told(words: list[str], seconds: str) -
     command = ["make", "--dry-run", "fuzz", *words]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert f"FUZZ_SECONDS={seconds} " in run.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_what_burns_the_cores_ends_however_the_tests_beside_it_end(number: signal.Signals) -> None:
+    waits = [sys.executable, "-c", "print('waits', flush=True); input()"]
+    reader, writer = os.pipe()
+    with open(reader), open(writer, "w"):  # noqa: PTH123 - they are descriptors
+        command = [sys.executable, str(ROOT / "tests" / "busy.py"), *waits]
+        with Process(command, ready="waits", stdin=reader) as process:
+            burning = [pid for pid in children(process.pid) if os.getsid(pid) == pid]
+            assert len(burning) == 2
+            # As a terminal does it: to all but those with a session of their own.
+            os.killpg(process.pid, number)
+            process.wait()
+            wait_until(lambda: not any(map(running, burning)), what="the end of what burns")
+
+
+def test_a_command_beside_busy_cores_has_its_own_status() -> None:
+    command = [sys.executable, str(ROOT / "tests" / "busy.py"), sys.executable, "-c", "raise SystemExit(7)"]
+    assert subprocess.run(command, check=False).returncode == 7
+
+
+def test_make_help_lists_all_targets_that_are_documented() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    run = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [line.split()[0] for line in run.stdout.splitlines()] == phony.split()
 
 
 def installed_with(*wanted: str) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process
 from tests.tools import ROOT
 
@@ -38,5 +39,5 @@ with app.app_context():
 
 def test_a_stream_by_the_hub_in_a_thread_and_the_relay() -> None:
     with Process([sys.executable, "-c", STORY], cwd=ROOT) as script:
-        assert script.wait(20) == 0, script.output()
+        assert script.wait(PATIENT_SECONDS) == 0, script.output()
         assert script.output().splitlines() == ["1"]

@@ -11,6 +11,7 @@ import pytest
 from flask import abort, request
 from tests.support.access import Serve, opened
 from tests.support.local import LocalServer
+from tests.support.patience import PATIENT_SECONDS
 
 from flask_sse import ServerSentEventsBlueprint
 
@@ -24,7 +25,7 @@ def preflight(
     server: LocalServer, origin: str, path: str = "/stream", header: str = "last-event-id"
 ) -> http.client.HTTPResponse:
     """Ask as a browser does before it sends a long Last-Event-ID, or another header that it asks for."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENT_SECONDS)
     headers = {
         "Origin": origin,
         "Access-Control-Request-Method": "GET",

@@ -16,6 +16,7 @@ from tests.support.access import ended, opened
 from tests.support.brokers import Broker
 from tests.support.hub_client import HubClient, log_of
 from tests.support.local import LocalServer, serve
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import wait_until
 from tests.support.successors import succeed
 
@@ -123,7 +124,7 @@ def test_a_revocation_is_carried_out_when_the_broker_has_forgotten_the_ones_befo
                 own_valkey.client().delete(*own_valkey.client().keys("flask-sse:{flask-sse:control}:*"))
             for subject, stream in (("bob", bob), ("carl", carl)):
                 disconnect(server, blueprint, subject)
-                while (event := stream.next_event(timeout=10)).type == "stream-reset":
+                while (event := stream.next_event()).type == "stream-reset":
                     pass
                 assert event.type == "stream-end"
 
@@ -176,7 +177,7 @@ class SlowGuard:
     def __call__(self) -> None:
         if request.headers.get("X-User") == "ann":
             self.has_looked.set()
-            assert self.goes_on.wait(10)
+            assert self.goes_on.wait(PATIENT_SECONDS)
 
 
 def test_a_right_that_is_revoked_while_a_guard_is_asked_opens_no_stream(
@@ -188,7 +189,7 @@ def test_a_right_that_is_revoked_while_a_guard_is_asked_opens_no_stream(
     with serve(blueprint, **config) as server, opened(server, path, {"X-User": "bob"}) as bob:
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(server.stream, path, {"X-User": "ann"})
-            assert guard.has_looked.wait(10)
+            assert guard.has_looked.wait(PATIENT_SECONDS)
             disconnect(server, blueprint, "ann")
             disconnect(server, blueprint, "bob")
             ended(bob)  # the hub has got both

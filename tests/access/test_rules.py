@@ -278,7 +278,7 @@ def test_a_stream_ends_with_the_session(blueprint: ServerSentEventsBlueprint, st
 
     cookie = server.get("/login").headers["Set-Cookie"].partition(";")[0]
     with opened(server, "/stream", {"Cookie": cookie}) as stream, opened(server, "/stream") as without:
-        assert stream.wait_closed(3) == "eof"
+        assert stream.wait_closed() == "eof"
         assert stream.raw.endswith(b"retry:4711\n\n")
         assert b"stream-end" not in stream.raw
         with server.app.app_context():

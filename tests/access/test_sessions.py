@@ -18,6 +18,7 @@ from tests.support.access import Serve, opened
 from tests.support.brokers import Broker
 from tests.support.client import Answer
 from tests.support.local import LocalServer
+from tests.support.patience import PATIENT_SECONDS
 
 from flask_sse import ServerSentEventsBlueprint, sse
 from flask_sse.live import LivePage
@@ -135,7 +136,7 @@ def test_a_slow_stream_undoes_no_update_of_the_session(
     def may_listen(channel: str) -> bool:
         session["asked"] = "yes"
         entered.set()
-        return may_go_on.wait(10)
+        return may_go_on.wait(PATIENT_SECONDS)
 
     server = start()
     with closing(Redis.from_url(valkey.url)) as client:
@@ -144,7 +145,7 @@ def test_a_slow_stream_undoes_no_update_of_the_session(
         add_views(server)
         cookie = cookies_of(server.get("/login"))
         with server.stream("/stream", cookie) as stream:
-            assert entered.wait(10)
+            assert entered.wait(PATIENT_SECONDS)
             server.get("/set/meanwhile", cookie)
             may_go_on.set()
             stream.wait_opened()
@@ -178,13 +179,13 @@ def test_signing_out_while_a_rule_is_slow_is_not_undone(
     def may_listen(channel: str) -> bool:
         session["asked"] = "yes"
         entered.set()
-        return may_go_on.wait(10)
+        return may_go_on.wait(PATIENT_SECONDS)
 
     server = start()
     add_views(server)
     chromium.goto(f"http://127.0.0.1:{server.port}/login")
     chromium.evaluate(LISTEN)
-    assert entered.wait(10)
+    assert entered.wait(PATIENT_SECONDS)
     chromium.evaluate("() => fetch('/logout')")
     may_go_on.set()
     chromium.wait_for_function("() => seen.includes('open')")

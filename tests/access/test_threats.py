@@ -14,6 +14,7 @@ from tests.support.access import Serve, opened
 from tests.support.brokers import Broker
 from tests.support.client import StreamReader, connect
 from tests.support.local import LocalServer, serve
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import wait_until
 from tests.tools import ROOT
 
@@ -171,7 +172,7 @@ def test_t13_an_order_that_is_none_ends_nothing(
 def test_t14_nothing_is_for_a_cache(blueprint: Blueprint, start: Serve, path: str) -> None:
     blueprint.authorize(lambda channel: channel != "secret")
     server = start()
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENT_SECONDS)
     connection.request("GET", path)
     response = connection.getresponse()
     assert response.headers["Cache-Control"] == "no-store, no-cache, private, no-transform"
@@ -230,7 +231,7 @@ def test_t20_an_order_reaches_hubs_of_other_machines_and_those_that_were_away(
             with one.app.app_context():
                 blueprint.disconnect(subject=channel)
             for stream in (first, second):
-                assert stream.next_event(timeout=10).type == "stream-end"
+                assert stream.next_event().type == "stream-end"
 
 
 def test_t20_who_was_let_in_before_the_order_is_ended_by_a_hub_that_began_after_it(

@@ -16,6 +16,7 @@ import pytest
 from tests.support.brokers import Broker, start_redis, start_valkey
 from tests.support.client import StreamClient, StreamReader, connect, request_bytes
 from tests.support.local import LocalServer, serve
+from tests.support.patience import PATIENT_SECONDS
 
 from flask_sse import (
     InvalidChannelError,
@@ -718,11 +719,11 @@ def test_1_0_reads_what_is_published(redis_line: Line, channel: str, kind: str) 
     ]
     with contextlib.closing(client.pubsub(ignore_subscribe_messages=True)) as pubsub:
         pubsub.subscribe(name)
-        pubsub.get_message(timeout=5)
+        pubsub.get_message(timeout=PATIENT_SECONDS)
         for fields in published:
             assert redis_line.publish(**fields, channel=name) == 1
         for fields in published:
-            message: Any = pubsub.get_message(timeout=5)
+            message: Any = pubsub.get_message(timeout=PATIENT_SECONDS)
             assert Message(**json.loads(message["data"])) == Message(**fields)
 
 

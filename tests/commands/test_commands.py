@@ -15,6 +15,7 @@ from flask import Flask
 from tests.support.brokers import start_valkey
 from tests.support.hub_client import hubs_in
 from tests.support.local import LocalServer, close, make_app
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, wait_until
 from tests.support.webservers import SCRIPTS
 
@@ -155,7 +156,7 @@ def test_listening_goes_on_with_the_next_hub_and_misses_nothing(
         (hub,) = hubs_in(runtime_directory)
         os.kill(hub, signal.SIGKILL)
         server.publish("two", channel=channel)
-        assert listener.wait(20) == 0
+        assert listener.wait(PATIENT_SECONDS) == 0
         assert listener.output().count("one") == listener.output().count("two") == 1
 
 

@@ -96,7 +96,7 @@ class Site:
 
     def restart(self) -> None:
         """Stop it, and start another one."""
-        assert self.process.terminate(20) == 0
+        assert self.process.terminate() == 0
         self.process.close()
         self.process = self._start()
         self.workers()

@@ -235,7 +235,7 @@ def test_the_pages_of_a_run_are_told_that_the_reloader_ended_it(
     with StreamClient(port, f"/stream?channel={channel}") as stream:
         assert [stream.next_event().type for _ in range(2)] == ["run-begin", "message"]
         file.write_text(APP.replace("version 0", "version 2") + RUNS)
-        assert stream.wait_closed(timeout=30) == "eof"
+        assert stream.wait_closed() == "eof"
         assert b'"reason": "interrupted"' in stream.raw
 
 

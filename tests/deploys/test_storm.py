@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from tests.support.brokers import Broker
 from tests.support.numbers import Numbers
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import wait_until
 from tests.support.successors import fail_to_succeed, steps_to_succeed, succeed
 from tests.support.swarm import Swarm
@@ -56,7 +57,7 @@ def failing_upgrades(site: Site) -> list[Callable[[], None]]:
     def upgrade_that_fails(step: int) -> Callable[[], None]:
         def act() -> None:
             with fail_to_succeed(site.settings, step) as process:
-                assert process.wait(20) == -signal.SIGKILL
+                assert process.wait(PATIENT_SECONDS) == -signal.SIGKILL
 
         return act
 

@@ -13,6 +13,7 @@ import pytest
 import redis
 from tests.docs.snippets import SCRIPTS, lay, read, shell
 from tests.support.brokers import Broker, start_valkey
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process
 from tests.support.proxy import Proxy
 
@@ -65,7 +66,7 @@ class Workshop:
             check=True,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENT_SECONDS,
         ).stdout
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process
 from tests.support.tools import require
 from tests.tools import ROOT
@@ -61,7 +62,7 @@ app.register_blueprint(sse, url_prefix="/stream", **{options})
 def told(folder: str | Path) -> dict[str, object]:
     """Return what an application finds out with the Flask-SSE of a folder."""
     with Process([sys.executable, "-W", "ignore", "-c", STORY], {"PYTHONPATH": str(folder)}) as script:
-        assert script.wait(20) == 0, script.output()
+        assert script.wait(PATIENT_SECONDS) == 0, script.output()
         result: dict[str, object] = json.loads(script.output())
         return result
 
@@ -109,7 +110,7 @@ def test_commands_of_your_own_need_another_group(
 ) -> None:
     (tmp_path / "app.py").write_text(CLI.replace("{options}", options))
     with Process([sys.executable, "-m", "flask", group, "mine"], cwd=tmp_path) as command:
-        command.wait(20)
+        command.wait(PATIENT_SECONDS)
         assert ("mine ran" in command.output()) == is_there, command.output()
 
 

@@ -17,6 +17,7 @@ from flask import Flask
 from flask.cli import ScriptInfo
 from tests.support.local import LocalServer
 from tests.support.nginx import Nginx
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import free_port
 from tests.support.tools import missing
 from tests.tools import ROOT
@@ -133,7 +134,7 @@ def test_flask_lists_the_command() -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=PATIENT_SECONDS,
     )
     assert re.search(r"^  doctor +Look at the stream", done.stdout, re.MULTILINE)
 
@@ -142,4 +143,4 @@ def test_the_doctor_loads_neither_flask_nor_asyncio() -> None:
     program = (
         "import sys, flask_sse.doctor.command\nassert not {'flask', 'asyncio', 'redis'} & sys.modules.keys()"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENT_SECONDS)

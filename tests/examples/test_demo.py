@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from playwright.sync_api import Locator, Page, expect
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, children, free_port, running, wait_until
 
 SERVE = Path(__file__).parents[2] / "examples" / "demo" / "serve.py"
@@ -129,7 +130,7 @@ def progress(tab: Page) -> Locator:
 
 def ask(port: int, path: str, body: object, content_type: str = "application/json") -> tuple[int, Any]:
     """Send what the page would send; return the status and the answer, JSON or text."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENT_SECONDS)
     with contextlib.closing(connection):
         connection.request("POST", path, json.dumps(body), {"Content-Type": content_type})
         response = connection.getresponse()

@@ -12,6 +12,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from tests.support.client import RECEIVE_BYTES, Reading, connect, request_bytes
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import wait_until
 
 from flask_sse.wire.decode import Event
@@ -77,7 +78,7 @@ class RawClient:
         """Return what it has seen so far."""
         return ClientLog(self._name, self._channels, tuple(self._seen), connected=self.connected)
 
-    def wait_opened(self, connections: int = 1, seconds: float = 10) -> None:
+    def wait_opened(self, connections: int = 1, seconds: float = PATIENT_SECONDS) -> None:
         """Return as soon as a stream is open, not before that many have been."""
 
         def opened() -> bool:

@@ -9,6 +9,7 @@ import pytest
 from tests.support.brokers import Broker
 from tests.support.client import StreamClient
 from tests.support.local import LocalServer, serve
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import wait_until
 
 from flask_sse import BrokerUnavailableError
@@ -65,13 +66,13 @@ class Listener:
         """What it would come back with now."""
         return self.stream.reading.decoder.last_event_id
 
-    def numbers(self, count: int, timeout: float = 10) -> list[int]:
+    def numbers(self, count: int, timeout: float = PATIENT_SECONDS) -> list[int]:
         """Return the next numbers; nothing else may come."""
         events = self.stream.events(count, timeout)
         assert {event.type for event in events} <= {"message"}, events
         return [int(event.data) for event in events]
 
-    def reset(self, timeout: float = 10) -> dict[str, Any]:
+    def reset(self, timeout: float = PATIENT_SECONDS) -> dict[str, Any]:
         """Return what the next event says, which must be that of a gap."""
         event = self.stream.next_event(timeout)
         assert event.type == STREAM_RESET, event
@@ -131,10 +132,10 @@ class Line:
         """Whether the hub knows that the broker is away."""
         return bool(self.server.status()["broker_away"])
 
-    def wait_away(self, seconds: float = 10) -> None:
+    def wait_away(self, seconds: float = PATIENT_SECONDS) -> None:
         """Return as soon as the hub has noticed that the broker is away."""
         wait_until(self.is_away, seconds, "the hub to notice")
 
-    def wait_back(self, seconds: float = 10) -> None:
+    def wait_back(self, seconds: float = PATIENT_SECONDS) -> None:
         """Return as soon as the hub is connected again."""
         wait_until(lambda: not self.is_away(), seconds, "the hub to be back")

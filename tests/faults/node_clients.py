@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Self
 
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, wait_until
 from tests.support.tools import require
 
@@ -93,7 +94,7 @@ class NodeClients:
             if line.get("closed")
         ]
 
-    def wait_opened(self, connections: int = 1, seconds: float = 20) -> None:
+    def wait_opened(self, connections: int = 1, seconds: float = PATIENT_SECONDS) -> None:
         """Return as soon as all have a stream open, and have had that many."""
 
         def opened() -> bool:

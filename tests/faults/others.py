@@ -91,7 +91,7 @@ class Others:
 
     def _read(self) -> None:
         for expected in itertools.count():
-            event = self._page.next_event(20)
+            event = self._page.next_event()
             if event.type != "message" or json.loads(event.data)[0] != expected:
                 self.complaints.append(f"instead of event {expected}: {event}"[:300])
                 return
@@ -103,5 +103,5 @@ class Others:
     def _come_anew(self) -> None:
         while not self._over.wait(NEWCOMER_SECONDS):
             with contextlib.closing(StreamClient(self._port, f"/stream?channel={CHANNEL}")) as page:
-                page.wait_opened(10)
+                page.wait_opened()
             self.newcomers += 1

@@ -14,6 +14,7 @@ import pytest
 from tests.faults.clients import RawClient
 from tests.faults.node_clients import NodeClients
 from tests.faults.records import ClientLog, Opened
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import free_port, wait_until
 
 from flask_sse.wire.decode import Event
@@ -27,7 +28,7 @@ class Served:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        sock.settimeout(10)
+        sock.settimeout(PATIENT_SECONDS)
         request = b""
         while not request.endswith(b"\r\n\r\n"):
             request += sock.recv(65536)
@@ -58,7 +59,7 @@ class Server:
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(10)
+        self._listener.settimeout(PATIENT_SECONDS)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/stream?channel=a"
 
     def accept(self) -> Served:

@@ -19,6 +19,7 @@ import pytest
 from tests.support.hostile import ATTACH, EVERYBODY, HELLO, Peer, honest_streams_go_on, publication, refuse
 from tests.support.hub_client import HubClient
 from tests.support.hubs import separate_hubs
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.swarm import raise_descriptor_limit
 
 from flask_sse.hub.control import PROTOCOLS, Packet, publish_packet, status_request
@@ -57,7 +58,7 @@ def half_a_message_and_the_end(path: Path) -> None:
     with ours:
         with hubs, Peer(path, HELLO) as peer:
             peer.send(ATTACH.packet().encode()[:-1], [hubs.fileno()])
-        ours.settimeout(5)
+        ours.settimeout(PATIENT_SECONDS)
         assert ours.recv(1) == b"", "a descriptor whose request never came whole is kept"
 
 
@@ -127,7 +128,7 @@ def descriptors_without_a_request(path: Path) -> None:
                 peer.send(status_request().encode(), [hubs.fileno()] * 3)
             assert b"more descriptors" in peer.rest()
         hubs.close()
-        ours.settimeout(5)
+        ours.settimeout(PATIENT_SECONDS)
         assert ours.recv(1) == b"", "a descriptor that no request took is kept"
 
 

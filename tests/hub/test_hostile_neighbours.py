@@ -18,6 +18,7 @@ from tests.support.brokers import Broker
 from tests.support.hostile import ATTACH, HELLO, Peer, honest_streams_go_on, publication
 from tests.support.hub_client import HubClient, log_of
 from tests.support.hubs import separate_hubs
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, wait_until
 
 from flask_sse.errors import HubUnavailableError
@@ -97,10 +98,10 @@ os.setgid({NOBODY})
 os.setuid({NOBODY})
 sock = socket.socket(socket.AF_UNIX)
 """
-CONNECT = """
+CONNECT = f"""
 sock.connect(sys.argv[1])
 sock.sendall(bytes.fromhex(sys.argv[2]))
-sock.settimeout(5)
+sock.settimeout({PATIENT_SECONDS})
 try:
     while data := sock.recv(65536):
         print(data.decode(errors="replace"))
@@ -124,7 +125,7 @@ def test_other_users_are_refused_even_where_file_modes_let_them_in(hub: HubClien
         modes = {path.parent.parent: 0o711, path.parent: 0o711, path: 0o666}
         with changed_modes(modes):
             argv = [sys.executable, "-c", AS_NOBODY + CONNECT, str(path), (HELLO.encode() * 2).hex()]
-            done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True)
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENT_SECONDS, check=True)
         assert f"a process of another user ({NOBODY})" in done.stdout
         assert '"op":"answer"' not in done.stdout
         assert done.stdout.endswith("closed\n")

@@ -22,6 +22,7 @@ import pytest
 from tests.support import webservers
 from tests.support.client import StreamClient
 from tests.support.hub_client import HubClient, hubs_in, log_of
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import running, wait_until
 from tests.tools import ROOT
 
@@ -55,7 +56,7 @@ def ended(pid: int) -> None:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_8_processes_that_need_a_hub_at_the_same_moment_get_one(runtime_directory: str) -> None:
     context = multiprocessing.get_context("fork")
-    gate, pids = context.Barrier(8, timeout=20), context.SimpleQueue()
+    gate, pids = context.Barrier(8, timeout=PATIENT_SECONDS), context.SimpleQueue()
 
     def need() -> None:
         with HubClient(URL) as client:

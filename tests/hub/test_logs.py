@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from tests.support.hub_client import HubClient
 from tests.support.operators import URL, operated
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, children
 from tests.tools import ROOT
 
@@ -49,7 +50,7 @@ def log_of(level: str, form: str, **env: str) -> tuple[int, list[str]]:
         [sys.executable, "-c", PROGRAM, level, form],
         env={**os.environ, "TZ": "Asia/Tokyo", **env},
         capture_output=True,
-        timeout=20,
+        timeout=PATIENT_SECONDS,
         check=True,
         cwd=ROOT,
     )

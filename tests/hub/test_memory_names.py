@@ -221,10 +221,10 @@ def test_gunicorn_says_that_it_has_several_workers(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP + "\napp.config['SSE_HUB'] = 'thread'\n")
     argv = [str(SCRIPTS / "gunicorn"), "-w", "2", "-b", "127.0.0.1:0", "app:app"]
     with Process(argv, cwd=tmp_path, ready="Booting worker") as gunicorn:
-        port = int(gunicorn.wait_for_line("Listening at: ", 30).rpartition(":")[2].split()[0])
+        port = int(gunicorn.wait_for_line("Listening at: ").rpartition(":")[2].split()[0])
         with StreamClient(port, "/stream") as stream:
             stream.wait_for_bytes(b"retry:")
-        gunicorn.wait_for_line("app runs in several processes with SSE_HUB=thread", 30)
+        gunicorn.wait_for_line("app runs in several processes with SSE_HUB=thread")
 
 
 def test_a_publisher_with_a_hub_of_its_own_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:

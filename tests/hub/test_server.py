@@ -16,6 +16,7 @@ import psutil
 import pytest
 from tests.support.client import StreamReader
 from tests.support.hub_client import HEAD, HubClient, tcp_pair
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import descriptors, running, wait_until
 
 from flask_sse.errors import HubUnavailableError
@@ -148,7 +149,7 @@ def test_client_that_leaves_is_noticed_without_any_event(
 
 def test_junk_that_a_client_sends_is_thrown_away(hub: HubClient, channel: str) -> None:
     with hub.stream(channel, tcp=True) as stream:
-        stream.sock.settimeout(5)
+        stream.sock.settimeout(PATIENT_SECONDS)
         stream.sock.sendall(b"GET / HTTP/1.1\r\n\r\n" + bytes(5_000_000))
         assert hub.publish("still here", channel=channel) == 1
         assert stream.next_event().data == "still here"

@@ -18,6 +18,7 @@ import pytest
 from tests.support.brokers import Broker
 from tests.support.client import StreamClient
 from tests.support.hub_client import HubClient, log_of
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, free_port, running, suspended, wait_until
 
 from flask_sse.hub import loop as hub_loop
@@ -184,7 +185,7 @@ def test_a_hub_that_was_stopped_does_not_end_before_it_sees_the_application_that
             asking = threading.Thread(target=lambda: answers.append(second.pid))
             asking.start()
             time.sleep(1.6)
-        asking.join(10)
+        asking.join(PATIENT_SECONDS)
         assert answers == [pid]
         with pytest.raises(TimeoutError):
             wait_until(lambda: not running(pid), seconds=0.5)

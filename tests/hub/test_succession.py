@@ -19,6 +19,7 @@ from tests.support.brokers import Broker
 from tests.support.client import StreamReader
 from tests.support.hostile import Peer
 from tests.support.hub_client import HEAD, HubClient, log_of, tcp_pair
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import suspended, wait_until
 from tests.support.successors import (
     fail_to_succeed,
@@ -163,7 +164,7 @@ def test_a_reader_of_messages_goes_on(client: HubClient) -> None:
         stack.enter_context(ours)
         with hubs:
             client.hand_over(hubs, "all", form=ENVELOPES)
-        ours.settimeout(5)
+        ours.settimeout(PATIENT_SECONDS)
         decoder = BlockDecoder()
         got: list[object] = []
         assert ours.recv(100)
@@ -211,7 +212,7 @@ def test_what_pages_were_told_of_runs_is_handed_over(tmp_path: Path) -> None:
         with sock:
             assert b"succeed" in sock.recv(1000)
             assert hand_over(sock, Estate(listener.fileno(), None, None, {}, runs, [], ()))
-        successor.join(10)
+        successor.join(PATIENT_SECONDS)
     (estate,) = received
     os.close(estate.listener)
     assert estate.runs == runs
@@ -273,7 +274,7 @@ def test_a_successor_that_is_killed_at_any_step_leaves_the_old_hub_in_charge(cli
         for step in range(1, steps + 1):
             client.publish(f"before {step}", channel="all")
             with fail_to_succeed(client.settings, step) as process:
-                assert process.wait(20) == -signal.SIGKILL
+                assert process.wait(PATIENT_SECONDS) == -signal.SIGKILL
             assert client.publish(f"after {step}", channel="all") == 150
             count += 2
             assert client.pid == pid
@@ -304,7 +305,7 @@ def test_a_successor_that_stops_to_answer_is_not_waited_for() -> None:
                     wait_until(lambda: client_gets(client, stream, "still here"), what="the old hub")
                     assert client.pid == pid
                     # In the midst of the last step it is killed, because both would write.
-                    assert step < steps or process.wait(10) == -signal.SIGKILL
+                    assert step < steps or process.wait(PATIENT_SECONDS) == -signal.SIGKILL
                     process.kill()
         assert "does not answer and is killed" in log_of(hub_path(client.settings))
 
@@ -326,7 +327,7 @@ def test_a_successor_without_descriptors_leaves_the_old_hub_in_charge(client: Hu
             input=successor_job(client.settings).line(),
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=PATIENT_SECONDS,
             check=False,
             cwd=ROOT,
         )

@@ -21,6 +21,7 @@ from tests.support.brokers import Broker
 from tests.support.client import StreamReader
 from tests.support.hub_client import HEAD, HubClient, tcp_pair
 from tests.support.operators import URL, operated
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, children, running, suspended, wait_until
 from tests.tools import ROOT
 
@@ -429,7 +430,7 @@ def test_replacing_a_hub_whose_renewal_failed_before_ends_its_parent(
         first.wait_for_line("the hub of before goes on")
         installation.fix()
         with operated(path, "--replace", env=env) as second:
-            assert first.wait(5) == 0
+            assert first.wait(PATIENT_SECONDS) == 0
             assert app.publish("by the second", channel="all") == 1
             assert stream.next_event().data == "by the second"
             assert [app.pid] == children(second.pid)

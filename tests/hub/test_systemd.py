@@ -20,6 +20,7 @@ from tests.support.brokers import Broker
 from tests.support.client import connect
 from tests.support.hub_client import HubClient
 from tests.support.operators import URL, operated
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, children, wait_until
 from tests.support.webservers import SCRIPTS
 
@@ -61,7 +62,7 @@ class Manager:
         self.env = {"NOTIFY_SOCKET": address}
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._sock.bind(f"\0{address[1:]}" if address.startswith("@") else address)
-        self._sock.settimeout(10)
+        self._sock.settimeout(PATIENT_SECONDS)
 
     def next_message(self) -> dict[str, str]:
         """Wait for the next message; return its variables."""
@@ -219,7 +220,7 @@ def test_an_application_that_comes_before_the_hub_is_served(path: Path) -> None:
     with listening(path) as sock, application(path) as app, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(app.publish, "early")
         with launched([sock]):
-            assert answer.result(10) == 0
+            assert answer.result(PATIENT_SECONDS) == 0
 
 
 def test_each_of_several_hubs_has_a_socket_of_its_own(path: Path, valkey: Broker) -> None:

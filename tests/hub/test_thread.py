@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 from tests.support.forks import by_os
 from tests.support.hub_client import HubClient, publish_many, socket_pair
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process
 from tests.tools import ROOT
 
@@ -99,14 +100,14 @@ def test_fork_while_a_hub_thread_starts_does_not_lock_the_child_out(
     class SlowThread(thread.HubThread):
         def __init__(self, *settings: object) -> None:
             starting.set()
-            assert go_on.wait(10)
+            assert go_on.wait(PATIENT_SECONDS)
             super().__init__(*settings)  # type: ignore[arg-type]
 
     with HubClient(URL, hub="thread") as client, ThreadPoolExecutor(1) as pool:
         with monkeypatch.context() as patch:
             patch.setattr(thread, "HubThread", SlowThread)
             status: Future[object] = pool.submit(client.status)
-            assert starting.wait(10)
+            assert starting.wait(PATIENT_SECONDS)
             patch.undo()
 
             def work() -> None:
@@ -164,7 +165,7 @@ print("done")
 
 def test_hub_thread_that_is_a_greenlet_leaves_room_for_other_loops() -> None:
     with Process([sys.executable, "-W", "error", "-c", IN_GREENLETS], cwd=ROOT) as script:
-        assert script.wait(20) == 0, script.output()
+        assert script.wait(PATIENT_SECONDS) == 0, script.output()
         assert script.output().endswith("done\n")
 
 
@@ -187,5 +188,5 @@ with HubClient("memory://full", hub="thread") as client:
 
 def test_hub_thread_without_descriptors_is_an_error_and_not_silence() -> None:
     with Process([sys.executable, "-c", WITHOUT_DESCRIPTORS], cwd=ROOT) as script:
-        assert script.wait(20) == 0, script.output()
+        assert script.wait(PATIENT_SECONDS) == 0, script.output()
         assert "refused: no hub at a thread: " in script.output()

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, free_port
 
 APP = """
@@ -57,7 +58,7 @@ def flask_run(folder: Path, arguments: list[str]) -> Iterator[tuple[Process, int
 
 
 def status_of(port: int, path: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENT_SECONDS)
     try:
         connection.request("GET", path)
         response = connection.getresponse()

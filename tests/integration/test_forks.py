@@ -10,6 +10,7 @@ import pytest
 from tests.support.brokers import Broker
 from tests.support.forks import by_os
 from tests.support.local import local_app
+from tests.support.patience import PATIENT_SECONDS
 
 from flask_sse import extension, sse
 from flask_sse.hub.link import open_link
@@ -31,7 +32,7 @@ def test_a_fork_during_the_first_use_does_not_stop_the_child(
 
         def slow(settings: Settings) -> object:
             making.set()
-            assert forked.wait(10)
+            assert forked.wait(PATIENT_SECONDS)
             return open_link(settings)
 
         def publish() -> int:
@@ -45,7 +46,7 @@ def test_a_fork_during_the_first_use_does_not_stop_the_child(
 
         monkeypatch.setattr(extension, "open_link", slow)
         first = pool.submit(publish)
-        assert making.wait(10)
+        assert making.wait(PATIENT_SECONDS)
         monkeypatch.undo()
         wait = by_os(work_of_child)
         forked.set()

@@ -24,6 +24,7 @@ from flask import Flask
 from tests.support.forks import by_os
 from tests.support.local import close, local_app, make_app, serve
 from tests.support.operators import operated
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import wait_until
 from tests.support.webservers import start as start_server
 
@@ -144,7 +145,7 @@ def second_run() -> None:
 
         def items() -> Iterator[str]:
             yield "first"
-            goes_on.wait(10)
+            goes_on.wait(PATIENT_SECONDS)
 
         sse.run(items(), channel)
         try:
@@ -399,7 +400,7 @@ def test_a_directory_that_cannot_be_written_to(folder: Path) -> None:
         env={**os.environ, "XDG_RUNTIME_DIR": str(folder)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENT_SECONDS,
         check=False,
     )
     for fragment in (str(folder / "flask-sse"), "Permission denied", "thread of this process"):

@@ -169,7 +169,7 @@ def test_it_ends_with_its_ticket_and_the_page_reconnects(filtered: ServerSentEve
         with server.app.test_request_context("/"):
             address = filtered.url("a", expires_in=1)
         with server.stream(address) as stream:
-            assert stream.wait_closed(10) == "eof"
+            assert stream.wait_closed() == "eof"
             assert stream.raw.endswith(b"retry:4711\n\n")
             assert b"stream-end" not in stream.raw
         assert wait_until(lambda: server.get(address).status == 204, what="the end of the ticket")
@@ -184,7 +184,7 @@ def test_when_the_hub_ends_the_page_reconnects_and_is_not_ended(
         listening(server, "ann") as stream,
     ):
         server.app.extensions["sse"].link.close()
-        stream.wait_closed(10)
+        stream.wait_closed()
         assert bytes(stream.reading.body).endswith(b"retry:4711\n\n")
         assert b"stream-end" not in stream.raw
         assert "HubUnavailableError" in caplog.text

@@ -12,6 +12,7 @@ import pytest
 from tests.support import webservers
 from tests.support.client import StreamReader, connect
 from tests.support.hub_client import HubClient
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.webservers import WEB_SERVERS, RunningServer
 
 APPS = Path(__file__).parent / "apps"
@@ -68,7 +69,7 @@ def sent(server: RunningServer, *pieces: bytes) -> Iterator[StreamReader]:
                 with contextlib.suppress(TimeoutError):
                     sock.settimeout(0.1)
                     sock.recv(1, socket.MSG_PEEK)
-            sock.settimeout(10)
+            sock.settimeout(PATIENT_SECONDS)
             sock.sendall(piece)
         yield stream
 
@@ -158,7 +159,7 @@ def check_expectation(server: RunningServer) -> None:
         return  # it never answers the question
     who = "expecting"
     with sent(server, head(f"/answer?who={who}", "Content-Length: 5", "Expect: 100-continue")) as stream:
-        stream.sock.settimeout(10)
+        stream.sock.settimeout(PATIENT_SECONDS)
         assert stream.sock.recv(len(CONTINUE), socket.MSG_WAITALL) == CONTINUE
         stream.sock.sendall(b"hello")
         check_answer(server, stream, who, "hello")
@@ -168,7 +169,7 @@ def check_keep_alive(server: RunningServer) -> None:
     """The same after an ordinary request on the same connection, where the server keeps it open."""
     who = "kept"
     with sent(server, posted("/ordinary", b"first")) as stream:
-        stream.sock.settimeout(10)
+        stream.sock.settimeout(PATIENT_SECONDS)
         first = b""
         while b"ordinary first" not in first:
             piece = stream.sock.recv(65536)

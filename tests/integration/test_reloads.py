@@ -36,7 +36,7 @@ def test_a_page_that_is_reloaded_eight_times_is_never_rejected(name: str) -> Non
     with HubClient(URL), webservers.start(name, "plain:app", APPS, SETTINGS, SERVERS[name]) as server:
         for _ in range(8):
             with server.stream("/stream") as stream:
-                stream.wait_opened(10)
+                stream.wait_opened()
 
 
 def test_pages_that_are_there_keep_their_place_and_one_more_is_rejected() -> None:
@@ -54,7 +54,7 @@ def test_pages_that_are_there_keep_their_place_and_one_more_is_rejected() -> Non
                 assert stream.next_event().data == "to both"
             second.close()
             with server.stream("/stream") as third:
-                third.wait_opened(10)
+                third.wait_opened()
                 assert hub.publish("to both") == LIMIT
                 assert first.next_event().data == third.next_event().data == "to both"
         wait_until(lambda: hub.publish("anybody?") == 0, what="all to be gone")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 from tests.support.client import StreamReader, request_bytes
 from tests.support.local import LocalServer, serve
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import wait_until
 
 from flask_sse import InvalidMessageError, sse
@@ -33,7 +34,7 @@ def slow_page(server: LocalServer, channel: str) -> Iterator[StreamReader]:
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect(("127.0.0.1", server.port))
-        sock.settimeout(5)
+        sock.settimeout(PATIENT_SECONDS)
         sock.sendall(request_bytes(f"/stream?channel={channel}"))
         with StreamReader(sock) as page:
             page.wait_opened()

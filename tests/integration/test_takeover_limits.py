@@ -20,6 +20,7 @@ from flask import Flask, request
 from tests.support import webservers
 from tests.support.client import StreamClient, connect, request_bytes
 from tests.support.hub_client import HubClient
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import free_port, suspended, wait_until
 from tests.support.webservers import WEB_SERVERS, RunningServer
 from werkzeug.wrappers import Response
@@ -96,7 +97,7 @@ def test_a_stream_is_never_written_into_an_earlier_answer(name: str, hub: HubCli
         client.sendall(request_bytes("/large") + request_bytes("/stream?channel=owed"))
         with contextlib.suppress(TimeoutError):  # others answer the second request when the first was read
             wait_until(lambda: "answered /stream" in server.process.output(), 1)
-        client.settimeout(5)
+        client.settimeout(PATIENT_SECONDS)
         head, _, rest = read_to_the_end(client, until=b"retry:").partition(b"\r\n\r\n")
         assert b" 200 " in head.splitlines()[0]
         assert rest[:LARGE_BYTES].count(b"x") == LARGE_BYTES
@@ -117,7 +118,7 @@ class SlowLink:
     def attach(self, descriptor: int, request: Attach) -> None:
         """See ``StreamTaker.attach``."""
         self.is_asked.set()
-        assert self.may_go_on.wait(20)
+        assert self.may_go_on.wait(PATIENT_SECONDS)
 
 
 class SlowApplication:
@@ -140,7 +141,7 @@ class SlowApplication:
             finally:
                 self.stream_is_over.set()
         self.others.release()
-        assert self.stream_is_over.wait(20)
+        assert self.stream_is_over.wait(PATIENT_SECONDS)
         return Response("slow")(environ, start_response)
 
 
@@ -154,7 +155,7 @@ def waitress_in_here(app: SlowApplication) -> Iterator[int]:
     finally:
         # Its loop ends when it has nothing to look at.
         server.trigger.pull_trigger(lambda: [each.close() for each in list(server._map.values())])
-        thread.join(10)
+        thread.join(PATIENT_SECONDS)
         server.task_dispatcher.shutdown()
 
 
@@ -194,7 +195,7 @@ def test_clients_that_reset_behind_two_requests_cut_nobody_else(name: str, hub: 
     with start(name) as server, contextlib.ExitStack() as stack, ThreadPoolExecutor(4) as pool:
         pages = [stack.enter_context(server.stream("/stream?channel=pages")) for _ in range(20)]
         for page in pages:
-            page.wait_opened(20)
+            page.wait_opened()
         attacks = [pool.submit(attack, server) for _ in range(4)]
         while not all(attack.done() for attack in attacks):
             assert server.get("/ordinary").body == b"ordinary"
@@ -223,7 +224,7 @@ def uvicorn_in_here(app: Flask, loop: str) -> Iterator[int]:
         yield port
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(PATIENT_SECONDS)
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -383,7 +384,7 @@ def test_a_hub_that_stands_still_makes_no_page_hold_a_worker(name: str, hub: Hub
     """(13.14) The page is told to come back soon, and is taken over then."""
     with start(name) as server:
         with suspended(hub.pid), server.stream("/stream?channel=still") as stream:
-            stream.wait_for_bytes(b"retry:", 20)
+            stream.wait_for_bytes(b"retry:")
             found = UNREACHED.search(stream.raw)
             assert found
             assert 5_000 <= int(found[1]) <= 15_000

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from tests.support import webservers
 from tests.support.client import StreamClient, connect, request_bytes
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, children, descriptors, free_port, wait_until
 from tests.support.webservers import WEB_SERVERS, RunningServer
 
@@ -117,7 +118,7 @@ def tell_with_old_clients(server: RunningServer, hub: Hub) -> None:
         assert old.next_event().data == "to an old client"
     with connect(server.port) as head_only:
         head_only.sendall(request_bytes(path).replace(b"GET", b"HEAD", 1))
-        head_only.settimeout(5)
+        head_only.settimeout(PATIENT_SECONDS)
         assert b" 200 " in head_only.recv(4096)
     with StreamClient(server.port, path) as pipelining:
         pipelining.sock.sendall(request_bytes("/ordinary?who=behind"))
@@ -147,7 +148,7 @@ def cross_talk(server: RunningServer, hub: Hub, pairs: int = 30) -> None:
         assert b"event-stream" not in head
         assert f"ordinary {number}".encode() in body
     for stream in streams:
-        stream.wait_opened(20)
+        stream.wait_opened()
     assert hub.publisher.publish("to all", channel=channel) == pairs
     for number, stream in enumerate(streams):
         with stream:
@@ -167,7 +168,7 @@ def churn(server: RunningServer, connections: int = 150) -> None:
         if number % 7 == 0:
             sock.sendall(request_bytes("/ordinary"))
         if number % 5:
-            sock.settimeout(10)
+            sock.settimeout(PATIENT_SECONDS)
             assert sock.recv(65536)
             if number % 2:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

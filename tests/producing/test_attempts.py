@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.support.brokers import Broker
 from tests.support.local import LocalServer, make_app
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, wait_until
 
 from flask_sse import Message, Publisher, RunInProgressError, UsageError, new_run, sse
@@ -79,8 +80,8 @@ def in_thread() -> Iterator[Callable[[Publisher, Work, str], Callable[[], str]]]
         def start(publisher: Publisher, work: Work, channel: str) -> Callable[[], str]:
             works.append(work)
             future = threads.submit(publisher.produce, work(), channel)
-            assert work.has_begun.wait(10)
-            return lambda: future.result(20)
+            assert work.has_begun.wait(PATIENT_SECONDS)
+            return lambda: future.result(PATIENT_SECONDS)
 
         yield start
         for work in works:
@@ -200,7 +201,7 @@ def test_of_producers_that_begin_at_the_same_time_one_works(
 
     def produce() -> str:
         attempts = attempt.Attempt(publisher.line.broker, name, publisher.line.history_of(name))
-        start.wait(10)
+        start.wait(PATIENT_SECONDS)
         try:
             return "works" if attempts.begin() else "cancelled"
         except RunInProgressError:
@@ -208,7 +209,7 @@ def test_of_producers_that_begin_at_the_same_time_one_works(
 
     with ThreadPoolExecutor(6) as threads:
         futures = [threads.submit(produce) for _ in range(6)]
-        outcomes = [future.result(20) for future in futures]
+        outcomes = [future.result(PATIENT_SECONDS) for future in futures]
     assert sorted(outcomes) == 5 * ["in progress"] + ["works"]
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session, SessionTransaction, scoped_session, sessionm
 from sqlalchemy.pool import StaticPool
 from tests.support.brokers import start_valkey
 from tests.support.local import local_app
+from tests.support.patience import PATIENT_SECONDS
 
 from flask_sse import BrokerUnavailableError, InvalidMessageError, Publisher, UsageError, sse
 from flask_sse.brokers.base import Publication
@@ -463,7 +464,7 @@ with capture() as events, Session(create_engine("sqlite://")) as session:
 
 def use_first(**parts: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-c", FIRST_USE.format(**parts)]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENT_SECONDS, check=False)
 
 
 @pytest.mark.parametrize("target", ["Session", "session"])
@@ -471,7 +472,7 @@ def test_the_first_event_of_a_process_may_be_published_when_the_commit_was_made(
     """15.10."""
     code = FIRST_USE.format(before="import sqlalchemy.orm", after="", target=target)
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENT_SECONDS, check=False
     )
     assert (done.stdout, done.stderr) == ("1\n", "")
 
@@ -481,7 +482,7 @@ def test_an_event_that_came_too_early_to_know_of_the_commit_is_refused(target: s
     """15.10: never lost in silence."""
     code = FIRST_USE.format(before="", after="import sqlalchemy.orm", target=target)
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENT_SECONDS, check=False
     )
     assert done.stdout == "0\n"
     assert "UsageError: the first publish_on_commit() of a process cannot come while" in done.stderr

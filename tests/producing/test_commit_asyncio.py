@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_ses
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 from tests.support.brokers import Broker, start_valkey
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import suspended
 
 from flask_sse import Publisher
@@ -56,7 +57,7 @@ class Gate:
 
     def send(self, _: list[Publication]) -> None:
         self.entered.set()
-        assert self.opened.wait(30)
+        assert self.opened.wait(PATIENT_SECONDS)
         self.done.set()
 
 
@@ -66,7 +67,7 @@ def test_the_loop_runs_while_a_commit_sends(valkey: Broker, caplog: pytest.LogCa
     publisher.publish("first", channel="orders")  # it is connected, so what takes time is the sending
     listening = valkey.client().pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     listening.psubscribe("*")
-    listening.get_message(timeout=10)
+    listening.get_message(timeout=PATIENT_SECONDS)
 
     async def work() -> None:
         async with new_session() as session:
@@ -83,7 +84,7 @@ def test_the_loop_runs_while_a_commit_sends(valkey: Broker, caplog: pytest.LogCa
     assert "published" not in caplog.text
     got = 0
     while got < 350:
-        got += bool(listening.get_message(timeout=10))
+        got += bool(listening.get_message(timeout=PATIENT_SECONDS))
     listening.close()
 
 

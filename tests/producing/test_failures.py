@@ -16,6 +16,7 @@ from flask import Flask
 from gevent import Timeout
 from tests.support.brokers import Broker, start_valkey
 from tests.support.local import LocalServer, make_app
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, suspended, wait_until
 from werkzeug.wrappers import Response
 
@@ -127,7 +128,7 @@ def test_a_finally_that_raises_when_the_page_leaves_is_logged_as_such(  # 15.7
     with LocalServer(app) as server:
         with server.stream("/answer") as stream:
             stream.next_event()
-        assert closed.wait(10)
+        assert closed.wait(PATIENT_SECONDS)
         wait_until(lambda: not responses.taken, what="the end of the thread")
     assert "a generator failed when it was closed" in caplog.text
     assert "ValueError: in the finally" in caplog.text
@@ -203,7 +204,7 @@ def test_a_run_waits_for_a_broker_that_is_away_when_it_begins(  # 15.4
         with LocalServer(app) as server:
             for name in names:
                 with server.stream(f"/stream?channel={name}") as stream:
-                    assert stream.wait_closed(timeout=20) == "eof"
+                    assert stream.wait_closed() == "eof"
                     assert [event.type for event in stream.events(2)] == ["run-begin", "message"]
                     assert stream.raw.count(b"event:run-begin") == 1
                     assert b'"reason": "finished"' in stream.raw

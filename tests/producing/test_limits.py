@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from flask import Flask
 from tests.support.local import LocalServer, make_app
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import wait_until
 from werkzeug.wrappers import Response
 
@@ -67,7 +68,7 @@ def test_responses_beyond_the_limit_are_rejected_until_one_ends(app: Flask) -> N
     def answer() -> Response:
         def work() -> Iterator[str]:
             yield "first"
-            may_end.wait(20)
+            may_end.wait(PATIENT_SECONDS)
 
         return sse.response(work())
 
@@ -92,7 +93,7 @@ def test_the_worst_minute_of_one_client_leaves_no_thread() -> None:  # 13.17
 
     def work() -> Iterator[str]:
         yield "first"
-        may_end.wait(60)
+        may_end.wait(PATIENT_SECONDS)
 
     app = make_app(SSE_BROKER_URL="memory://limits", SSE_HUB="thread")
     app.add_url_rule("/answer", view_func=lambda: sse.response(work()))
@@ -107,8 +108,8 @@ def test_the_worst_minute_of_one_client_leaves_no_thread() -> None:  # 13.17
         assert server.get("/other").body == b"other"
         may_end.set()
         for stream in streams:
-            stream.wait_closed(timeout=30)
-    wait_until(lambda: not (responses.taken or response_threads()), seconds=30, what="the end of all threads")
+            stream.wait_closed()
+    wait_until(lambda: not (responses.taken or response_threads()), what="the end of all threads")
 
 
 @pytest.mark.long
@@ -186,7 +187,7 @@ def test_runs_beyond_the_limit_raise_an_error_with_a_name() -> None:  # 13.17
 
     def work() -> Iterator[str]:
         yield "first"
-        may_end.wait(20)
+        may_end.wait(PATIENT_SECONDS)
 
     app = make_app(SSE_BROKER_URL="memory://runs", SSE_HUB="thread", SSE_MAX_RUNS=1)
     with LocalServer(app), app.app_context():

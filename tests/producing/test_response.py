@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from flask import Flask, request
 from tests.support.local import LocalServer
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import wait_until
 from werkzeug.wrappers import Response
 
@@ -126,7 +127,7 @@ def test_a_client_that_does_not_read_is_given_up_and_the_generator_with_it(app: 
 
     app.add_url_rule("/flood", view_func=lambda: sse.response(work()))
     with LocalServer(app) as server, server.stream("/flood"):
-        assert ended.wait(10)
+        assert ended.wait(PATIENT_SECONDS)
         wait_until(lambda: not threads(), what="the end of all threads")
 
 
@@ -134,7 +135,7 @@ def test_no_byte_of_the_end_is_lost_for_a_client_that_sent_more_than_its_request
     app.add_url_rule("/answer", view_func=lambda: sse.response(str(n) * 1000 for n in range(1000)))
     with LocalServer(app) as server, server.stream("/answer") as stream:
         stream.sock.sendall(b"GET /answer HTTP/1.1\r\n" * 100)
-        assert stream.wait_closed(timeout=10) == "eof"
+        assert stream.wait_closed() == "eof"
         assert stream.events(1001)[-1].type == "stream-end"
 
 

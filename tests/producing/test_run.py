@@ -19,6 +19,7 @@ from flask import Flask, request
 from tests.support.brokers import Broker, start_valkey
 from tests.support.client import StreamClient
 from tests.support.local import LocalServer, make_app
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, wait_until
 
 from flask_sse import Message, Publisher, RunInProgressError, UsageError, new_run, sse
@@ -86,7 +87,7 @@ def test_all_pages_follow_it_from_its_start_also_those_that_come_when_it_is_over
 
     def work() -> Iterator[object]:
         yield "one"
-        halfway.wait(10)
+        halfway.wait(PATIENT_SECONDS)
         yield {"two": 2}
         yield Message("three", type="token")
 
@@ -152,7 +153,7 @@ def test_a_run_is_cancelled_when_the_broker_has_a_new_history_of_its_cancel_chan
                 assert stream.next_event().type == "run-begin"
                 own.client().flushall()
                 sse.cancel(channel)
-                assert closed.wait(10)
+                assert closed.wait(PATIENT_SECONDS)
         finally:
             closed.set()
 
@@ -176,7 +177,7 @@ def test_it_is_cancelled_from_anywhere_and_its_generator_is_closed(server: Local
             sse.cancel(channel)
         assert stream.wait_closed() == "eof"
         assert stream.raw.count(b'"reason": "cancelled"') == 1
-    assert closed.wait(10)
+    assert closed.wait(PATIENT_SECONDS)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -195,7 +196,7 @@ def test_a_coroutine_that_waits_is_cancelled_too(server: LocalServer) -> None:
         assert [event.data for event in stream.events(2)] == ["", "one"]
         with server.app.app_context():
             sse.cancel(channel)
-        assert closed.wait(10)
+        assert closed.wait(PATIENT_SECONDS)
 
 
 def test_one_that_was_cancelled_before_it_began_does_nothing(url: str) -> None:
@@ -219,7 +220,7 @@ def test_a_silent_one_says_that_it_lives_and_a_failed_one_that_it_failed(
     fails = threading.Event()
 
     def work() -> Iterator[int]:
-        fails.wait(10)
+        fails.wait(PATIENT_SECONDS)
         yield from map(int, ["no number"])
 
     channel = start(server, work())
@@ -248,7 +249,7 @@ def test_a_producer_that_dies_is_missed_or_says_goodbye(
         for each in (stream, other):
             assert [event.type for event in each.events(2)] == ["run-begin", "message"]
         os.kill(process.pid, number)
-        assert stream.wait_closed(timeout=10) == "eof"
+        assert stream.wait_closed() == "eof"
         expected = {signal.SIGKILL: b'"reason": "lost"', signal.SIGTERM: b'"reason": "interrupted"'}[number]
         assert stream.raw.count(expected) == 1
         other.wait_for_bytes(expected)
@@ -256,7 +257,7 @@ def test_a_producer_that_dies_is_missed_or_says_goodbye(
         # Who opens the page now sees what was produced, and that there is no more.
         with follow(server, name) as late:
             assert [event.type for event in late.events(2)] == ["run-begin", "message"]
-            assert late.wait_closed(timeout=10) == "eof"
+            assert late.wait_closed() == "eof"
             assert late.raw.count(expected) == 1
 
 
@@ -294,7 +295,7 @@ def test_it_waits_for_a_broker_that_is_away_and_loses_nothing(monkeypatch: pytes
 
     def work() -> Iterator[int]:
         yield 1
-        goes_on.wait(10)
+        goes_on.wait(PATIENT_SECONDS)
         yield from range(2, 5)
 
     with (
@@ -308,7 +309,7 @@ def test_it_waits_for_a_broker_that_is_away_and_loses_nothing(monkeypatch: pytes
             goes_on.set()
             wait_until(lambda: server.status()["broker_away"], what="the hub to notice")
             broker.restart()
-            assert stream.wait_closed(timeout=20) == "eof"
+            assert stream.wait_closed() == "eof"
             numbers = [event.data for event in stream.events(4) if event.type == "message"]
             assert numbers == ["2", "3", "4"]
 
@@ -443,7 +444,7 @@ def test_a_hub_that_has_not_heard_the_beginning_of_a_run_tells_that_it_is_lost( 
         LocalServer(make_app(**config)) as server,
         follow(server, name, last_event_id=seen.last_event_id) as back,
     ):
-        assert back.wait_closed(timeout=10) == "eof"
+        assert back.wait_closed() == "eof"
         assert b'"reason": "lost"' in back.raw
         assert b"run-begin" not in back.raw
 
@@ -458,7 +459,7 @@ def test_a_run_that_was_never_silent_is_lost_also_where_its_beginning_is_kept_no
         process.kill()
     app = make_app(SSE_BROKER_URL=valkey.url, SSE_HUB="thread", SSE_HEARTBEAT_SECONDS=0.2)
     with LocalServer(app) as server, follow(server, name) as stream:
-        assert stream.wait_closed(timeout=10) == "eof"
+        assert stream.wait_closed() == "eof"
         assert b'"reason": "lost"' in stream.raw
         assert b"data:99\n" in stream.raw
         assert b"run-begin" not in stream.raw
@@ -493,14 +494,14 @@ def test_a_history_that_overflows_in_the_middle_of_a_run_is_told_to_late_pages(u
     def work() -> Iterator[int]:
         yield from range(1000)
         written.set()
-        may_end.wait(20)
+        may_end.wait(PATIENT_SECONDS)
         yield 1000
 
     with LocalServer(make_app(**config)) as server:
         channel = start(server, work())
         with follow(server, channel) as early:
             seen = early.next_event()
-            assert written.wait(20)
+            assert written.wait(PATIENT_SECONDS)
             with (
                 follow(server, channel) as late,
                 follow(server, channel, last_event_id=seen.last_event_id) as back,
@@ -526,13 +527,13 @@ def test_a_broker_that_is_away_for_70_seconds_in_the_middle_of_a_run() -> None:
 
     def busy() -> Iterator[int]:
         yield 1
-        away.wait(60)
+        away.wait(PATIENT_SECONDS)
         yield 2
         yield 3
 
     def silent() -> Iterator[int]:
         yield 1
-        away.wait(60)
+        away.wait(PATIENT_SECONDS)
         time.sleep(85)
         yield 2
 
@@ -548,8 +549,8 @@ def test_a_broker_that_is_away_for_70_seconds_in_the_middle_of_a_run() -> None:
             away.set()
             time.sleep(70)
             broker.restart()
-            assert first.wait_closed(timeout=60) == "eof"
-            assert second.wait_closed(timeout=60) == "eof"
+            assert first.wait_closed() == "eof"
+            assert second.wait_closed() == "eof"
             assert b'"reason": "failed"' in first.raw
             assert b"data:2\n" not in first.raw
             assert b'"reason": "finished"' in second.raw

@@ -14,6 +14,7 @@ import pytest
 from tests.support import webservers
 from tests.support.client import StreamClient
 from tests.support.local import LocalServer, make_app
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import wait_until
 from tests.support.webservers import WEB_SERVERS
 from werkzeug.wrappers import Response
@@ -69,7 +70,7 @@ def test_the_generator_of_a_client_that_vanished_ends(
     with LocalServer(app) as server, server.stream("/numbers") as stream:
         assert stream.next_event().data == "first"
         vanish(stream)
-        assert ended.wait(20)
+        assert ended.wait(PATIENT_SECONDS)
 
 
 def cases() -> list[object]:

@@ -103,5 +103,5 @@ def test_the_signal_that_ends_a_web_server_decides_what_pages_get_of_its_runs(
     ):
         page.wait_for_bytes(b"working")
         os.kill(server.process.pid, number)
-        page.wait_for_bytes(b'"reason": "', timeout=20)
+        page.wait_for_bytes(b'"reason": "')
         assert f'"reason": "{reason}"'.encode() in page.raw

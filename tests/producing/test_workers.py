@@ -15,6 +15,7 @@ from tests.docs.snippets import SCRIPTS, shell
 from tests.support.brokers import Broker
 from tests.support.client import StreamClient, get
 from tests.support.local import LocalServer, make_app
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, free_port
 
 from flask_sse import new_run
@@ -92,7 +93,7 @@ def kill_first_attempt(stream: StreamClient, folder: Path) -> None:
 
 def assert_second_attempt(stream: StreamClient) -> None:
     """The page that was open all the time has followed the second attempt to its end."""
-    assert stream.wait_closed(timeout=45) == "eof"
+    assert stream.wait_closed() == "eof"
     assert stream.raw.count(b"event:run-begin") == 2
     assert stream.raw.count(b"event:stream-end") == 1
     assert b'"reason": "finished"' in stream.raw
@@ -101,7 +102,7 @@ def assert_second_attempt(stream: StreamClient) -> None:
 
 def start(env: dict[str, str], folder: Path, script: str, channel: str) -> None:
     with Process([SCRIPTS / "python", folder / f"{script}.py", channel], env, folder) as process:
-        assert process.wait(30) == 0
+        assert process.wait(PATIENT_SECONDS) == 0
 
 
 def test_a_worker_of_celery_that_is_killed_in_the_middle_of_a_run(
@@ -110,7 +111,7 @@ def test_a_worker_of_celery_that_is_killed_in_the_middle_of_a_run(
     channel = new_run()
     command = "celery -A tasks worker --loglevel INFO --concurrency 1 --without-gossip --without-mingle"
     with shell(command, tmp_path, env) as worker, server.stream(f"/stream?channel={channel}") as stream:
-        worker.wait_for_line(" ready.", 40)
+        worker.wait_for_line(" ready.")
         start(env, tmp_path, "celery_start", channel)
         kill_first_attempt(stream, tmp_path)
         assert_second_attempt(stream)
@@ -122,7 +123,7 @@ def test_a_worker_of_rq_that_is_killed_in_the_middle_of_a_run(
     channel = new_run()
     command = "rq worker --with-scheduler --url $QUEUE_URL"
     with shell(command, tmp_path, env) as worker, server.stream(f"/stream?channel={channel}") as stream:
-        worker.wait_for_line("Listening on", 40)
+        worker.wait_for_line("Listening on")
         start(env, tmp_path, "rq_start", channel)
         kill_first_attempt(stream, tmp_path)
         assert_second_attempt(stream)

@@ -15,13 +15,14 @@ from typing import NamedTuple, Self, TypeVar
 
 from flask_sse.wire.decode import Decoder, Event
 
+from .patience import PATIENT_SECONDS
+
 T = TypeVar("T")
 
 # A port of 127.0.0.1, or the path of a Unix socket.
 Address = int | str
 
 RECEIVE_BYTES = 65536
-TIMEOUT_SECONDS = 10.0  # for whatever names none of its own
 HEAD_END = b"\r\n\r\n"
 # Takes any certificate: those of tests are their own authority.
 TLS = ssl._create_unverified_context()
@@ -60,7 +61,7 @@ def connect(address: Address, *, tls: bool = False) -> socket.socket:
     )
     sock = socket.socket(family)
     try:
-        sock.settimeout(TIMEOUT_SECONDS)
+        sock.settimeout(PATIENT_SECONDS)
         sock.connect(target)
         return TLS.wrap_socket(sock) if tls else sock
     except BaseException:
@@ -146,6 +147,8 @@ class Reading:
 class StreamReader:
     """One event stream that comes over a connection, whoever opened it.
 
+    All that must come is waited for with patience; give a ``timeout`` only for what must not come.
+
     Attributes:
         sock: The connection.
         reading: What came over it.
@@ -180,27 +183,27 @@ class StreamReader:
         """All bytes received so far, the head and the chunks' sizes too."""
         return bytes(self.reading.raw)
 
-    def wait_opened(self, timeout: float = 15) -> Event:
+    def wait_opened(self, timeout: float = PATIENT_SECONDS) -> Event:
         """Return what a stream with history says first to a client that comes back with nothing."""
         event = self.next_event(timeout)
         if event.type != "stream-open":
             raise ValueError(f"{event} instead of stream-open")
         return event
 
-    def next_event(self, timeout: float = 15) -> Event:
+    def next_event(self, timeout: float = PATIENT_SECONDS) -> Event:
         """Return the next event."""
         return self.events(1, timeout)[0]
 
-    def events(self, count: int, timeout: float = 20) -> list[Event]:
+    def events(self, count: int, timeout: float = PATIENT_SECONDS) -> list[Event]:
         """Return the next ``count`` events."""
         self._until(lambda: len(self._events) >= count, timeout, f"{count} events")
         return [self._events.popleft() for _ in range(count)]
 
-    def wait_for_bytes(self, wanted: bytes, timeout: float = 15) -> None:
+    def wait_for_bytes(self, wanted: bytes, timeout: float = PATIENT_SECONDS) -> None:
         """Return as soon as the body has ``wanted`` somewhere in it."""
         self._until(lambda: wanted in self.reading.body, timeout, repr(wanted))
 
-    def wait_closed(self, timeout: float = 15) -> str:
+    def wait_closed(self, timeout: float = PATIENT_SECONDS) -> str:
         """Wait for the end of the stream; return its kind: ``eof``, ``last chunk`` or ``reset``."""
         return self._until(lambda: self._ending, timeout, "the end of the stream")
 
@@ -214,7 +217,7 @@ class StreamReader:
         self.sock.close()
 
     def _wait_for_head(self) -> None:
-        self._until(lambda: self.reading.head, TIMEOUT_SECONDS, "a head")
+        self._until(lambda: self.reading.head, PATIENT_SECONDS, "a head")
 
     def _until(self, condition: Callable[[], T | None], timeout: float, what: str) -> T:
         deadline = time.monotonic() + timeout

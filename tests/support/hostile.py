@@ -15,6 +15,7 @@ from flask_sse.hub.lifecycle import hub_path
 from flask_sse.settings import History, StreamRules
 
 from .hub_client import HubClient, log_of
+from .patience import PATIENT_SECONDS
 from .processes import descriptors, wait_until
 
 # What an honest application says.
@@ -36,7 +37,7 @@ class Peer:
         self.sock = socket.socket(socket.AF_UNIX)
         # Without a time-out, for the kernel then lets it wait for a place in a full queue.
         self.sock.connect(str(path))
-        self.sock.settimeout(5)
+        self.sock.settimeout(PATIENT_SECONDS)
         for packet in packets:
             self.send(packet.encode())
 

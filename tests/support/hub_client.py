@@ -17,6 +17,7 @@ from flask_sse.settings import Settings, StreamRules
 
 from .client import StreamReader
 from .hubs import RUNTIME_DIRECTORY
+from .patience import PATIENT_SECONDS
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 
@@ -104,7 +105,7 @@ def socket_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     """Yield both ends of a connection inside the machine: the reader's and the hub's."""
     ours, hubs = socket.socketpair()
     with ours, hubs:
-        ours.settimeout(5)
+        ours.settimeout(PATIENT_SECONDS)
         yield ours, hubs
 
 

@@ -18,6 +18,8 @@ from typing import Self, TypeVar
 
 import psutil
 
+from .patience import PATIENT_SECONDS
+
 T = TypeVar("T")
 
 POLL_SECONDS = 0.01
@@ -41,7 +43,9 @@ def free_port() -> int:
             return port
 
 
-def wait_until(condition: Callable[[], T | None], seconds: float = 20, what: str = "condition") -> T:
+def wait_until(
+    condition: Callable[[], T | None], seconds: float = PATIENT_SECONDS, what: str = "condition"
+) -> T:
     """Return the first true value of ``condition``, or raise ``TimeoutError`` after ``seconds``."""
     deadline = time.monotonic() + seconds
     while True:
@@ -121,14 +125,14 @@ class Process:
         # pread, for the child's writes move the offset of the same open file.
         return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
 
-    def wait(self, seconds: float = 20) -> int:
+    def wait(self, seconds: float = PATIENT_SECONDS) -> int:
         """Wait for its end and return the exit status, negative for a signal."""
         try:
             return self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
             raise self._error(f"did not end within {seconds} s") from None
 
-    def wait_for_line(self, text: str, seconds: float = 20) -> str:
+    def wait_for_line(self, text: str, seconds: float = PATIENT_SECONDS) -> str:
         """Return the first line of output with ``text`` in it, as soon as there is one."""
 
         def line() -> str | None:
@@ -137,7 +141,7 @@ class Process:
 
         return self._wait_until(line, seconds, f"no line with {text!r}")
 
-    def wait_for_port(self, port: int, seconds: float = 30) -> None:
+    def wait_for_port(self, port: int, seconds: float = PATIENT_SECONDS) -> None:
         """Return as soon as ``port`` of 127.0.0.1 takes connections."""
 
         def connects() -> bool:
@@ -147,7 +151,7 @@ class Process:
 
         self._wait_until(connects, seconds, f"does not listen on port {port}")
 
-    def terminate(self, seconds: float = 10) -> int:
+    def terminate(self, seconds: float = PATIENT_SECONDS) -> int:
         """Send SIGTERM and return the exit status."""
         self._popen.terminate()
         return self.wait(seconds)

@@ -18,6 +18,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Self, TypeVar
 
+from .patience import PATIENT_SECONDS
 from .pipes import READ, RECEIVE_BYTES, Connection, Direction, LimitReachedError, Toxics
 from .processes import free_port
 
@@ -28,7 +29,7 @@ Which = Container[int] | Callable[[bytes], bool]
 
 MAX_CONNECTIONS = 1000
 CONNECT_SECONDS = 5.0
-ANSWER_SECONDS = 15.0  # for the thread to do what a test asks for
+ANSWER_SECONDS = PATIENT_SECONDS  # for the thread to do what a test asks for
 
 
 class Proxy:

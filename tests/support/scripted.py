@@ -10,11 +10,12 @@ from collections.abc import Callable, Collection
 from typing import Self
 
 from .client import HEAD_END, RECEIVE_BYTES, connect
+from .patience import PATIENT_SECONDS
 
 # Is given the client's connection and its request; the connection is closed when it returns.
 Script = Callable[[socket.socket, bytes], None]
 
-CONNECTION_SECONDS = 30.0
+CONNECTION_SECONDS = PATIENT_SECONDS
 
 
 class ScriptedServer:

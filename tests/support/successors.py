@@ -16,6 +16,7 @@ from flask_sse.hub.lifecycle import hub_path
 from flask_sse.hub.process import Job
 from flask_sse.settings import Settings
 
+from .patience import PATIENT_SECONDS
 from .processes import wait_until
 
 # Takes over from the hub whose job stands on standard input, and fails at one of its steps: before it
@@ -78,7 +79,7 @@ def fail_to_succeed(settings: Settings, step: int, way: str = "killed") -> subpr
 
 def steps_to_succeed(settings: Settings) -> int:
     """Return how many steps a takeover has now; nothing is taken over."""
-    out, _ = fail_to_succeed(settings, 0).communicate(timeout=20)
+    out, _ = fail_to_succeed(settings, 0).communicate(timeout=PATIENT_SECONDS)
     return int(out)
 
 
@@ -103,6 +104,6 @@ def started_by(code: str, settings: Settings) -> Iterator[None]:
     assert process.stdin is not None
     with process.stdin:
         process.stdin.write(job.line())
-    assert process.wait(10) == 0
+    assert process.wait(PATIENT_SECONDS) == 0
     wait_until(path.is_socket, what="a hub")
     yield

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Self, cast
 
 from .client import RECEIVE_BYTES, Address, Reading, connect, request_bytes
+from .patience import PATIENT_SECONDS
 from .processes import wait_until
 
 # A connection beyond a server's listen queue waits for a second; the shortest queues hold a few.
@@ -60,7 +61,7 @@ class Swarm:
         self._readings += (Reading() for _ in range(count))
         self._waiting.extend(range(first, first + count))
 
-    def wait_opened(self, seconds: float = 60) -> None:
+    def wait_opened(self, seconds: float = PATIENT_SECONDS) -> None:
         """Return as soon as every stream has a head with status 200."""
 
         def opened() -> bool:
@@ -70,7 +71,7 @@ class Swarm:
 
         wait_until(opened, seconds, "all streams open")
 
-    def wait_events(self, count: int, seconds: float = 30) -> None:
+    def wait_events(self, count: int, seconds: float = PATIENT_SECONDS) -> None:
         """Return as soon as every stream has at least ``count`` events."""
         try:
             wait_until(lambda: min(map(len, self.events)) >= count, seconds)

@@ -13,6 +13,7 @@ import pytest
 import redis
 from tests.support.brokers import Broker
 from tests.support.client import connect
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.pipes import MAX_QUEUED_BYTES, RECEIVE_BYTES, Direction, Pipe
 from tests.support.processes import free_port, wait_until
 from tests.support.proxy import Proxy
@@ -39,7 +40,7 @@ class Echo:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(5)
+            thread.join(PATIENT_SECONDS)
         self._listener.close()
 
     def _accept(self) -> None:
@@ -86,7 +87,7 @@ def ask(sock: socket.socket, data: bytes) -> bytes:
     answer = b""
     while len(answer) < len(data) and (piece := sock.recv(65536)):
         answer += piece
-    sender.join(5)
+    sender.join(PATIENT_SECONDS)
     return answer
 
 
@@ -95,7 +96,7 @@ def is_silent(sock: socket.socket) -> bool:
     try:
         sock.recv(1)
     except TimeoutError:
-        sock.settimeout(10)
+        sock.settimeout(PATIENT_SECONDS)
         return True
     return False
 
@@ -277,7 +278,7 @@ def test_faults_can_be_switched_in_the_middle_of_traffic(proxy: Proxy) -> None:
         proxy.restore()
     proxy.cut()
     for thread in threads:
-        thread.join(5)
+        thread.join(PATIENT_SECONDS)
     assert not wrong
     assert proxy.connections() == {}
 
@@ -288,13 +289,13 @@ def test_a_subscription_alone_is_silenced(valkey: Broker) -> None:
         client = stack.enter_context(redis.Redis(port=proxy.port))
         listening = stack.enter_context(client.pubsub())
         listening.subscribe("x")
-        assert listening.get_message(timeout=5)
+        assert listening.get_message(timeout=PATIENT_SECONDS)
         (number,) = proxy.black_hole_connections(lambda asked: b"SUBSCRIBE" in asked)
         assert client.publish("x", "late") == 1
         assert len(proxy.connections()) == 2
         assert listening.get_message(timeout=SOON) is None
         proxy.restore()
-        message = listening.get_message(timeout=5)
+        message = listening.get_message(timeout=PATIENT_SECONDS)
         assert message
         assert message["data"] == b"late"
         assert number in proxy.connections()

@@ -14,6 +14,7 @@ from typing import Self
 from tests.tools import ROOT
 
 from .client import Answer, StreamClient, get
+from .patience import PATIENT_SECONDS
 from .processes import Process, free_port
 from .tools import require
 
@@ -187,5 +188,5 @@ def make_certificate(folder: Path) -> None:
         cwd=folder,
         check=True,
         capture_output=True,
-        timeout=30,
+        timeout=PATIENT_SECONDS,
     )

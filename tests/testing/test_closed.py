@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from tests.support.local import close, make_app
+from tests.support.patience import PATIENT_SECONDS
 
 from flask_sse import new_run, sse
 from flask_sse.extension import current_extension
@@ -74,7 +75,7 @@ def test_a_response_that_ended_is_closed(app: Flask, client: FlaskClient, number
 
     def work() -> Iterator[str]:
         yield "x"
-        assert continues.wait(10)
+        assert continues.wait(PATIENT_SECONDS)
 
     app.add_url_rule("/answer", "answer", lambda: sse.response(work()))
     with open_stream(client, "/answer") as stream:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from flask import Flask, Response, request
 from tests.support.local import make_app
+from tests.support.patience import PATIENT_SECONDS
 
 from flask_sse import sse
 from flask_sse.testing import PublishedEvents, StreamRefusedError, open_stream
@@ -38,7 +39,7 @@ def test_a_stream_is_opened_while_another_thread_asks_the_application(app: Flask
     def wait_for_the_other(response: Response) -> Response:
         if request.path == "/stream":
             other_answers.clear()
-            assert other_answers.wait(10)
+            assert other_answers.wait(PATIENT_SECONDS)
         return response
 
     thread = threading.Thread(target=ask)
@@ -59,14 +60,14 @@ def test_streams_that_are_opened_at_once_are_not_swapped(app: Flask) -> None:
 
     @app.after_request
     def meet(response: Response) -> Response:
-        together.wait(10)
+        together.wait(PATIENT_SECONDS)
         return response
 
     def read(number: int) -> tuple[str, bool]:
         with open_stream(app.test_client(), f"/stream?channel=channel-{number}") as stream:
             with app.app_context():
                 sse.publish(f"for {number}", channel=f"channel-{number}")
-            data = stream.next(timeout=10).data
+            data = stream.next(timeout=PATIENT_SECONDS).data
             stream.nothing()
             is_closed_early = stream.closed
         return data, is_closed_early
@@ -82,7 +83,7 @@ def test_responses_that_are_opened_at_once_are_not_swapped(app: Flask) -> None:
 
     @app.after_request
     def meet(response: Response) -> Response:
-        together.wait(10)
+        together.wait(PATIENT_SECONDS)
         return response
 
     def items(number: int) -> Iterator[str]:
@@ -92,8 +93,8 @@ def test_responses_that_are_opened_at_once_are_not_swapped(app: Flask) -> None:
 
     def read(number: int) -> tuple[str, bool]:
         with open_stream(app.test_client(), f"/answer/{number}") as stream:
-            data = stream.next(timeout=10).data
-            stream.next("stream-end", timeout=10)
+            data = stream.next(timeout=PATIENT_SECONDS).data
+            stream.next("stream-end", timeout=PATIENT_SECONDS)
             return data, stream.closed
 
     with ThreadPoolExecutor(STREAMS) as pool:
@@ -117,7 +118,7 @@ def test_a_refusal_is_that_of_its_own_request(app: Flask) -> None:
 
     @app.after_request
     def meet(response: Response) -> Response:
-        together.wait(10)
+        together.wait(PATIENT_SECONDS)
         return response
 
     def open_one(path: str) -> int:

@@ -7,6 +7,7 @@ import time
 import pytest
 from flask import Flask
 from tests.support.local import make_app
+from tests.support.patience import PATIENT_SECONDS
 
 from flask_sse import UsageError, sse
 from flask_sse.testing import PublishedEvents, open_stream
@@ -92,5 +93,5 @@ def test_a_larger_limit_lets_a_stream_hold_more(app: Flask) -> None:
     with open_stream(app.test_client(), "/stream") as stream:
         with app.app_context():
             sse.publish_many(MANY)
-        assert [stream.next(timeout=10).id for _ in MANY] == [str(each["id"]) for each in MANY]
+        assert [stream.next(timeout=PATIENT_SECONDS).id for _ in MANY] == [str(each["id"]) for each in MANY]
         stream.nothing()

@@ -14,6 +14,7 @@ import pytest
 from flask import Flask, abort, request
 from flask.testing import FlaskClient
 from tests.support.local import make_app
+from tests.support.patience import PATIENT_SECONDS
 
 from flask_sse import (
     BrokerUnavailableError,
@@ -234,7 +235,7 @@ def test_an_event_that_a_stream_has_is_there(
         thread = threading.Thread(target=work)
         thread.start()
         for number in range(300):
-            stream.next(timeout=10)
+            stream.next(timeout=PATIENT_SECONDS)
             assert len(sse_events) > number
         thread.join()
 
@@ -325,7 +326,7 @@ def test_another_thread_may_publish_while_the_test_waits(app: Flask, client: Fla
     with open_stream(client, "/stream") as stream:
         timer = threading.Timer(0.05, publish, (app, "later"))
         timer.start()
-        assert stream.next(timeout=5).data == "later"
+        assert stream.next(timeout=PATIENT_SECONDS).data == "later"
         timer.join()
 
 
@@ -442,7 +443,7 @@ def test_a_response_and_a_run_are_read_as_they_come(
 
     def work() -> Iterator[Message]:
         yield Message("one", type="token")
-        goes_on.wait(10)
+        goes_on.wait(PATIENT_SECONDS)
         yield Message("two", type="token")
 
     app.add_url_rule("/answer", "answer", lambda: sse.response(work()))
@@ -507,7 +508,7 @@ async def publish_in_a_loop():
 
 with capture() as events, open_stream(app.test_client(), "/stream") as stream:
     gevent.spawn_later(0.05, publish)
-    assert stream.next("x", timeout=10).data == "from a greenlet"
+    assert stream.next("x", timeout=PATIENT_SECONDS).data == "from a greenlet"
     assert events == [event(type="x")]
     events.advance(20)
     assert stream.heartbeats == 1
@@ -515,12 +516,12 @@ with capture() as events, open_stream(app.test_client(), "/stream") as stream:
     asyncio.run(publish_in_a_loop())
     assert stream.next("y").data == "from a loop"
 print("done")
-"""
+""".replace("PATIENT_SECONDS", str(PATIENT_SECONDS))
 
 
 def test_it_works_for_greenlets_too() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", GEVENT], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", GEVENT], capture_output=True, text=True, timeout=PATIENT_SECONDS, check=False
     )
     assert done.stdout == "done\n", done.stderr
 

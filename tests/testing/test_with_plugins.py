@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.patience import PATIENT_SECONDS
 
 CONFIG = """
 [pytest]
@@ -55,7 +56,7 @@ async def test_events(published, number):
 async def test_stream(sse_events):
     with open_stream(app.test_client(), "/stream") as stream:
         task = asyncio.create_task(asyncio.to_thread(publish, "x"))
-        assert (await asyncio.to_thread(stream.next, timeout=30)).data == "x"
+        assert (await asyncio.to_thread(stream.next, timeout=PATIENT_SECONDS)).data == "x"
         await task
         sse_events.advance(60)
         assert stream.heartbeats >= 3
@@ -63,18 +64,18 @@ async def test_stream(sse_events):
 
 async def test_response_and_run(sse_events):
     with open_stream(app.test_client(), "/answer") as stream:
-        assert (await asyncio.to_thread(stream.next, timeout=30)).data == "one"
-        assert (await asyncio.to_thread(stream.next, timeout=30)).data == "two"
+        assert (await asyncio.to_thread(stream.next, timeout=PATIENT_SECONDS)).data == "one"
+        assert (await asyncio.to_thread(stream.next, timeout=PATIENT_SECONDS)).data == "two"
     with app.app_context():
         channel = sse.run(items())
     with open_stream(app.test_client(), f"/stream?channel={channel}") as stream:
-        await asyncio.to_thread(stream.next, "stream-end", timeout=30)
+        await asyncio.to_thread(stream.next, "stream-end", timeout=PATIENT_SECONDS)
         assert stream.closed
     assert [each.data for each in sse_events.of(channel)][1:3] == ["one", "two"]
 
 def test_that_is_not_async(sse_events):
     assert sse_events == []
-"""
+""".replace("PATIENT_SECONDS", str(PATIENT_SECONDS))
 PARALLEL_TESTS = """
 import pytest
 from flask import Flask

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from tests.support.local import make_app
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import wait_until
 
 from flask_sse import BrokerUnavailableError, Publisher, new_run, sse
@@ -30,7 +31,7 @@ def app() -> Flask:
 def items(app: Flask, has_begun: threading.Event, continues: threading.Event) -> Iterator[str]:
     yield "first"
     has_begun.set()
-    assert continues.wait(10)
+    assert continues.wait(PATIENT_SECONDS)
     # Of an own channel, beside what it yields.
     with app.app_context():
         sse.publish("beside", channel="other")
@@ -83,7 +84,7 @@ def test_what_a_generator_publishes_after_its_test_does_not_reach_the_next_one(
     has_begun, continues = threading.Event(), threading.Event()
     with capture() as before:
         start(app, has_begun, continues)
-        assert has_begun.wait(10)
+        assert has_begun.wait(PATIENT_SECONDS)
     count = len(before)
     with capture() as events:
         continues.set()
@@ -99,7 +100,7 @@ def test_a_run_stays_with_the_capture_around_another_one(app: Flask) -> None:
     has_begun, continues = threading.Event(), threading.Event()
     with capture() as outer:
         start_run(app, has_begun, continues)
-        assert has_begun.wait(10)
+        assert has_begun.wait(PATIENT_SECONDS)
         with capture() as inner:
             continues.set()
             wait_until(lambda: not is_any_alive(), what="the end of the run")
@@ -110,14 +111,14 @@ def test_a_run_stays_with_the_capture_around_another_one(app: Flask) -> None:
 def test_a_run_that_was_begun_without_a_capture_is_not_caught(app: Flask) -> None:
     def work() -> Iterator[str]:
         has_begun.set()
-        assert continues.wait(10)
+        assert continues.wait(PATIENT_SECONDS)
         yield "first"
 
     app.config.update(SSE_BROKER_URL="memory://begun-outside", SSE_HUB="thread")
     has_begun, continues = threading.Event(), threading.Event()
     with app.app_context():
         channel = sse.run(work())
-        assert has_begun.wait(10)
+        assert has_begun.wait(PATIENT_SECONDS)
         with capture() as events:
             continues.set()
             wait_until(lambda: not is_any_alive(), what="the end of the run")
@@ -148,7 +149,7 @@ def test_the_thread_of_the_application_reaches_no_broker_by_a_run_that_is_over(a
     has_begun, continues = threading.Event(), threading.Event()
     with capture(), app.app_context():
         sse.run(work())
-        assert has_begun.wait(10)
+        assert has_begun.wait(PATIENT_SECONDS)
     continues.set()
     wait_until(lambda: failures, what="the failure")
     assert isinstance(failures[0], BrokerUnavailableError)

@@ -26,12 +26,12 @@ _current: ContextVar[_Deadline | None] = ContextVar("flask_sse_deadline", defaul
 
 
 @contextlib.contextmanager
-def deadline(seconds: float = CALL_SECONDS) -> Iterator[None]:
-    """Let what the block waits for be over in so many seconds, all in all."""
+def deadline(seconds: float | None = None) -> Iterator[None]:
+    """Let what the block waits for be over in so many seconds, by default ``CALL_SECONDS``, all in all."""
     if _current.get() is not None:
         yield
         return
-    token = _current.set(_Deadline(seconds))
+    token = _current.set(_Deadline(CALL_SECONDS if seconds is None else seconds))
     try:
         yield
     finally:
