@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import redis
 from tests.support.brokers import Broker, start_redis
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import wait_until
@@ -218,6 +219,27 @@ def test_a_forked_process_looks_up_for_itself(monkeypatch: pytest.MonkeyPatch) -
         answer.set()
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert looking.result() == []
+
+
+def test_a_connection_that_is_made_too_late_is_closed(
+    valkey: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[socket.socket] = []
+    connect = redis.connection.Connection._connect
+
+    def connect_until_too_late(connection: redis.connection.Connection) -> socket.socket:
+        sock: socket.socket = connect(connection)  # type: ignore[no-untyped-call] # redis-py's
+        made.append(sock)
+        with contextlib.suppress(TimeoutError):
+            while seconds_left():
+                time.sleep(0.01)
+        return sock
+
+    monkeypatch.setattr(redis.connection.Connection, "_connect", connect_until_too_late)
+    publisher, fails = Publisher(valkey.url), pytest.raises(BrokerUnavailableError)
+    with contextlib.closing(publisher), deadline(0.2), fails:
+        publisher.publish("x")
+    assert [sock.fileno() for sock in made] == [-1]
 
 
 # -- connections of the pool ------------------------------------------------------------------------

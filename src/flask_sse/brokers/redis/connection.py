@@ -82,8 +82,13 @@ class _ByName(Connection):
                 except OSError as error:
                     failure = error
                     continue
-                # TLS goes on with it.
-                sock.settimeout(_left())
+                try:
+                    # TLS goes on with it.
+                    sock.settimeout(_left())
+                except TimeoutError:
+                    # The caller gets no connection that it could close.
+                    sock.close()
+                    raise
                 return sock
         finally:
             # TLS compares the certificate with it, and error texts name it.
