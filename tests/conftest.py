@@ -12,7 +12,11 @@ from playwright.sync_api import Browser, Page
 from tests.support.brokers import Broker, start_redis, start_valkey
 from tests.support.browser import start_chromium
 from tests.support.hubs import separate_hubs
+from tests.support.leftovers import pytest_runtest_makereport, pytest_runtest_protocol
 from tests.support.promises import patient_product
+
+# Hooks of pytest, which finds them here.
+__all__ = ["pytest_runtest_makereport", "pytest_runtest_protocol"]
 
 # A shell lets what it starts in the background ignore Ctrl-C, and so would all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

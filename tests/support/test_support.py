@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from tests.support.brokers import Broker, start_redis, start_replica, start_valk
 from tests.support.client import StreamClient, get
 from tests.support.hubs import separate_hubs
 from tests.support.nginx import Nginx
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import (
     Process,
     ProcessError,
@@ -33,7 +35,7 @@ from tests.support.proxy import Proxy
 from tests.support.swarm import Swarm, raise_descriptor_limit
 from tests.support.tools import require
 from tests.support.webservers import SCRIPTS, WEB_SERVERS, RunningServer, start
-from tests.tools import CLIENTS
+from tests.tools import CLIENTS, ROOT
 
 from flask_sse.wire.decode import Event
 
@@ -367,3 +369,44 @@ def test_missing_tool_skips_on_a_laptop_and_fails_in_ci(monkeypatch: pytest.Monk
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="no-such-tool is missing"):
         require("no-such-tool")
+
+
+LEAVES_A_SOCKET = """
+import gc
+import socket
+
+def test_that_fails():
+    left = socket.socket()
+    left.itself = [left]
+    assert left is None
+
+def test_that_comes_next():
+    gc.collect()
+"""
+
+
+def test_what_a_failed_test_leaves_open_does_not_fail_the_next_one(tmp_path: Path) -> None:
+    (tmp_path / "test_leaves.py").write_text(LEAVES_A_SOCKET)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        "/dev/null",
+        "-p",
+        "no:asyncio",
+        "--rootdir",
+        str(tmp_path),
+        "-W",
+        "error",
+    ]
+    for plugin, counts in (("tests.support.leftovers", "1 failed, 1 passed"), ("pytester", "2 failed")):
+        run = subprocess.run(
+            [*command, "-p", plugin, str(tmp_path)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENT_SECONDS,
+        )
+        assert counts in run.stdout, run.stdout
