@@ -189,7 +189,11 @@ def test_a_commit_that_fails_sends_nothing(
 
 
 def test_a_commit_that_the_database_refuses_sends_nothing(
-    engine: Engine, session: Session, publisher: Publisher, sse_events: PublishedEvents
+    engine: Engine,
+    session: Session,
+    publisher: Publisher,
+    sse_events: PublishedEvents,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     @event.listens_for(engine, "commit")
     def refuse(_: object) -> None:
@@ -203,6 +207,7 @@ def test_a_commit_that_the_database_refuses_sends_nothing(
     session.rollback()
     session.commit()
     assert sse_events == []
+    assert "published" not in caplog.text
 
 
 def test_a_savepoint_that_is_rolled_back_takes_its_events_with_it(
@@ -430,6 +435,35 @@ def test_the_log_has_an_event_whose_session_is_left_open_by_a_listener_that_rais
     assert (
         "committed, but not published on ['orders'] (1 event): a listener of SQLAlchemy raised" in caplog.text
     )
+
+
+@pytest.mark.parametrize("way", ["close", "garbage"])
+def test_the_log_has_an_event_of_a_commit_that_a_listener_ahead_of_ours_hides(
+    engine: Engine,
+    publisher: Publisher,
+    sse_events: PublishedEvents,
+    caplog: pytest.LogCaptureFixture,
+    way: str,
+) -> None:
+    """15.10: the data is committed, and nothing but the log can tell why no page hears of it."""
+    session = Session(engine)
+    insert(session, 1)
+    publisher.publish_on_commit(session, 1, channel="orders")
+    event.listen(Session, "after_commit", fail, insert=True)
+    try:
+        with pytest.raises(RuntimeError, match="a listener failed"):
+            session.commit()
+    finally:
+        event.remove(Session, "after_commit", fail)
+    if way == "garbage":
+        del session
+        gc.collect()
+    else:
+        getattr(session, way)()
+    assert sse_events == []
+    assert "not published on ['orders'] (1 event): commit() raised" in caplog.text
+    with Session(engine) as later:
+        assert later.execute(text("SELECT id FROM number")).scalars().all() == [1]
 
 
 def test_what_is_given_up_needs_no_line_in_the_log(

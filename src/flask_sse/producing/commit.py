@@ -44,6 +44,8 @@ class _Pending:
     """The events of one transaction or savepoint, and what became of it."""
 
     events: list[tuple[Send, Publication]] = field(default_factory=list)
+    # Between ``before_commit`` and what tells how it ended. A listener that raises ahead of ours keeps that.
+    is_committing: bool = False
     is_committed: bool = False
     is_joined: bool = False
 
@@ -83,6 +85,9 @@ def listen_to_sessions() -> None:
     # No lock, which a forked child might inherit locked: to be called twice does no harm.
     event.listen(Session, "after_transaction_end", _ended, insert=True)
     event.listen(Session, "after_commit", _committed, insert=True)
+    event.listen(Session, "after_rollback", _rolled_back, insert=True)
+    # Last of the class: one before it that raises keeps the transaction from being committed.
+    event.listen(Session, "before_commit", _committing)
 
 
 def _is_listening() -> bool:
@@ -140,6 +145,18 @@ def _add(transaction: SessionTransaction, events: Sequence[tuple[Send, Publicati
     pending.events.extend(events)
 
 
+def _committing(session: Session) -> None:
+    transaction = _current(session)
+    if transaction is not None and transaction in _pending:
+        _pending[transaction].is_committing = True
+
+
+def _rolled_back(session: Session) -> None:
+    transaction = _current(session)
+    if transaction is not None and transaction in _pending:
+        _pending[transaction].is_committing = False
+
+
 def _committed(session: Session) -> None:
     # Comes for savepoints, too, and only here can be told that one was not rolled back.
     transaction = _current(session)
@@ -158,9 +175,12 @@ def _ended(_: Session, transaction: SessionTransaction) -> None:
     if pending is None:
         return
     events, pending.events = pending.events, []
-    if not pending.is_committed or not events:
+    if not events:
         return
-    if transaction.parent is not None:
+    if not pending.is_committed:
+        if pending.is_committing:
+            _log_unknown(events)
+    elif transaction.parent is not None:
         _add(_savepoint_or_root(transaction.parent), events)
     elif pending.is_joined:
         logger.warning(
@@ -243,8 +263,18 @@ def _log_unsent(publications: list[Publication], error: BaseException) -> None:
     )
 
 
+def _log_unknown(events: Sequence[tuple[Send, Publication]]) -> None:
+    logger.error(
+        "not published on %s: commit() raised, by the database or a listener of SQLAlchemy, before it was "
+        "known here whether it committed",
+        _described([publication for _, publication in events]),
+    )
+
+
 def _abandon(pending: _Pending) -> None:
-    if pending.is_committed and pending.events:
+    if pending.events and pending.is_committing and not pending.is_committed:
+        _log_unknown(pending.events)
+    elif pending.events and pending.is_committed:
         logger.error(
             "committed, but not published on %s: a listener of SQLAlchemy raised, the session is still open",
             _described([publication for _, publication in pending.events]),
