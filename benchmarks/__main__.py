@@ -20,7 +20,7 @@ NAMES = [
     "relay",
     "interop",
     "growth",
-    "succession",
+    "handover",
     "hostile",
     "plot",
 ]

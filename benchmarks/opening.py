@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.processes import wait_until
 
-from flask_sse.hub.link import open_link
+from flask_sse.hub.client.hub_client import open_hub_client
 from flask_sse.settings import Settings
 
 from . import systems
@@ -23,7 +23,7 @@ def main() -> None:
     json, stream, worker, hub = Measured(), Measured(), Measured(), Measured()
     with systems.flask_sse_2() as system:
         assert system.broker is not None
-        link = open_link(Settings(system.broker.url))
+        link = open_hub_client(Settings(system.broker.url))
         web = [pid for pid in system.pids if pid != system.hub]
 
         def cost(path: str) -> tuple[float, float]:

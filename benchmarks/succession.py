@@ -13,7 +13,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Self
 
-from tests.support.hub_client import HubClient, socket_pair
+from tests.support.bare_application import BareApplication, socket_pair
 from tests.support.hubs import separate_hubs
 from tests.support.successors import succeed
 from tests.support.swarm import raise_descriptor_limit
@@ -47,7 +47,7 @@ class Asker:
         self._thread.join()
 
     def _run(self) -> None:
-        with HubClient(self._url) as client:
+        with BareApplication(self._url) as client:
             while not self._enough.wait(PAUSE_SECONDS):
                 client.publish("x", channel="nobody")
                 self.answered.append(time.monotonic())
@@ -55,8 +55,8 @@ class Asker:
 
 def longest_silence(streams: int) -> float:
     """Return seconds, the longest of those in which nobody was answered."""
-    url = f"memory://succession-{streams}"
-    with separate_hubs(), HubClient(url) as client, contextlib.ExitStack() as stack:
+    url = f"memory://handover-{streams}"
+    with separate_hubs(), BareApplication(url) as client, contextlib.ExitStack() as stack:
         for number in range(streams):
             _, hubs = stack.enter_context(socket_pair())
             client.hand_over(hubs, f"channel-{number % CHANNELS}")
@@ -70,7 +70,7 @@ def longest_silence(streams: int) -> float:
 def main() -> None:
     """Measure with several numbers of streams."""
     raise_descriptor_limit()
-    report = Report("Succession: another hub takes over", f"streams of {CHANNELS} channels, {ROUNDS} rounds")
+    report = Report("Handover: another hub takes over", f"streams of {CHANNELS} channels, {ROUNDS} rounds")
     silences = in_turns({streams: partial(longest_silence, streams) for streams in STREAMS}, ROUNDS)
     base = silences[0].median
     report.table(

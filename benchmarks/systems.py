@@ -20,7 +20,7 @@ from tests.support.tools import require
 from tests.support.webservers import SCRIPTS
 
 from flask_sse import Publisher
-from flask_sse.hub.link import open_link
+from flask_sse.hub.client.hub_client import open_hub_client
 from flask_sse.settings import Settings
 
 from .harness import EVENT_BYTES, Client, Commanded, event_data, native, on_both_cores, on_server_core
@@ -67,7 +67,7 @@ class System:
         """Stop all its processes, so that they do not disturb others."""
         self._signal(signal.SIGSTOP)
 
-    def go_on(self) -> None:
+    def continue_stream(self) -> None:
         """Let its processes go on, and do what has become due."""
         self._signal(signal.SIGCONT)
         time.sleep(SETTLE_SECONDS)
@@ -135,7 +135,7 @@ def flask_sse_2(
             # The application starts the hub, on its own core, when it is needed.
             get(port, "/stream?channel=warm", whole=False)
             # With the same settings, for others mean another hub.
-            link = open_link(Settings.from_mapping(settings))
+            link = open_hub_client(Settings.from_mapping(settings))
             wait_until(lambda: link.status()["opened"], what="the hub that has the stream")
             hub = int(str(link.status()["pid"]))
             publisher = Publisher(broker.url)

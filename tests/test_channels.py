@@ -51,12 +51,12 @@ def test_a_control_character_is_refused(control: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "mend"),
+    ("name", "hint"),
     [("", "empty"), (None, "string"), (b"sse", "string"), (5, "string"), ("\ud800", "surrogate")],
     ids=repr,
 )
-def test_what_is_no_name_is_refused_with_the_reason(name: object, mend: str) -> None:
-    with pytest.raises(InvalidChannelError, match=mend) as refused:
+def test_what_is_no_name_is_refused_with_the_reason(name: object, hint: str) -> None:
+    with pytest.raises(InvalidChannelError, match=hint) as refused:
         check_channel(name)
 
     assert refused.value.channel is name

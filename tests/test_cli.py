@@ -15,7 +15,7 @@ from tests.support.processes import Process, children
 from tests.support.webservers import SCRIPTS
 
 from flask_sse.cli import main
-from flask_sse.hub.process import Job
+from flask_sse.hub.process.main import Job
 from flask_sse.version import __version__
 
 # Whatever the machine has in its environment.
@@ -58,8 +58,8 @@ class Supervised:
 @pytest.fixture
 def supervised(monkeypatch: pytest.MonkeyPatch) -> Supervised:
     supervised = Supervised()
-    monkeypatch.setattr("flask_sse.hub.supervisor.supervise", supervised)
-    monkeypatch.setattr("flask_sse.hub.logs.log_to_stderr", lambda level, *, json_logs: None)
+    monkeypatch.setattr("flask_sse.hub.process.supervisor.supervise", supervised)
+    monkeypatch.setattr("flask_sse.hub.process.logs.log_to_stderr", lambda level, *, json_logs: None)
     return supervised
 
 
@@ -250,7 +250,7 @@ def test_sockets_of_systemd_are_not_left_in_the_environment(
         seen.update(os.environ)
         return 0
 
-    monkeypatch.setattr("flask_sse.hub.supervisor.supervise", supervise)
+    monkeypatch.setattr("flask_sse.hub.process.supervisor.supervise", supervise)
     assert run("hub", "--socket", "x", **MEMORY, LISTEN_PID="1", LISTEN_FDS="1").exit_code == 0
     assert seen
     assert not [name for name in seen if name.startswith("LISTEN_")]

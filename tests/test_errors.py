@@ -129,7 +129,7 @@ def nested(depth: int) -> list[object]:
     ids=["long", "unprintable", "bytes", "nested", "5000 digits", "no repr"],
 )
 def test_a_foreign_value_is_shown_in_one_short_printable_line(value: object) -> None:
-    error = InvalidSettingError("KEY", value, "mend")
+    error = InvalidSettingError("KEY", value, "hint")
     text = str(error)
 
     assert error.value is value
@@ -137,7 +137,7 @@ def test_a_foreign_value_is_shown_in_one_short_printable_line(value: object) -> 
     assert text.isascii()
     assert text.isprintable()
     assert text.startswith("KEY = ")
-    assert text.endswith(" cannot be used: mend")
+    assert text.endswith(" cannot be used: hint")
 
 
 @pytest.mark.parametrize(

@@ -341,7 +341,7 @@ def test_a_bad_value_is_refused_by_key_value_and_mend(key: str, value: object) -
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "mend"),
+    ("key", "value", "hint"),
     [
         ("SSE_TAKEOVER", "on", "auto, off"),
         ("SSE_HUB", "on", "auto, thread"),
@@ -360,8 +360,8 @@ def test_a_bad_value_is_refused_by_key_value_and_mend(key: str, value: object) -
         ("SSE_RETRY_MS", "5000-2000", "lower"),
     ],
 )
-def test_the_mend_says_what_may_stand_there(key: str, value: object, mend: str) -> None:
-    with pytest.raises(InvalidSettingError, match=mend):
+def test_the_mend_says_what_may_stand_there(key: str, value: object, hint: str) -> None:
+    with pytest.raises(InvalidSettingError, match=hint):
         read(**{key: value})
 
 
@@ -410,7 +410,7 @@ def test_numbers_of_rules_may_be_text_as_those_of_keys_may() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "name", "mend"),
+    ("rule", "name", "hint"),
     [
         ({"size": -1}, "size", "whole number of 0 or more"),
         ({"size": 1.5, "seconds": 1}, "size", "whole number"),
@@ -421,9 +421,9 @@ def test_numbers_of_rules_may_be_text_as_those_of_keys_may() -> None:
 )
 @pytest.mark.parametrize("write", [dict, json.dumps], ids=["mapping", "JSON"])
 def test_a_bad_number_of_a_rule_is_refused_by_its_name(
-    rule: dict[str, object], name: str, mend: str, write: Callable[[Any], object]
+    rule: dict[str, object], name: str, hint: str, write: Callable[[Any], object]
 ) -> None:
-    with pytest.raises(InvalidSettingError, match=mend) as refused:
+    with pytest.raises(InvalidSettingError, match=hint) as refused:
         read(SSE_HISTORY_RULES=write({"good": {}, "bad": rule}))
 
     assert refused.value.key == f"SSE_HISTORY_RULES: {name}"

@@ -81,12 +81,12 @@ def words(question: str) -> Iterator[str]:
     followers = defaultdict(list)
     for word, following in zip(text, text[1:] + text[:1], strict=True):
         followers[word].append(following)
-    dice = random.Random(question)
-    word = dice.choice([word for word in text if word[0].isupper()])
+    jitter = random.Random(question)
+    word = jitter.choice([word for word in text if word[0].isupper()])
     for _ in range(WORDS):
         yield word
-        word = dice.choice(followers[word])
+        word = jitter.choice(followers[word])
     while not word.endswith("."):
         yield word
-        word = dice.choice(followers[word])
+        word = jitter.choice(followers[word])
     yield word

@@ -17,7 +17,7 @@ from flask.sessions import NullSession, SessionMixin
 from .cors import is_allowed_origin
 from .errors import InvalidSettingError
 from .extension import said
-from .hub.claim import Claim
+from .hub.protocol.grant import Grant
 from .settings import Settings
 from .subjects import checked_subject
 from .tickets import read
@@ -81,7 +81,7 @@ class Access:
 
     def admit(
         self, channels: Sequence[str], settings: Settings, *, is_guarded: bool, is_decided: bool
-    ) -> Claim:
+    ) -> Grant:
         """Let the visitor of this request in.
 
         Args:
@@ -108,7 +108,7 @@ class Access:
             warn_of_public_streams()
         if not all(may_listen is None or may_listen(channel) for channel in channels):
             raise RefusedError(HTTPStatus.FORBIDDEN, "you may not listen to all of these channels")
-        return Claim(self.subject(), address, _session_ends_in(), rights_known_at())
+        return Grant(self.subject(), address, _session_ends_in(), rights_known_at())
 
     def subject(self) -> str | None:
         """Return who the visitor of this request is."""
@@ -166,7 +166,7 @@ def signing_keys() -> list[bytes]:
     return [key.encode() if isinstance(key, str) else key for key in keys]
 
 
-def _of_ticket(text: str, channels: Sequence[str], address: str | None) -> Claim:
+def _of_ticket(text: str, channels: Sequence[str], address: str | None) -> Grant:
     # Where there is no key, nobody has a ticket.
     ticket = read(text, signing_keys()) if current_app.secret_key else None
     if ticket is None:
@@ -176,7 +176,7 @@ def _of_ticket(text: str, channels: Sequence[str], address: str | None) -> Claim
     left = ticket.expires_at - time.time()
     if left <= 0:
         raise RefusedError(HTTPStatus.NO_CONTENT, "the ticket has expired")
-    return Claim(ticket.subject, address, left, ticket.issued_at, by_ticket=True)
+    return Grant(ticket.subject, address, left, ticket.issued_at, by_ticket=True)
 
 
 def _session_ends_in() -> float | None:

@@ -44,10 +44,10 @@ from .extension import (
     current_extension,
     hint_of_g,
 )
-from .hub.claim import Claim
-from .hub.control import ENVELOPES, FRAMES, STREAM_CHANNELS, Attach, BlockDecoder
-from .hub.dismissal import REMEMBERED_SECONDS
-from .hub.notices import goodbye, refused
+from .hub.core.hub_events import goodbye, refused
+from .hub.core.revocation import REMEMBERED_SECONDS
+from .hub.protocol.control import ENVELOPES, FRAMES, STREAM_CHANNELS, BlockDecoder, StreamRequest
+from .hub.protocol.grant import Grant
 from .producing.commit import listen_to_sessions
 from .producing.response import SourceLink, asked_of
 from .producing.run import Producer, new_run, start_run
@@ -461,7 +461,7 @@ class ServerSentEventsBlueprint(Blueprint):
         settings = extension.settings
         channels = (check_channel(channel),)
         rules = replace(settings.rules, max_stream_seconds=None)
-        listen = Attach(channels, ENVELOPES, rules, dict.fromkeys(settings.kept(channels), FROM_NOW))
+        listen = StreamRequest(channels, ENVELOPES, rules, dict.fromkeys(settings.kept(channels), FROM_NOW))
         stream = open_stream(extension.link, listen)
         pieces = received(stream)
         decoder = BlockDecoder()
@@ -539,7 +539,7 @@ class ServerSentEventsBlueprint(Blueprint):
         if len(channels) > limit:
             return _too_many_channels(extension, len(channels), limit)
         try:
-            claim = self._access.admit(
+            grant = self._access.admit(
                 channels,
                 settings,
                 is_guarded=self._view != self.stream or self._is_guarded(),
@@ -548,12 +548,12 @@ class ServerSentEventsBlueprint(Blueprint):
         except RefusedError as error:
             return _no_stream("" if error.status == HTTPStatus.NO_CONTENT else f"{error}\n", error.status)
         if self._overrides_messages:
-            return self._stream_of_messages(settings, channels[0], claim)
+            return self._stream_of_messages(settings, channels[0], grant)
         return event_stream(
             current_app.response_class,
             extension.link,
-            Attach(
-                channels, FRAMES, settings.rules_of(channels), _since(settings.kept(channels)), claim=claim
+            StreamRequest(
+                channels, FRAMES, settings.rules_of(channels), _since(settings.kept(channels)), grant=grant
             ),
             may_take_over=settings.takeover == "auto",
             may_set_cookies=False,
@@ -563,13 +563,13 @@ class ServerSentEventsBlueprint(Blueprint):
     def _overrides_messages(self) -> bool:
         return getattr(self.messages, "__func__", None) is not ServerSentEventsBlueprint.messages
 
-    def _stream_of_messages(self, settings: Settings, channel: str, claim: Claim) -> Response:
+    def _stream_of_messages(self, settings: Settings, channel: str, grant: Grant) -> Response:
         """Return a stream of what an overridden ``messages`` yields, as 1.0 did: it may hide events."""
 
         def items() -> Iterator[object]:
             yield from self.messages(channel=channel)
 
-        ends = [end for end in (claim.ends_in, settings.rules.max_stream_seconds) if end is not None]
+        ends = [end for end in (grant.ends_in, settings.rules.max_stream_seconds) if end is not None]
         link = SourceLink(
             Source(items(), hint_of_g),
             lambda message: str(message).encode(),
@@ -581,7 +581,7 @@ class ServerSentEventsBlueprint(Blueprint):
         return event_stream(
             current_app.response_class,
             link,
-            replace(asked_of(settings.rules), claim=replace(claim, ends_in=min(ends, default=None))),
+            replace(asked_of(settings.rules), grant=replace(grant, ends_in=min(ends, default=None))),
             may_take_over=settings.takeover == "auto",
             may_set_cookies=False,
         )
@@ -603,7 +603,7 @@ class ServerSentEventsBlueprint(Blueprint):
             Counts by name. ``streams``, ``channels`` and ``apps`` that are open now; ``opened``, ``events``,
             ``deliveries``, ``lost_runs``, ``resumed``, ``resets``, ``refused`` (of these ``refused_subject``,
             ``refused_address``, ``refused_channels`` and ``refused_stream_channels`` for those limits),
-            ``dismissed`` by ``disconnect``,
+            ``revoked`` by ``disconnect``,
             ``foreign_refused`` and ``ended_slow`` since the hub started; ``broker_away``; and the ``pid`` of
             the hub. With ``details`` also ``events_per_second`` and ``deliveries_per_second`` over the last
             10 seconds, ``backlog_bytes`` that wait for all clients, and the ``busiest`` channels and the

@@ -74,11 +74,11 @@ def hub(
     Exit codes: 0 ended as asked, or another hub took over; 1 failed; 2 bad usage or settings;
     3 a hub or another program listens there already; 4 the hub there could not be replaced, and goes on.
     """  # noqa: D301 - \b is a sign for click
-    from .hub.config import hub_config  # noqa: PLC0415 - it goes with the others
-    from .hub.logs import log_to_stderr  # noqa: PLC0415 - not for Windows
-    from .hub.process import Job  # noqa: PLC0415 - not for Windows
-    from .hub.supervisor import supervise  # noqa: PLC0415 - not for Windows
-    from .hub.systemd import activated_sockets  # noqa: PLC0415 - not for Windows
+    from .hub.client.config import hub_config  # noqa: PLC0415 - it goes with the others
+    from .hub.process.logs import log_to_stderr  # noqa: PLC0415 - not for Windows
+    from .hub.process.main import Job  # noqa: PLC0415 - not for Windows
+    from .hub.process.supervisor import supervise  # noqa: PLC0415 - not for Windows
+    from .hub.process.systemd import activated_sockets  # noqa: PLC0415 - not for Windows
 
     try:
         given = activated_sockets()

@@ -33,16 +33,16 @@ class SSEError(Exception):
 
 
 class UsageError(SSEError, ValueError):
-    """The calling code is wrong; the text says how to mend it."""
+    """The calling code is wrong; the text says how to hint it."""
 
 
 class InvalidMessageError(UsageError):
     """A message has a field that an event stream cannot carry; nothing was published."""
 
-    def __init__(self, field: str, value: object, mend: str) -> None:
+    def __init__(self, field: str, value: object, hint: str) -> None:
         self.field = field
         self.value = value
-        super().__init__(f"{field} {shown(value)} cannot be sent: {mend}")
+        super().__init__(f"{field} {shown(value)} cannot be sent: {hint}")
 
 
 class MessageTooLargeError(UsageError):
@@ -60,18 +60,18 @@ class MessageTooLargeError(UsageError):
 class InvalidChannelError(UsageError):
     """A channel name that cannot be used."""
 
-    def __init__(self, channel: object, mend: str) -> None:
+    def __init__(self, channel: object, hint: str) -> None:
         self.channel = channel
-        super().__init__(f"channel {shown(channel)} cannot be used: {mend}")
+        super().__init__(f"channel {shown(channel)} cannot be used: {hint}")
 
 
 class InvalidSettingError(UsageError):
     """A setting has a value that cannot be used."""
 
-    def __init__(self, key: str, value: object, mend: str) -> None:
+    def __init__(self, key: str, value: object, hint: str) -> None:
         self.key = key
         self.value = value
-        super().__init__(f"{key} = {shown(value)} cannot be used: {mend}")
+        super().__init__(f"{key} = {shown(value)} cannot be used: {hint}")
 
 
 class TooManyRunsError(SSEError):

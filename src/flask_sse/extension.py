@@ -28,9 +28,9 @@ from flask.sansio.app import App
 # for ever when it imports it, too.
 from .brokers.redis import publisher as _publisher_of_redis  # noqa: F401
 from .errors import SSEError
-from .hub.forks import forget_after_fork
-from .hub.link import Link, announce, open_link, reaches_this_process_only
-from .hub.stand_in import MEMORY_URL, StandIn, remaining_with, stand_in
+from .hub.client.forks import forget_after_fork
+from .hub.client.hub_client import HubClient, announce, open_hub_client, reaches_this_process_only
+from .hub.client.override import MEMORY_URL, Override, override, remaining_with
 from .publisher import LinkedPublisher
 from .settings import Settings, check_settings, warn_of_unknown_settings
 from .wire import message as wire_message
@@ -84,7 +84,7 @@ class Extension:
     """
 
     settings: Settings
-    link: Link
+    link: HubClient
     publisher: LinkedPublisher
 
     @property
@@ -115,7 +115,7 @@ def current_extension() -> Extension:
         KeyError: If the application has no URL of a broker.
         InvalidSettingError: If a setting cannot be used.
     """
-    instead = stand_in()
+    instead = override()
     extensions = current_app.extensions
     if instead is not None:
         extensions = instead.kept_for(current_app._get_current_object())  # type: ignore[attr-defined] # noqa: SLF001 - Flask shows it
@@ -196,15 +196,15 @@ def _extension() -> Extension:
     check_configuration(current_app)
     # For the same reason.
     _announce(current_app)
-    link = open_link(settings)
+    link = open_hub_client(settings)
     return Extension(settings, link, _FlaskPublisher(settings, link))
 
 
-def _extension_at(instead: StandIn) -> Extension:
+def _extension_at(instead: Override) -> Extension:
     """Return what the application has meanwhile: its own settings, but for where hub and broker are."""
     check_configuration(current_app)
     settings = Settings.from_mapping({**current_app.config, "SSE_BROKER_URL": MEMORY_URL})
-    link = instead.open_link(settings)
+    link = instead.open_hub_client(settings)
     return Extension(settings, link, _FlaskPublisher(settings, link))
 
 
@@ -213,7 +213,7 @@ def _announce(app: App) -> None:
 
     It would end otherwise if nobody opens a page for a while.
     """
-    if stand_in() is not None:
+    if override() is not None:
         return
     with contextlib.suppress(KeyError, SSEError):
         settings = settings_of(app)
@@ -244,7 +244,7 @@ def call_in_contexts() -> Callable[[Callable[[], None]], None]:
     It has the request, its session and the context variables of now. ``flask.g`` is new and empty: the
     teardown of the request has closed what was in the other one.
     """
-    instead = stand_in()
+    instead = override()
 
     def call(work: Callable[[], None]) -> None:
         work()

@@ -43,7 +43,7 @@ _COUNTERS = {
     "events": _Said("flask_sse_events", "Events that the broker brought for somebody."),
     "deliveries": _Said("flask_sse_deliveries", "Events times the streams that they were written to."),
     "ended_slow": _Said("flask_sse_streams_ended_slow", "Streams that were ended because nobody read them."),
-    "dismissed": _Said("flask_sse_streams_dismissed", "Streams that disconnect() ended."),
+    "revoked": _Said("flask_sse_streams_dismissed", "Streams that disconnect() ended."),
     "foreign_refused": _Said("flask_sse_events_refused", "What came from the broker and is no event."),
     "lost_runs": _Said("flask_sse_runs_lost", "Runs whose producer died."),
 }

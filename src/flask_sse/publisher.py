@@ -23,9 +23,9 @@ from .errors import (
     UsageError,
     shown,
 )
-from .hub import dismissal
-from .hub.link import Link, open_link, reaches_this_process_only
-from .hub.stand_in import MEMORY_URL, stand_in
+from .hub.client.hub_client import HubClient, open_hub_client, reaches_this_process_only
+from .hub.client.override import MEMORY_URL, override
+from .hub.core import revocation
 from .producing.commit import listen_to_sessions, send_on_commit
 from .producing.run import Line, Producer, cancel
 from .producing.source import Items, Source
@@ -82,7 +82,7 @@ class LinkedPublisher:
 
     message_class: builtins.type[Message] = Message
 
-    def __init__(self, settings: Settings, link: Link) -> None:
+    def __init__(self, settings: Settings, link: HubClient) -> None:
         self._settings = settings
         self._link = link
         self._own_broker = open_publisher(settings.broker_url, link)
@@ -91,10 +91,10 @@ class LinkedPublisher:
 
     @property
     def _broker(self) -> BrokerPublisher:
-        instead = stand_in()
+        instead = override()
         if instead is None:
             return self._own_broker
-        return MemoryPublisher(MEMORY_URL, instead.open_link(self._settings))
+        return MemoryPublisher(MEMORY_URL, instead.open_hub_client(self._settings))
 
     def publish(
         self,
@@ -208,8 +208,8 @@ class LinkedPublisher:
             raise UsageError("disconnect() needs a subject, a channel or both")
         if channel is not None:
             channel = check_channel(channel)
-        order = dismissal.Dismissal(checked_subject(subject), channel, _checked_reason(reason), time.time())
-        self._broker.publish([Publication(CONTROL_CHANNEL, order.envelope(), dismissal.HISTORY)])
+        order = revocation.Revocation(checked_subject(subject), channel, _checked_reason(reason), time.time())
+        self._broker.publish([Publication(CONTROL_CHANNEL, order.envelope(), revocation.HISTORY)])
 
     def produce(self, items: Items, channel: str) -> str:
         """Publish what a generator yields as a *run*, in this thread, until it ends.
@@ -377,8 +377,8 @@ class Publisher(LinkedPublisher):
         defaults = {"SSE_BROKER_URL": url, "SSE_HUB_LINGER_SECONDS": 0}
         settings = Settings.from_mapping({**defaults, **config})
         warn_of_unknown_settings(config, set())
-        link = open_link(settings)
-        if stand_in() is None and reaches_this_process_only(settings, link):
+        link = open_hub_client(settings)
+        if override() is None and reaches_this_process_only(settings, link):
             logger.warning(
                 "Publisher(%r) with SSE_HUB=thread has a hub of its own, so its events reach no page; "
                 "leave SSE_HUB out, or use a Redis URL",

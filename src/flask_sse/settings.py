@@ -269,18 +269,18 @@ def _whole(least: int) -> Callable[[str, Any], int]:
 
 
 def _history_rules(key: str, value: Any) -> dict[str, dict[str, Any]]:
-    mend = (
+    hint = (
         'it must be as {"prices:*": {"size": 10, "seconds": 60}}: a pattern of names, size or seconds or both'
     )
     if isinstance(value, str):
         with contextlib.suppress(ValueError, RecursionError):
             value = json.loads(value)
     if not isinstance(value, Mapping):
-        raise InvalidSettingError(key, value, mend)
+        raise InvalidSettingError(key, value, hint)
     read: dict[str, dict[str, Any]] = {}
     for pattern, rule in value.items():
         if not isinstance(pattern, str) or not isinstance(rule, Mapping) or not rule.keys() <= _RULE.keys():
-            raise InvalidSettingError(key, value, mend)
+            raise InvalidSettingError(key, value, hint)
         read[plain_text(pattern)] = {name: _RULE[name](f"{key}: {name}", rule[name]) for name in rule}
     return read
 
@@ -302,8 +302,8 @@ def _retry_range(key: str, value: Any) -> tuple[int, int]:
     ends = [_number(end) for end in (parts if isinstance(parts, list | tuple) else [parts])]
     numbers = [int(end) for end in ends if end is not None and 0 <= end <= MAX_RETRY_MS and end.is_integer()]
     if len(numbers) != len(ends) or len(ends) not in {1, 2} or numbers[0] > numbers[-1]:
-        mend = "it must be whole milliseconds, or two numbers as in '2000-5000', the lower one first"
-        raise InvalidSettingError(key, value, mend)
+        hint = "it must be whole milliseconds, or two numbers as in '2000-5000', the lower one first"
+        raise InvalidSettingError(key, value, hint)
     return numbers[0], numbers[-1]
 
 
@@ -319,8 +319,8 @@ def _choice(*choices: str) -> Callable[[str, Any], str]:
 def _hub(key: str, value: Any) -> str:
     if value in ("auto", "thread") or (isinstance(value, str) and value.startswith("unix:/")):
         return plain_text(value)
-    mend = "it must be auto, thread, or unix: and an absolute path as in unix:/run/app/sse.sock"
-    raise InvalidSettingError(key, value, mend)
+    hint = "it must be auto, thread, or unix: and an absolute path as in unix:/run/app/sse.sock"
+    raise InvalidSettingError(key, value, hint)
 
 
 def _flag(key: str, value: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.support.access import Serve
-from tests.support.hub_client import HubClient
+from tests.support.bare_application import BareApplication
 from tests.support.local import LocalServer, serve
 
 from flask_sse import ServerSentEventsBlueprint
@@ -28,7 +28,7 @@ def start(blueprint: ServerSentEventsBlueprint) -> Iterator[Serve]:
     """Start a server of the blueprint, with a hub of its own."""
     url = f"memory://access-{uuid.uuid4().hex}"
     with ExitStack() as stack:
-        stack.enter_context(HubClient(url))
+        stack.enter_context(BareApplication(url))
 
         def started(**config: Any) -> LocalServer:
             settings = {"SSE_BROKER_URL": url, "SECRET_KEY": "not a secret", **config}

@@ -13,17 +13,17 @@ import psutil
 import pytest
 from flask import request
 from tests.support.access import ended, opened
+from tests.support.bare_application import BareApplication, log_of
 from tests.support.brokers import Broker
-from tests.support.hub_client import HubClient, log_of
 from tests.support.local import LocalServer, serve
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import wait_until
 from tests.support.successors import succeed
 
 from flask_sse import ServerSentEventsBlueprint, publisher
-from flask_sse.hub.dismissal import Dismissal
-from flask_sse.hub.journal import Journal
-from flask_sse.hub.lifecycle import hub_path
+from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.core.revocation import Revocation
+from flask_sse.hub.server.revocation_journal import Journal
 from flask_sse.settings import Settings
 
 Blueprint = ServerSentEventsBlueprint
@@ -153,11 +153,11 @@ def test_a_hub_that_lives_drops_from_its_file_what_is_over(channel: str) -> None
     journal = Journal.beside(hub_path(Settings(url)))
     journal.open()
     for age_seconds, subject in ((25 * 3600, "ann"), (0, "bob")):
-        journal.append(Dismissal(subject, None, "x", now - age_seconds), now - age_seconds)
+        journal.append(Revocation(subject, None, "x", now - age_seconds), now - age_seconds)
     journal.close()
     file = hub_path(Settings(url)).with_suffix(".revocations")
     assert b'"ann"' in file.read_bytes()
-    with HubClient(url) as client:
+    with BareApplication(url) as client:
         client.status()
         wait_until(lambda: b'"ann"' not in file.read_bytes(), what="a file of one day")
     assert b'"bob"' in file.read_bytes()

@@ -197,7 +197,7 @@ def test_t20_streams_of_a_subject_are_ended_and_no_others(
         assert (back.status, back.body) == (204, b"")
         assert server.get(f"/stream?last_event_id={event.last_event_id}", {"X-User": "7"}).status == 204
         with opened(server, "/stream", {"X-User": "7"}):  # who is let in anew
-            assert server.status()["dismissed"] == 1
+            assert server.status()["revoked"] == 1
 
 
 def test_a_number_is_a_subject(blueprint: ServerSentEventsBlueprint, start: Serve) -> None:

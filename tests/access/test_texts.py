@@ -24,9 +24,9 @@ from flask_sse import (
 )
 from flask_sse.channels import STATUS_CHANNEL
 from flask_sse.errors import InvalidMessageError
-from flask_sse.hub.claim import Claim
-from flask_sse.hub.control import FRAMES, Attach
-from flask_sse.hub.runs import frame_of
+from flask_sse.hub.core.runs import frame_of
+from flask_sse.hub.protocol.control import FRAMES, StreamRequest
+from flask_sse.hub.protocol.grant import Grant
 from flask_sse.producing.run import check_run
 from flask_sse.serving.relay import open_stream
 from flask_sse.settings import Settings, StreamRules
@@ -112,8 +112,8 @@ def test_reports_of_the_hub_go_on_whatever_a_subject_is(blueprint: Blueprint, st
     with server.app.app_context():
         blueprint.publish("x")
     link = server.app.extensions["sse"].link
-    slow = Attach(("slow",), FRAMES, StreamRules(max_backlog_bytes=10**8), claim=Claim(LONE))
-    watcher = open_stream(link, Attach((STATUS_CHANNEL,), FRAMES, StreamRules()))
+    slow = StreamRequest(("slow",), FRAMES, StreamRules(max_backlog_bytes=10**8), grant=Grant(LONE))
+    watcher = open_stream(link, StreamRequest((STATUS_CHANNEL,), FRAMES, StreamRules()))
     with closing(open_stream(link, slow)), closing(watcher), StreamReader(watcher) as reports:
         reports.reading.head = b"none"  # a stream without a head of HTTP
         with server.app.app_context():

@@ -13,7 +13,8 @@ from tests.support.brokers import Broker
 from tests.support.processes import free_port, wait_until
 
 from flask_sse.brokers.base import UNUSED_SECONDS, Page
-from flask_sse.brokers.redis import history, reader, tap
+from flask_sse.brokers.redis import hiredis_protocol as tap
+from flask_sse.brokers.redis import history, reader
 from flask_sse.brokers.redis.feed import RedisFeed
 from flask_sse.wire.cursor import Cursor, Stamp
 

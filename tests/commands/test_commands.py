@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from tests.support.bare_application import hubs_in
 from tests.support.brokers import start_valkey
-from tests.support.hub_client import hubs_in
 from tests.support.local import LocalServer, close, make_app
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, wait_until

@@ -21,16 +21,16 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from tests.support.bare_application import BareApplication, hubs_in, log_of
 from tests.support.brokers import Broker
 from tests.support.client import StreamClient, get
 from tests.support.hostile import HELLO, Peer
-from tests.support.hub_client import HubClient, hubs_in, log_of
 from tests.support.processes import Process, free_port, running, wait_until
 from tests.support.webservers import SCRIPTS
 
 from flask_sse import Publisher
 from flask_sse.errors import HubUnavailableError
-from flask_sse.hub.lifecycle import hub_path
+from flask_sse.hub.client.discovery import hub_path
 
 from .site import Site
 
@@ -164,7 +164,7 @@ def version():
 @pytest.fixture
 def dev_server(
     tmp_path: Path, channel: str, runtime_directory: str
-) -> Iterator[tuple[Process, int, HubClient]]:
+) -> Iterator[tuple[Process, int, BareApplication]]:
     """``flask run`` with its reloader, its port, and another application of the same hub."""
     (tmp_path / "site_of_a_developer.py").write_text(APP)
     port, url = free_port(), f"memory://{channel}"
@@ -186,13 +186,13 @@ def dev_server(
     }
     with (
         Process(argv, env, tmp_path, ready=port) as process,
-        HubClient(url, hub_linger_seconds=LINGER_SECONDS) as client,
+        BareApplication(url, hub_linger_seconds=LINGER_SECONDS) as client,
     ):
         yield process, port, client
 
 
 def test_stream_goes_on_each_time_that_the_developer_saves(
-    dev_server: tuple[Process, int, HubClient], tmp_path: Path, channel: str
+    dev_server: tuple[Process, int, BareApplication], tmp_path: Path, channel: str
 ) -> None:
     process, port, client = dev_server
     with StreamClient(port, f"/stream?channel={channel}") as stream:
@@ -225,7 +225,7 @@ def run():
 
 
 def test_the_pages_of_a_run_are_told_that_the_reloader_ended_it(
-    dev_server: tuple[Process, int, HubClient], tmp_path: Path
+    dev_server: tuple[Process, int, BareApplication], tmp_path: Path
 ) -> None:
     _, port, _ = dev_server
     file = tmp_path / "site_of_a_developer.py"
@@ -246,7 +246,7 @@ def has_version(port: int, number: int) -> bool:
 
 
 def test_ctrl_c_leaves_the_hub_no_longer_than_it_lingers_and_its_log_says_so(
-    dev_server: tuple[Process, int, HubClient], channel: str, runtime_directory: str
+    dev_server: tuple[Process, int, BareApplication], channel: str, runtime_directory: str
 ) -> None:
     process, port, client = dev_server
     with StreamClient(port, f"/stream?channel={channel}") as stream:
@@ -314,7 +314,7 @@ def test_two_users_never_share_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(folder))
     url = "memory://users"
     try:
-        with HubClient(url, hub_linger_seconds=0.1) as client:
+        with BareApplication(url, hub_linger_seconds=0.1) as client:
             ours = hub_path(client.settings)
             assert client.pid
             theirs = as_another_user(lambda: hub_path(client.settings))
@@ -328,7 +328,7 @@ def test_two_users_never_share_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
             assert "a process of another user (54321)" in log_of(ours)
             # Nor the other way round; root alone may look everywhere.
             with as_another_user(lambda: listening(theirs)):
-                link = HubClient(url, hub=f"unix:{theirs}")
+                link = BareApplication(url, hub=f"unix:{theirs}")
                 monkeypatch.setattr(os, "geteuid", lambda: 1000)
                 with link, pytest.raises(HubUnavailableError, match=r"belongs to another user \(54321\)"):
                     link.status()

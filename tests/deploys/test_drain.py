@@ -7,8 +7,8 @@ import signal
 import time
 
 import pytest
+from tests.support.bare_application import hubs_in
 from tests.support.brokers import Broker
-from tests.support.hub_client import hubs_in
 from tests.support.processes import running, wait_until
 
 from .comebacks import Comebacks, most_per_second

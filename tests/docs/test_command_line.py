@@ -13,7 +13,7 @@ from tests.docs.snippets import DOCS, SCRIPTS
 
 from flask_sse import cli
 from flask_sse.commands import sse_group
-from flask_sse.hub.config import hub_config
+from flask_sse.hub.client.config import hub_config
 
 WHOLE_PAGE = (DOCS / "reference" / "command-line.rst").read_text()
 PAGE, *FOR_DEVELOPERS = re.split(r"^(flask sse \w+)$", WHOLE_PAGE, flags=re.MULTILINE)

@@ -11,7 +11,7 @@ from tests.docs.snippets import DOCS
 from tests.tools import ROOT
 
 SOURCE = ROOT / "src"
-HUB = "flask_sse.hub.server"
+HUB = "flask_sse.hub.server.server"
 PAGE = (DOCS / "reference" / "logs.rst").read_text()
 LEVELS = {f"logger.{level}": level for level in ("debug", "info", "warning", "error")}
 
@@ -24,7 +24,7 @@ def calls(module: Path) -> Iterator[tuple[str, str]]:
         if not isinstance(node, ast.Call):
             continue
         name = ast.unparse(node.func)
-        if name in LEVELS and own != "flask_sse.hub.report":
+        if name in LEVELS and own != "flask_sse.hub.server.crash_report":
             yield own, LEVELS[name]
         elif name in {"logger.exception", "log_crash"}:
             yield own, "error"

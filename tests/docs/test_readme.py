@@ -16,7 +16,7 @@ from tests.support.processes import wait_until
 from tests.tools import ROOT
 
 from flask_sse import ServerSentEventsBlueprint, sse
-from flask_sse.hub.link import open_link
+from flask_sse.hub.client.hub_client import open_hub_client
 from flask_sse.settings import Settings
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -70,7 +70,7 @@ def test_what_is_said_reaches_a_stream(example: Path, runtime_directory: str) ->
 
 
 def test_what_one_window_says_is_seen_in_both(example: Path, runtime_directory: str, chromium: Page) -> None:
-    link = open_link(Settings("memory://", application="app"))
+    link = open_hub_client(Settings("memory://", application="app"))
     with FlaskRun(example) as server:
         other = chromium.context.new_page()
         for window in (chromium, other):

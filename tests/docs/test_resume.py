@@ -15,7 +15,7 @@ from tests.support.client import StreamClient, get
 from tests.support.local import LocalServer, serve
 from tests.support.processes import wait_until
 
-from flask_sse.hub.link import Link, open_link
+from flask_sse.hub.client.hub_client import HubClient, open_hub_client
 from flask_sse.settings import Settings
 
 FILES = {
@@ -42,9 +42,9 @@ def shop(tmp_path: Path, runtime_directory: str) -> Iterator[FlaskRun]:
 
 
 @pytest.fixture
-def link(shop: FlaskRun) -> Iterator[Link]:
+def link(shop: FlaskRun) -> Iterator[HubClient]:
     """A way to ask the hub of the shop."""
-    link = open_link(Settings("memory://", application="app"))
+    link = open_hub_client(Settings("memory://", application="app"))
     yield link
     link.close()
 
@@ -57,7 +57,7 @@ def wait_for_stock(page: Page, **wanted: int) -> None:
     )
 
 
-def kill_the_hub(link: Link) -> None:
+def kill_the_hub(link: HubClient) -> None:
     pid = link.status()["pid"]
     assert isinstance(pid, int)
     os.kill(pid, signal.SIGKILL)
@@ -65,7 +65,7 @@ def kill_the_hub(link: Link) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/live.html"])
 def test_a_page_follows_events_and_fetches_its_state_again_when_the_history_is_gone(
-    path: str, shop: FlaskRun, link: Link, chromium: Page
+    path: str, shop: FlaskRun, link: HubClient, chromium: Page
 ) -> None:
     chromium.goto(shop.url + path)
     wait_for_stock(chromium, apples=3, pears=5)

@@ -74,7 +74,7 @@ def test_a_program_gets_json_with_all_that_was_seen(start: Start) -> None:
     report = json.loads(result.stdout)
     assert (report["problems"], report["warnings"]) == (0, 2)
     assert report["findings"][0]["severity"] == "warning"
-    assert report["findings"][0]["mend"]["Flask"][0] == "@sse.authorize"
+    assert report["findings"][0]["hint"]["Flask"][0] == "@sse.authorize"
     assert [mark["was_flushed"] for mark in report["seen"]["marks"]] == [False] * 5
     assert report["seen"]["silence"]["heartbeat_seconds"] is None
 

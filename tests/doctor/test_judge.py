@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.support.patients import Diagnosis
 
-from flask_sse.doctor import mends
+from flask_sse.doctor import fixes
 from flask_sse.doctor.judge import judge
 from flask_sse.doctor.observations import Door, Facts, Mark, Observations, Silence, printable
 
@@ -56,7 +56,7 @@ def test_nothing_is_found_where_all_is_well() -> None:
 
 def test_every_fault_has_a_reason_and_a_mend_and_what_is_fine_has_none() -> None:
     for finding in found(doors=(DOOR,), ending="closed", marks=(), protocol="", is_encrypted=False).findings:
-        assert bool(finding.why) == bool(finding.mend) == (finding.severity != "fine")
+        assert bool(finding.why) == bool(finding.hint) == (finding.severity != "fine")
 
 
 def test_the_worst_comes_first() -> None:
@@ -130,7 +130,7 @@ def test_events_that_are_lost_under_compression_are_lost_to_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ended_when_asked", "broker", "why", "mend"),
+    ("ended_when_asked", "broker", "why", "hint"),
     [
         (True, "redis", "something on the way drops its events", "nginx"),
         (None, "redis", "A proxy holds them back, or", "nginx"),
@@ -139,12 +139,12 @@ def test_events_that_are_lost_under_compression_are_lost_to_it() -> None:
     ],
 )
 def test_what_never_comes_is_explained_by_whether_the_stream_could_be_ended(
-    ended_when_asked: bool | None, broker: str, why: str, mend: str
+    ended_when_asked: bool | None, broker: str, why: str, hint: str
 ) -> None:
     lost = (replace(MARK, arrival_seconds=None),) * 5
     finding = found(marks=lost, ended_when_asked=ended_when_asked, broker=broker)["Events do not arrive"]
     assert why in finding.why
-    assert mend in finding.mend
+    assert hint in finding.hint
 
 
 def test_a_stream_that_ends_at_the_age_that_is_set_is_well() -> None:
@@ -160,9 +160,9 @@ def test_a_stream_that_ends_at_the_age_that_is_set_is_well() -> None:
 def test_a_mend_of_a_cut_is_longer_than_the_heartbeat_and_the_heartbeat_shorter_than_the_cut(
     heartbeat_seconds: float, cut_seconds: float, nginx: str, flask: str
 ) -> None:
-    mend = mends.outlast(heartbeat_seconds, cut_seconds)
-    assert mend["nginx"] == (f"proxy_read_timeout {nginx};",)
-    assert mend["Flask"] == (f'app.config["SSE_HEARTBEAT_SECONDS"] = {flask}',)
+    hint = fixes.outlast(heartbeat_seconds, cut_seconds)
+    assert hint["nginx"] == (f"proxy_read_timeout {nginx};",)
+    assert hint["Flask"] == (f'app.config["SSE_HEARTBEAT_SECONDS"] = {flask}',)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Each fault that is planted on the way is found, and named together with what mends it."""
+"""Each fault that is planted on the way is found, and named together with what fixes it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_buffering_that_ignores_the_header_is_found(start: Start) -> None:
     found = behind_nginx(start(), "proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;", HURRY)
     assert found.problems == ["Events are held back"]
     assert "0 of 5 came by themselves, 5 only when the stream was ended" in found["Events are held back"].seen
-    assert "proxy_buffering off;" in found["Events are held back"].mend["nginx"]
+    assert "proxy_buffering off;" in found["Events are held back"].hint["nginx"]
 
 
 def test_an_event_that_waits_in_a_slow_line_is_late(start: Start) -> None:
@@ -90,7 +90,7 @@ def test_compression_is_found_though_events_come_in_time(start: Start) -> None:
     assert found["The stream is compressed"].severity == "warning"
     assert found["The stream is compressed"].seen == "Content-Encoding: gzip"
     assert "5" in found["Events arrive at once"].seen
-    assert any("gzip off;" in line for line in found["The stream is compressed"].mend["nginx"])
+    assert any("gzip off;" in line for line in found["The stream is compressed"].hint["nginx"])
 
 
 def test_a_head_that_waits_for_the_first_events_is_held_back(start: Start) -> None:
@@ -120,8 +120,8 @@ def test_a_read_timeout_of_five_seconds_is_found_without_options(start: Start) -
     cut = found["Quiet streams are cut"]
     assert found.seen.silence is not None
     assert 4 < found.seen.silence.seconds < 7
-    assert cut.mend["nginx"] == ("proxy_read_timeout 60s;",)
-    assert cut.mend["Flask"] == ('app.config["SSE_HEARTBEAT_SECONDS"] = 2',)
+    assert cut.hint["nginx"] == ("proxy_read_timeout 60s;",)
+    assert cut.hint["Flask"] == ('app.config["SSE_HEARTBEAT_SECONDS"] = 2',)
 
 
 def test_a_wait_that_is_shorter_than_a_heartbeat_finds_nothing(start: Start) -> None:
@@ -176,7 +176,7 @@ def test_streams_that_everybody_may_listen_to_are_found(start: Start) -> None:
     server = start()
     found = diagnose(server.app, f"http://127.0.0.1:{server.port}/stream?channel=news")
     assert found["Everybody may listen to every channel"].severity == "warning"
-    assert "@sse.authorize" in found["Everybody may listen to every channel"].mend["Flask"]
+    assert "@sse.authorize" in found["Everybody may listen to every channel"].hint["Flask"]
     assert found.seen.door.is_own
 
 

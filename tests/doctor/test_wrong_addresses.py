@@ -38,7 +38,7 @@ def test_another_path_is_not_found(start: Start) -> None:
     server = start()
     found = diagnose(server.app, f"http://127.0.0.1:{server.port}/events")
     assert found.problems == ["There is no stream at this address"]
-    assert any("flask routes" in line for line in found["There is no stream at this address"].mend["shell"])
+    assert any("flask routes" in line for line in found["There is no stream at this address"].hint["shell"])
 
 
 def test_a_page_is_no_stream_and_its_escapes_do_not_reach_the_terminal(start: Start) -> None:

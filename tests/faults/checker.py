@@ -202,7 +202,7 @@ class _Follower:
                 self._break(Duplicate, channel, seen, f"an id goes back from {position}")
 
     def _break(self, kind: type[Violation], channel: str, cursors: Sequence[Cursor], text: str) -> None:
-        """Complain once: many ids say the same until the channel's own event comes."""
+        """ReportDropped once: many ids say the same until the channel's own event comes."""
         if (channel, cursors[-1]) not in self._broken:
             self._broken.add((channel, cursors[-1]))
             self._complain(kind, channel, cursors, text)

@@ -17,9 +17,9 @@ from flask_sse.brokers.base import Page, Publication, Receipt
 from flask_sse.brokers.redis import history
 from flask_sse.brokers.redis.publisher import RedisPublisher
 from flask_sse.brokers.redis.reader import RedisReader
-from flask_sse.hub.core import Core
-from flask_sse.hub.resume import Resume
-from flask_sse.hub.sequencer import Sequencer
+from flask_sse.hub.core.core import Core
+from flask_sse.hub.core.resume import Resume
+from flask_sse.hub.core.sequencer import Sequencer
 from flask_sse.wire.cursor import Stamp
 
 from .chaos import Chaos
@@ -136,7 +136,7 @@ def ignored_resubscribe(patch: pytest.MonkeyPatch) -> None:
     subscribed = Core.subscribed
 
     def once(core: Core[Any], name: str) -> None:
-        channel = core.directory.get(name)
+        channel = core.channels.get(name)
         if channel is not None and channel.sequencer is not None and channel.sequencer.position is not None:
             core.broker_away = False
             channel.confirmed = True

@@ -18,7 +18,7 @@ from tests.support.processes import wait_until
 from tests.support.proxy import Proxy
 from tests.support.swarm import Swarm
 
-from flask_sse.hub.readings import KEPT_SECONDS
+from flask_sse.hub.core.history_reads import KEPT_SECONDS
 
 EVENTS = 100
 # What does not come promptly does not come: nothing else wakes it.

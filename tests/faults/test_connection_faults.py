@@ -13,7 +13,7 @@ from tests.support.processes import wait_until
 from tests.support.proxy import Proxy
 
 from flask_sse import BrokerUnavailableError, Publisher
-from flask_sse.hub.sequencer import NOT_KEPT
+from flask_sse.hub.core.sequencer import NOT_KEPT
 
 from .line import PROBE_SECONDS, Line
 

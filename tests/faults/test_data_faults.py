@@ -15,7 +15,7 @@ from tests.support.brokers import Broker, start_redis
 from tests.support.processes import running, wait_until
 
 from flask_sse import BrokerUnavailableError
-from flask_sse.hub.sequencer import NEW_EPOCH, NOT_KEPT
+from flask_sse.hub.core.sequencer import NEW_EPOCH, NOT_KEPT
 
 from .line import Line, let_its_clock_go_on
 
@@ -271,7 +271,7 @@ def test_27_hub_thread_that_fails_is_followed_by_another(
         with line.listen() as page:
             line.publish(1)
             assert page.numbers(1) == [1]
-            monkeypatch.setattr("flask_sse.hub.core.Core.deliver", fail)
+            monkeypatch.setattr("flask_sse.hub.core.core.Core.deliver", fail)
             line.publish(2)
             assert page.stream.wait_closed() == "eof"
             monkeypatch.undo()

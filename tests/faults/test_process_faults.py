@@ -20,10 +20,10 @@ from tests.support.webservers import RunningServer
 
 from flask_sse import Publisher
 from flask_sse.brokers.base import Page
-from flask_sse.hub.control import FRAMES, Attach
-from flask_sse.hub.core import Core
-from flask_sse.hub.group import Member
-from flask_sse.hub.orders import GoOn, Read, Subscribe
+from flask_sse.hub.core.actions import Continue, Read, Subscribe
+from flask_sse.hub.core.core import Core
+from flask_sse.hub.core.groups import Subscriber
+from flask_sse.hub.protocol.control import FRAMES, StreamRequest
 from flask_sse.settings import StreamRules
 from flask_sse.wire.cursor import FROM_NOW, Stamp
 from flask_sse.wire.envelope import pack
@@ -170,19 +170,19 @@ def test_34_one_event_for_many_streams_is_encoded_once(monkeypatch: pytest.Monke
         return original(envelope)
 
     monkeypatch.setattr(Frame, "of_envelope", count)
-    core: Core[Member] = Core(1000, 10)
+    core: Core[Subscriber] = Core(1000, 10)
     for _ in range(MANY):
-        core.add(Member(Attach(("a",), FRAMES, StreamRules(), {"a": FROM_NOW})), 0)
+        core.add(Subscriber(StreamRequest(("a",), FRAMES, StreamRules(), {"a": FROM_NOW})), 0)
         while core.outbox:
             order = core.outbox.popleft()
             if isinstance(order, Subscribe):
                 core.subscribed(order.channel)
             elif isinstance(order, Read):
                 core.page(order.number, Page("abcdefgh", "0-0", "0-0", (), complete=True), 0)
-            elif isinstance(order, GoOn):
-                core.go_on(order.member, 0)
+            elif isinstance(order, Continue):
+                core.continue_stream(order.subscriber, 0)
     assert core.deliver("a", Stamp("abcdefgh", "1-0", "0-0"), pack(Message("once"))) == MANY
-    [(data, members)] = core.flush(0)
+    [(data, subscribers)] = core.flush(0)
     assert data == b"data:once\nid:abcdefgh.1-0\n\n"
-    assert len(members) == MANY
+    assert len(subscribers) == MANY
     assert encoded == [pack(Message("once"))]

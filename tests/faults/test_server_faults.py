@@ -14,7 +14,7 @@ from tests.support.processes import suspended, wait_until
 from tests.support.promises import promised
 
 from flask_sse import BrokerUnavailableError
-from flask_sse.hub.sequencer import NEW_EPOCH, NOT_KEPT
+from flask_sse.hub.core.sequencer import NEW_EPOCH, NOT_KEPT
 
 from .line import Line, let_its_clock_go_on
 
@@ -175,7 +175,7 @@ def test_14_server_without_memory_refuses_and_goes_on(start: Callable[..., Broke
 def test_14_server_evicts_a_part_of_the_history(
     start: Callable[..., Broker], channel: str, kind: str
 ) -> None:
-    """What an eviction does, done by hand: which key goes is the server's dice."""
+    """What an eviction does, done by hand: which key goes is the server's jitter."""
     with start() as broker, Line(broker.url, channel) as line:
         line.publish(1)
         with line.listen() as page:

@@ -22,18 +22,18 @@ from tests.support.local import local_app
 
 from flask_sse import ServerSentEventsBlueprint
 from flask_sse.errors import InvalidMessageError, ProtocolError
-from flask_sse.hub.control import (
+from flask_sse.hub.core.hub_events import stream_end
+from flask_sse.hub.core.revocation import Revocation
+from flask_sse.hub.core.runs import frame_of
+from flask_sse.hub.protocol.control import (
     FRAMES,
-    Attach,
     Hello,
     PacketDecoder,
+    StreamRequest,
     read_channel,
     read_publish,
     read_rejected,
 )
-from flask_sse.hub.dismissal import Dismissal
-from flask_sse.hub.notices import stream_end
-from flask_sse.hub.runs import frame_of
 from flask_sse.wire.cursor import MAX_ID_BYTES, positions, read_cursor
 from flask_sse.wire.decode import Decoder
 from flask_sse.wire.envelope import pack, split_stamp, unpack
@@ -109,7 +109,7 @@ def test_control_protocol() -> None:
         decoder = PacketDecoder(MAX_BODY_BYTES)
         try:
             for packet in decoder.feed(data):
-                for read in (Attach.read, Hello.read, read_publish, read_channel, read_rejected):
+                for read in (StreamRequest.read, Hello.read, read_publish, read_channel, read_rejected):
                     with contextlib.suppress(ProtocolError):
                         read(packet)
         except ProtocolError:
@@ -136,7 +136,7 @@ def test_envelope() -> None:
     def target(data: bytes) -> None:
         _, envelope = split_stamp(data)
         with contextlib.suppress(InvalidMessageError):
-            assert stream_end(FRAMES, Dismissal.read(envelope).reason)
+            assert stream_end(FRAMES, Revocation.read(envelope).reason)
         with contextlib.suppress(InvalidMessageError):
             assert frame_of("run:a", envelope).plain
         with contextlib.suppress(InvalidMessageError):

@@ -8,7 +8,7 @@ from flask import Flask
 from werkzeug.serving import make_server
 
 from flask_sse import sse
-from flask_sse.hub import core, runs
+from flask_sse.hub.core import core, runs
 
 if __name__ == "__main__":
     vars(runs).update(LOST_SECONDS=2.0)

@@ -9,17 +9,27 @@ import pytest
 
 from flask_sse.brokers.base import Entry, Page
 from flask_sse.errors import ProtocolError
-from flask_sse.hub.admission import Admission
-from flask_sse.hub.agenda import TICK_SECONDS
-from flask_sse.hub.claim import NOBODY, Claim
-from flask_sse.hub.control import ENVELOPES, FRAMES, Attach, PacketDecoder
-from flask_sse.hub.core import Core
-from flask_sse.hub.directory import CHANNEL_LINGER_SECONDS
-from flask_sse.hub.dismissal import HISTORY, Arrival, Dismissal
-from flask_sse.hub.group import Member
-from flask_sse.hub.orders import CheckAll, Complain, End, GoOn, Read, Revoke, Subscribe, WarnOfLoss, Write
-from flask_sse.hub.probation import PROBATION_SECONDS
-from flask_sse.hub.runs import State
+from flask_sse.hub.core.actions import (
+    CheckAll,
+    Continue,
+    End,
+    Read,
+    ReportDropped,
+    Revoke,
+    Subscribe,
+    WarnRevocationsLost,
+    Write,
+)
+from flask_sse.hub.core.admission import Admission
+from flask_sse.hub.core.channel_registry import CHANNEL_LINGER_SECONDS
+from flask_sse.hub.core.core import Core
+from flask_sse.hub.core.groups import Subscriber
+from flask_sse.hub.core.probation import PROBATION_SECONDS
+from flask_sse.hub.core.revocation import HISTORY, Arrival, Revocation
+from flask_sse.hub.core.runs import State
+from flask_sse.hub.core.timer_wheel import TICK_SECONDS
+from flask_sse.hub.protocol.control import ENVELOPES, FRAMES, PacketDecoder, StreamRequest
+from flask_sse.hub.protocol.grant import NOBODY, Grant
 from flask_sse.settings import StreamRules
 from flask_sse.wire.cursor import EARLIEST, Cursor, Stamp
 from flask_sse.wire.encode import HEARTBEAT
@@ -27,41 +37,41 @@ from flask_sse.wire.envelope import pack
 from flask_sse.wire.run import ended
 
 CONTROL = "flask-sse:control"
-ANN = Claim("ann", "192.0.2.1", issued_at=100)
+ANN = Grant("ann", "192.0.2.1", issued_at=100)
 NOW = 1000.0
 
 
-def member(
-    claim: Claim = NOBODY, *channels: str, form: str = FRAMES, head: bytes = b"HTTP/1.1 200 OK", **rules: int
-) -> Member:
+def subscriber(
+    grant: Grant = NOBODY, *channels: str, form: str = FRAMES, head: bytes = b"HTTP/1.1 200 OK", **rules: int
+) -> Subscriber:
     """Return a stream that has just come, by takeover: the hub writes its head."""
-    return Member(Attach(channels or ("a",), form, StreamRules(**rules), head=head, claim=claim))  # type: ignore[arg-type]
+    return Subscriber(StreamRequest(channels or ("a",), form, StreamRules(**rules), head=head, grant=grant))  # type: ignore[arg-type]
 
 
-def relayed(claim: Claim = ANN, most: int = 2) -> Member:
+def relayed(grant: Grant = ANN, most: int = 2) -> Subscriber:
     """Return a stream that has just come, by relay, and of which an address may have so many."""
-    return member(claim, head=b"", max_streams_per_address=most)
+    return subscriber(grant, head=b"", max_streams_per_address=most)
 
 
-def written(core: Core[Member]) -> list[tuple[Member, bytes]]:
+def written(core: Core[Subscriber]) -> list[tuple[Subscriber, bytes]]:
     """Return what was written since, but for that to streams that end; carry out the rest."""
-    writes = [(each.member, each.data) for each in core.outbox if isinstance(each, Write)]
+    writes = [(each.subscriber, each.data) for each in core.outbox if isinstance(each, Write)]
     settle(core)
     return writes
 
 
-def core_with(*members: Member) -> Core[Member]:
+def core_with(*subscribers: Subscriber) -> Core[Subscriber]:
     """Return a core whose channels are confirmed, with streams in it."""
-    core: Core[Member] = Core(10_000, 100)
-    core.directory.obey()
-    for each in members:
+    core: Core[Subscriber] = Core(10_000, 100)
+    core.channels.obey()
+    for each in subscribers:
         assert core.refusal(each) is None
         core.add(each, NOW)
     settle(core)
     return core
 
 
-def settle(core: Core[Member], *kept: Dismissal, at: float = 200.0) -> list[End]:
+def settle(core: Core[Subscriber], *kept: Revocation, at: float = 200.0) -> list[End]:
     """Do what a server and a broker do; return whose streams ended.
 
     Args:
@@ -80,40 +90,40 @@ def settle(core: Core[Member], *kept: Dismissal, at: float = 200.0) -> list[End]
         elif isinstance(order, CheckAll):
             core.check_all()
         elif isinstance(order, Revoke):
-            core.revoke(Arrival(order.dismissal, at, order.is_news))
-        elif isinstance(order, GoOn):
-            core.go_on(order.member, NOW)
+            core.revoke(Arrival(order.revocation, at, order.is_news))
+        elif isinstance(order, Continue):
+            core.continue_stream(order.subscriber, NOW)
         elif isinstance(order, End):
             ended.append(order)
-            core.remove(order.member, NOW)
+            core.remove(order.subscriber, NOW)
     return ended
 
 
-def page_of(epoch: str, *dismissals: Dismissal) -> Page:
+def page_of(epoch: str, *revocations: Revocation) -> Page:
     """Return all that the history of the control channel has."""
-    ids = [f"{number}-0" for number in range(len(dismissals) + 1)]
+    ids = [f"{number}-0" for number in range(len(revocations) + 1)]
     entries = [
         Entry(event_id, previous, each.envelope())
-        for previous, event_id, each in zip(ids, ids[1:], dismissals, strict=False)
+        for previous, event_id, each in zip(ids, ids[1:], revocations, strict=False)
     ]
     return Page(epoch, ids[-1], "0-0", entries, complete=True)
 
 
-def revocation(**fields: Any) -> Dismissal:
-    return Dismissal(**{"subject": None, "channel": None, "reason": "x", "at": 200.0, **fields})
+def revocation(**fields: Any) -> Revocation:
+    return Revocation(**{"subject": None, "channel": None, "reason": "x", "at": 200.0, **fields})
 
 
-def order(core: Core[Member], **fields: Any) -> list[Any]:
+def order(core: Core[Subscriber], **fields: Any) -> list[Any]:
     """Bring an order; return the streams that it ended."""
     core.deliver(CONTROL, Stamp("abcdefgh", "1-0", "0-0"), revocation(**fields).envelope())
-    return [end.member for end in settle(core)]
+    return [end.subscriber for end in settle(core)]
 
 
 def remember(admission: Admission, arrived_at: float = 200.0, *, is_news: bool = True, **fields: Any) -> None:
     admission.remember(Arrival(revocation(**fields), arrived_at, is_news))
 
 
-def answer_to(core: Core[Member], *kept: Dismissal) -> str | None:
+def answer_to(core: Core[Subscriber], *kept: Revocation) -> str | None:
     """Answer the read that was asked for, with an epoch of its own; return since when it was."""
     reads = [each for each in core.outbox if isinstance(each, Read)]
     for read in reads:
@@ -138,42 +148,42 @@ def test_a_revocation_ends_what_it_names_whatever_the_clock_of_its_sender_says(
     fields: dict[str, object], ended: list[int], at: float
 ) -> None:
     # 13.4
-    bob = Claim("bob", issued_at=100)
+    bob = Grant("bob", issued_at=100)
     streams = [
-        member(ANN),
-        member(ANN, "a", "b"),
-        member(bob, "b"),
-        member(Claim("carl", issued_at=300)),
-        member(NOBODY, "b"),
-        member(NOBODY, "b", form=ENVELOPES),
+        subscriber(ANN),
+        subscriber(ANN, "a", "b"),
+        subscriber(bob, "b"),
+        subscriber(Grant("carl", issued_at=300)),
+        subscriber(NOBODY, "b"),
+        subscriber(NOBODY, "b", form=ENVELOPES),
     ]
     core = core_with(*streams)
     assert set(order(core, **fields, at=at)) == {streams[number] for number in ended}
-    assert core.counters.dismissed == len(ended)
+    assert core.counters.revoked == len(ended)
     assert len(core) == len(streams) - len(ended)
 
 
 def test_who_was_let_in_before_an_order_and_comes_after_it_is_sent_away() -> None:
     core = core_with()
     order(core, subject="ann", reason="bye")
-    body = core.refusal(member(ANN))
+    body = core.refusal(subscriber(ANN))
     assert body is not None
     assert b'data:{"reason": "bye"}' in body
     assert b"id:stream-end" in body
-    assert core.refusal(member(Claim("ann", issued_at=201))) is None
-    assert core.refusal(member(Claim("bob", issued_at=100))) is None
+    assert core.refusal(subscriber(Grant("ann", issued_at=201))) is None
+    assert core.refusal(subscriber(Grant("bob", issued_at=100))) is None
 
 
 def test_orders_that_came_before_the_hub_began_hold() -> None:
-    core: Core[Member] = Core(10_000, 100)
-    core.directory.obey()
+    core: Core[Subscriber] = Core(10_000, 100)
+    core.channels.obey()
     assert settle(core, revocation(subject="ann")) == []
     assert core.refusal(ticket(100)) is not None
     assert core.refusal(ticket(201)) is None
 
 
-def ticket(issued_at: float, *channels: str) -> Member:
-    return member(Claim("ann", issued_at=issued_at, by_ticket=True), *channels)
+def ticket(issued_at: float, *channels: str) -> Subscriber:
+    return subscriber(Grant("ann", issued_at=issued_at, by_ticket=True), *channels)
 
 
 def test_beyond_a_number_the_earliest_revocation_is_forgotten() -> None:
@@ -182,7 +192,7 @@ def test_beyond_a_number_the_earliest_revocation_is_forgotten() -> None:
         remember(admission, subject=f"bob-{number}", at=1e6 + number)
     assert len(list(admission.arrivals)) == HISTORY.size
     for subject, is_known in (("bob-10", True), ("bob-9", False)):
-        late = member(Claim(subject, issued_at=100, by_ticket=True))
+        late = subscriber(Grant(subject, issued_at=100, by_ticket=True))
         assert (admission.verdict(late) is not None) == is_known
     assert len(admission._latest) == HISTORY.size
 
@@ -195,10 +205,10 @@ def test_a_sender_whose_clock_is_ahead_makes_no_hub_forget_a_revocation(at: floa
     core.deliver(CONTROL, Stamp("abcdefgh", "2-0", "1-0"), revocation(subject="bob", at=at).envelope())
     settle(core)
     assert core.refusal(ticket(199)) is not None
-    assert core.refusal(member(Claim("bob", issued_at=199))) is not None
+    assert core.refusal(subscriber(Grant("bob", issued_at=199))) is not None
     # For no longer than a ticket lives.
-    late = Claim("bob", issued_at=200 + 86_401, by_ticket=True)
-    assert core.refusal(member(late)) is None
+    late = Grant("bob", issued_at=200 + 86_401, by_ticket=True)
+    assert core.refusal(subscriber(late)) is None
 
 
 @pytest.mark.parametrize("at", ["1e999", "-1e999", "9" * 400, "-1", "NaN", "1e12"])
@@ -212,7 +222,7 @@ def test_a_revocation_of_a_time_that_no_clock_shows_is_none(at: str) -> None:
     settle(core)
     order(core, subject="carl")
     for subject, is_refused in (("ann", True), ("bob", False), ("carl", True)):
-        late = member(Claim(subject, issued_at=199, by_ticket=True))
+        late = subscriber(Grant(subject, issued_at=199, by_ticket=True))
         assert (core.refusal(late) is not None) == is_refused
 
 
@@ -253,7 +263,7 @@ def test_a_right_that_was_checked_before_a_revocation_opens_no_stream_after_it(
 ) -> None:
     core = core_with()
     order(core, subject="ann", at=at)
-    assert is_final(core.refusal(member(Claim("ann", issued_at=issued_at)))) is final
+    assert is_final(core.refusal(subscriber(Grant("ann", issued_at=issued_at)))) is final
 
 
 @pytest.mark.parametrize(("issued_at", "final"), [(299.9, False), (300.1, None), (401, None)])
@@ -261,45 +271,45 @@ def test_a_hub_that_begins_after_a_revocation_has_rights_of_before_checked_again
     issued_at: float, final: bool | None
 ) -> None:
     """The clock of its machine may be behind, so nobody is rejected for good."""
-    core: Core[Member] = Core(10_000, 100)
-    core.directory.obey()
-    early = member(Claim("ann", issued_at=issued_at))
+    core: Core[Subscriber] = Core(10_000, 100)
+    core.channels.obey()
+    early = subscriber(Grant("ann", issued_at=issued_at))
     core.add(early, NOW)
     ended = settle(core, revocation(subject="ann", at=300.0), at=400.0)
     assert [is_final(end.data) for end in ended] == ([] if final is None else [final])
-    assert is_final(core.refusal(member(Claim("ann", issued_at=issued_at)))) is final
+    assert is_final(core.refusal(subscriber(Grant("ann", issued_at=issued_at)))) is final
 
 
 # -- 13.2: the control channel has a new history -------------------------------------------------------
 
 
 def test_a_gap_of_the_control_channel_is_read_from_the_beginning() -> None:
-    stream = member(ANN)
-    core = core_with(stream, member(Claim("bob", issued_at=100)))
+    stream = subscriber(ANN)
+    core = core_with(stream, subscriber(Grant("bob", issued_at=100)))
     new = revocation(subject="ann")
     # As after FLUSHALL: its link leads to an event that nobody knows.
     core.deliver(CONTROL, Stamp("zzzzzzzz", "2-0", "1-0"), revocation(subject="nobody").envelope())
     assert answer_to(core, new, revocation(subject="nobody")) == "abcdefgh.0-0"
     assert any(
-        isinstance(each, Complain) and "revocations may be lost" in each.reason for each in core.outbox
+        isinstance(each, ReportDropped) and "revocations may be lost" in each.reason for each in core.outbox
     )
     assert answer_to(core, new, revocation(subject="nobody")) == EARLIEST
-    assert [end.member for end in settle(core)] == [stream]
+    assert [end.subscriber for end in settle(core)] == [stream]
     assert answer_to(core) is None
 
 
 def test_a_revocation_is_carried_out_before_its_place_is_known() -> None:
-    stream = member(ANN)
+    stream = subscriber(ANN)
     core = core_with(stream)
     core.deliver(CONTROL, Stamp("zzzzzzzz", "9-0", "8-0"), revocation(subject="ann").envelope())
     (revoke,) = [each for each in core.outbox if isinstance(each, Revoke)]
     core.outbox.remove(revoke)
-    core.revoke(Arrival(revoke.dismissal, 200.0, revoke.is_news))
-    assert [each.member for each in core.outbox if isinstance(each, End)] == [stream]
+    core.revoke(Arrival(revoke.revocation, 200.0, revoke.is_news))
+    assert [each.subscriber for each in core.outbox if isinstance(each, End)] == [stream]
 
 
 def test_a_new_history_without_its_beginning_is_taken_as_far_as_it_is_there() -> None:
-    stream = member(ANN)
+    stream = subscriber(ANN)
     core = core_with(stream)
     core.top(CONTROL, Cursor("zzzzzzzz", "5-0"))
     assert answer_to(core) == "abcdefgh.0-0"
@@ -307,7 +317,7 @@ def test_a_new_history_without_its_beginning_is_taken_as_far_as_it_is_there() ->
     core.outbox.clear()
     entry = Entry("5-0", "4-0", revocation(subject="ann").envelope())
     core.page(read.number, Page("zzzzzzzz", "5-0", "3-0", [entry], complete=True), NOW)
-    assert [end.member for end in settle(core)] == [stream]
+    assert [end.subscriber for end in settle(core)] == [stream]
 
 
 def test_what_is_read_again_ends_no_stream_that_was_let_in_after_it() -> None:
@@ -315,22 +325,22 @@ def test_what_is_read_again_ends_no_stream_that_was_let_in_after_it() -> None:
     core = core_with()
     old = revocation(subject="ann")
     order(core, subject="ann")
-    later = member(Claim("ann", issued_at=201))
+    later = subscriber(Grant("ann", issued_at=201))
     core.add(later, NOW)
     core.top(CONTROL, Cursor("zzzzzzzz", "1-0"))
     while answer_to(core, old):
         pass
     assert settle(core) == []
-    assert core.refusal(member(Claim("ann", issued_at=201))) is None
+    assert core.refusal(subscriber(Grant("ann", issued_at=201))) is None
 
 
 # -- 13.1: what another hub knew -----------------------------------------------------------------------
 
 
-def successor_of(old: Core[Member]) -> Core[Member]:
-    new: Core[Member] = Core(10_000, 100)
-    new.inherit(old.positions(), old.directory.runs_told(), list(old.admission.arrivals))
-    new.directory.obey()
+def successor_of(old: Core[Subscriber]) -> Core[Subscriber]:
+    new: Core[Subscriber] = Core(10_000, 100)
+    new.inherit(old.positions(), old.channels.runs_told(), list(old.admission.arrivals))
+    new.channels.obey()
     return new
 
 
@@ -339,10 +349,10 @@ def test_revocations_go_along_to_the_next_hub() -> None:
     order(core, subject="ann")
     new = successor_of(successor_of(core))
     assert is_final(new.refusal(ticket(199))) is True
-    assert is_final(new.refusal(member(Claim("ann", issued_at=199.9)))) is True
+    assert is_final(new.refusal(subscriber(Grant("ann", issued_at=199.9)))) is True
     assert new.refusal(ticket(201)) is None
     # What was published in between is news.
-    stream = member(Claim("ann", issued_at=500))
+    stream = subscriber(Grant("ann", issued_at=500))
     new.add(stream, NOW)
     new.subscribed(CONTROL)
     (read,) = [each for each in new.outbox if isinstance(each, Read)]
@@ -350,12 +360,12 @@ def test_revocations_go_along_to_the_next_hub() -> None:
     new.outbox.clear()
     entry = Entry("2-0", "1-0", revocation(subject="ann", at=1.0).envelope())
     new.page(read.number, Page("abcdefgh", "2-0", "1-0", [entry], complete=True), NOW)
-    assert [end.member for end in settle(new)] == [stream]
+    assert [end.subscriber for end in settle(new)] == [stream]
 
 
 def test_a_hub_that_has_not_read_the_revocations_leaves_that_to_the_next_one() -> None:
-    core: Core[Member] = Core(10_000, 100)
-    core.directory.obey()
+    core: Core[Subscriber] = Core(10_000, 100)
+    core.channels.obey()
     core.subscribed(CONTROL)
     (read,) = [each for each in core.outbox if isinstance(each, Read)]
     first = page_of("abcdefgh", revocation(subject="bob"))._replace(complete=False, top="9-0")
@@ -364,9 +374,9 @@ def test_a_hub_that_has_not_read_the_revocations_leaves_that_to_the_next_one() -
 
 
 def test_a_run_that_is_over_is_over_for_the_next_hub() -> None:
-    core: Core[Member] = Core(10_000, 100)
-    listens = Attach(("a", "run:x"), FRAMES, StreamRules(), {"run:x": ""})
-    core.add(Member(listens), NOW)
+    core: Core[Subscriber] = Core(10_000, 100)
+    listens = StreamRequest(("a", "run:x"), FRAMES, StreamRules(), {"run:x": ""})
+    core.add(Subscriber(listens), NOW)
     while core.outbox:
         each = core.outbox.popleft()
         if isinstance(each, Subscribe):
@@ -374,10 +384,10 @@ def test_a_run_that_is_over_is_over_for_the_next_hub() -> None:
         elif isinstance(each, Read):
             core.page(each.number, Page("abcdefgh", "1-0", "1-0", (), complete=True), NOW)
     core.deliver("run:x", Stamp("abcdefgh", "2-0", "1-0"), pack(ended("finished")))
-    assert core.directory.runs_told() == {"run:x": State.OVER}
+    assert core.channels.runs_told() == {"run:x": State.OVER}
     new = successor_of(core)
-    assert new.directory["run:x"].run is not None
-    assert new.directory["run:x"].run.state is State.OVER
+    assert new.channels["run:x"].run is not None
+    assert new.channels["run:x"].run.state is State.OVER
 
 
 # -- 13.3: what a hub noted that has died --------------------------------------------------------------
@@ -385,24 +395,24 @@ def test_a_run_that_is_over_is_over_for_the_next_hub() -> None:
 
 @pytest.mark.parametrize("is_kept", [True, False])
 def test_a_broker_that_has_lost_revocations_is_noticed(is_kept: bool) -> None:
-    core: Core[Member] = Core(10_000, 100)
+    core: Core[Subscriber] = Core(10_000, 100)
     noted = revocation(subject="ann")
     core.revoke_again(noted, 300.0, is_expected=True)
-    core.directory.obey()
+    core.channels.obey()
     core.subscribed(CONTROL)
     (read,) = [each for each in core.outbox if isinstance(each, Read)]
     core.outbox.clear()
     core.page(read.number, page_of("abcdefgh", *([noted] if is_kept else [])), NOW)
-    assert list(core.outbox) == [CheckAll(), *([] if is_kept else [WarnOfLoss(1)])]
+    assert list(core.outbox) == [CheckAll(), *([] if is_kept else [WarnRevocationsLost(1)])]
     assert core.refusal(ticket(199)) is not None
 
 
 def test_counts_go_back_to_nothing() -> None:
     core = core_with()
-    streams = [member(ANN, max_streams_per_subject=2, max_streams_per_address=2) for _ in range(2)]
+    streams = [subscriber(ANN, max_streams_per_subject=2, max_streams_per_address=2) for _ in range(2)]
     for each in streams:
         core.add(each, NOW)
-    late = member(ANN, max_streams_per_subject=2)
+    late = subscriber(ANN, max_streams_per_subject=2)
     assert core.refusal(late) is not None
     assert core.admission.refused == {
         "subject": 1,
@@ -420,7 +430,7 @@ def test_counts_go_back_to_nothing() -> None:
 # -- relayed streams, whose clients may have left (13.21) -------------------------------------------
 
 
-def core_with_three() -> tuple[Core[Member], list[Member]]:
+def core_with_three() -> tuple[Core[Subscriber], list[Subscriber]]:
     """Return a core in which two relayed streams of an address are open and a third one waits."""
     streams = [relayed() for _ in range(3)]
     core = core_with(*streams)
@@ -448,7 +458,7 @@ def test_where_all_are_there_it_is_rejected_in_the_end() -> None:
     assert settle(core) == []
     core.tick(NOW + PROBATION_SECONDS)
     (end,) = settle(core)
-    assert end.member is third
+    assert end.subscriber is third
     assert end.data.startswith(b":too many streams of this address\n\nretry:")
     assert core.admission.refused["address"] == 1
     assert len(core) == 2
@@ -463,7 +473,7 @@ def test_no_more_of_them_wait_than_may_be_open() -> None:
     assert body is not None
     assert body.startswith(b":too many streams of this address")
     # Others have their own.
-    assert core.refusal(relayed(Claim("bob", "192.0.2.2"))) is None
+    assert core.refusal(relayed(Grant("bob", "192.0.2.2"))) is None
 
 
 def test_who_leaves_waits_no_more() -> None:
@@ -484,46 +494,47 @@ def test_a_revocation_ends_those_that_wait() -> None:
 
 def test_it_waits_on_in_the_next_hub() -> None:
     core, streams = core_with_three()
-    heir = core_with()
+    successor = core_with()
     moved = [
-        Member(Attach(each.channels, each.form, each.rules, claim=each.claim_now(NOW))) for each in streams
+        Subscriber(StreamRequest(each.channels, each.form, each.rules, grant=each.grant_now(NOW)))
+        for each in streams
     ]
     for each, old in zip(moved, streams, strict=True):
-        heir.adopt(each, old.standing(NOW), NOW)
-    settle(heir)
-    assert len(heir) == 3
-    assert core.members == set(streams)
-    heir.tick(NOW + PROBATION_SECONDS)
-    (end,) = settle(heir)
-    assert end.member is moved[2]
+        successor.adopt(each, old.standing(NOW), NOW)
+    settle(successor)
+    assert len(successor) == 3
+    assert core.subscribers == set(streams)
+    successor.tick(NOW + PROBATION_SECONDS)
+    (end,) = settle(successor)
+    assert end.subscriber is moved[2]
 
 
 def test_a_hub_that_drains_says_goodbye_to_those_that_wait() -> None:
     core, (_, _, third) = core_with_three()
     core.drain(5, NOW)
     (end,) = settle(core)
-    assert end.member is third
+    assert end.subscriber is third
     assert end.data.startswith(b"retry:")
 
 
 def test_a_claim_goes_along_to_the_next_hub_with_the_time_that_is_left() -> None:
-    claim = Claim("ann", "192.0.2.1", 60, 100, by_ticket=True)
-    stream = member(claim)
+    grant = Grant("ann", "192.0.2.1", 60, 100, by_ticket=True)
+    stream = subscriber(grant)
     core_with(stream)
     later = NOW + 20
-    left = stream.claim_now(later)
-    assert left == Claim("ann", "192.0.2.1", 40, 100, by_ticket=True)
+    left = stream.grant_now(later)
+    assert left == Grant("ann", "192.0.2.1", 40, 100, by_ticket=True)
 
-    heir: Core[Member] = Core(10_000, 100)
-    moved = Member(Attach(stream.channels, stream.form, stream.rules, claim=left))
-    heir.adopt(moved, stream.standing(later), 500)
+    successor: Core[Subscriber] = Core(10_000, 100)
+    moved = Subscriber(StreamRequest(stream.channels, stream.form, stream.rules, grant=left))
+    successor.adopt(moved, stream.standing(later), 500)
     assert moved.expires_at == moved.ends_at == 540
-    heir.remove(moved, 500)
-    assert heir.admission._subjects == {}
+    successor.remove(moved, 500)
+    assert successor.admission._subjects == {}
 
 
 @pytest.mark.parametrize(
-    "claim",
+    "grant",
     [
         {},
         "ann",
@@ -534,25 +545,25 @@ def test_a_claim_goes_along_to_the_next_hub_with_the_time_that_is_left() -> None
         {"subject": None, "address": None, "ends_in": None, "issued_at": None, "by_ticket": 1},
     ],
 )
-def test_a_claim_that_no_application_makes_is_refused(claim: object) -> None:
-    data = Attach(("a",), FRAMES, StreamRules(), claim=ANN).packet().encode()
+def test_a_claim_that_no_application_makes_is_refused(grant: object) -> None:
+    data = StreamRequest(("a",), FRAMES, StreamRules(), grant=ANN).packet().encode()
     (packet,) = PacketDecoder(1000).feed(data)
-    assert Attach.read(packet).claim == ANN
-    packet.fields["claim"] = claim
-    with pytest.raises(ProtocolError, match="claim"):
-        Attach.read(packet)
+    assert StreamRequest.read(packet).grant == ANN
+    packet.fields["grant"] = grant
+    with pytest.raises(ProtocolError, match="grant"):
+        StreamRequest.read(packet)
 
 
 def test_an_order_says_what_it_said() -> None:
-    dismissal = Dismissal("ann", "a", "bye", 1.5)
-    assert Dismissal.read(dismissal.envelope()) == dismissal
-    assert json.loads(dismissal.envelope())["data"]["subject"] == "ann"
+    revocation = Revocation("ann", "a", "bye", 1.5)
+    assert Revocation.read(revocation.envelope()) == revocation
+    assert json.loads(revocation.envelope())["data"]["subject"] == "ann"
 
 
 # -- channels, whose names come from visitors ------------------------------------------------------------
 
 
-def come_and_go(core: Core[Member], stream: Member) -> None:
+def come_and_go(core: Core[Subscriber], stream: Subscriber) -> None:
     """Open a stream, and leave at once."""
     assert core.refusal(stream) is None
     core.add(stream, NOW)
@@ -565,60 +576,60 @@ def test_one_client_that_makes_names_up_fills_no_hub() -> None:
     """13.15: what it had left counted for a minute, and nobody else came in."""
     core = core_with()
     for number in range(1000):
-        come_and_go(core, member(NOBODY, f"made up {number}"))
+        come_and_go(core, subscriber(NOBODY, f"made up {number}"))
     # 99 are left of them, beside the one that carries revocations.
-    assert len(core.directory) == core.max_channels == 100
-    others = [member(ANN, f"page {number}", "shared") for number in range(98)]
+    assert len(core.channels) == core.max_channels == 100
+    others = [subscriber(ANN, f"page {number}", "shared") for number in range(98)]
     for each in others:
         assert core.refusal(each) is None
         core.add(each, NOW)
-    assert len(core.directory) == 100
+    assert len(core.channels) == 100
 
-    assert b"too many channels" in (core.refusal(member(NOBODY, "one more")) or b"")
-    assert core.refusal(member(NOBODY, "shared")) is None
+    assert b"too many channels" in (core.refusal(subscriber(NOBODY, "one more")) or b"")
+    assert core.refusal(subscriber(NOBODY, "shared")) is None
     assert core.admission.refused["channels"] == 1
-    assert all(name in core.directory for each in others for name in each.channels)
+    assert all(name in core.channels for each in others for name in each.channels)
 
 
 def test_the_channel_that_has_been_idle_for_longest_is_given_up_first_and_none_that_is_asked_for() -> None:
-    core: Core[Member] = Core(10_000, 3)
+    core: Core[Subscriber] = Core(10_000, 3)
     for name in "abc":
-        come_and_go(core, member(NOBODY, name))
-    come_and_go(core, member(NOBODY, "a", "d"))
-    assert [name for name in "abcd" if name in core.directory] == ["a", "c", "d"]
-    come_and_go(core, member(NOBODY, "c", "d", "b"))
-    assert [name for name in "abcd" if name in core.directory] == ["b", "c", "d"]
-    assert core.refusal(member(NOBODY, *"abcd")) is not None
-    assert len(core.directory) == 3
+        come_and_go(core, subscriber(NOBODY, name))
+    come_and_go(core, subscriber(NOBODY, "a", "d"))
+    assert [name for name in "abcd" if name in core.channels] == ["a", "c", "d"]
+    come_and_go(core, subscriber(NOBODY, "c", "d", "b"))
+    assert [name for name in "abcd" if name in core.channels] == ["b", "c", "d"]
+    assert core.refusal(subscriber(NOBODY, *"abcd")) is not None
+    assert len(core.channels) == 3
 
 
 def test_a_stream_that_is_one_too_many_of_its_address_gives_no_channel_up() -> None:
-    core: Core[Member] = Core(10_000, 1)
-    come_and_go(core, member(NOBODY, "idle"))
-    assert core.refusal(member(ANN, "new", max_streams_per_address=0)) is not None
-    assert "idle" in core.directory
+    core: Core[Subscriber] = Core(10_000, 1)
+    come_and_go(core, subscriber(NOBODY, "idle"))
+    assert core.refusal(subscriber(ANN, "new", max_streams_per_address=0)) is not None
+    assert "idle" in core.channels
 
 
 @pytest.mark.parametrize("what", ["address", "subject"])
 def test_a_limit_of_streams_counts_the_channels_that_they_leave(what: str) -> None:
     """13.15: one stream at a time is enough to leave any number of channels for a minute."""
-    core = core_with(listening := member(NOBODY, "mine 0"))
+    core = core_with(listening := subscriber(NOBODY, "mine 0"))
     limit: dict[str, Any] = {f"max_streams_per_{what}": 3}
-    other = Claim("bob", "192.0.2.9")
-    come_and_go(core, member(other, "other", **limit))
+    other = Grant("bob", "192.0.2.9")
+    come_and_go(core, subscriber(other, "other", **limit))
     for number in range(50):
-        come_and_go(core, member(ANN, f"mine {number}", **limit))
-        assert len(core.directory) <= 6
+        come_and_go(core, subscriber(ANN, f"mine {number}", **limit))
+        assert len(core.channels) <= 6
 
-    left = [channel.name for channel in core.directory]
+    left = [channel.name for channel in core.channels]
     assert left == [CONTROL, "mine 0", "other", "mine 47", "mine 48", "mine 49"]
     # One of them that has a stream again counts no more, and one that is left again counts as the latest.
-    core.add(again := member(NOBODY, "mine 48"), NOW)
-    come_and_go(core, member(ANN, "mine 50", **limit))
+    core.add(again := subscriber(NOBODY, "mine 48"), NOW)
+    come_and_go(core, subscriber(ANN, "mine 50", **limit))
     core.remove(again, NOW)
     core.remove(listening, NOW)
     settle(core)
-    assert {channel.name for channel in core.directory} > {
+    assert {channel.name for channel in core.channels} > {
         "mine 47",
         "mine 49",
         "mine 50",
@@ -626,5 +637,5 @@ def test_a_limit_of_streams_counts_the_channels_that_they_leave(what: str) -> No
         "mine 0",
     }
     core.tick(NOW + CHANNEL_LINGER_SECONDS)
-    assert [channel.name for channel in core.directory] == [CONTROL]
-    assert not core.directory._idle._left_by
+    assert [channel.name for channel in core.channels] == [CONTROL]
+    assert not core.channels._idle._left_by

@@ -1,21 +1,21 @@
-"""The agenda: nothing late, nothing twice, nothing that was dropped."""
+"""The timers: nothing late, nothing twice, nothing that was dropped."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_sse.hub.agenda import TICK_SECONDS, Agenda, Item
+from flask_sse.hub.core.timer_wheel import TICK_SECONDS, Item, TimerWheel
 
 times = st.floats(0, 100)
 
 
-def ticks(agenda: Agenda[Item], start: float, end: float) -> dict[Item, float]:
+def ticks(timers: TimerWheel[Item], start: float, end: float) -> dict[Item, float]:
     """Let time pass; return when each item came."""
     came: dict[Item, float] = {}
     now = start
     while now <= end:
-        for item in agenda.take(now):
+        for item in timers.take(now):
             assert item not in came
             came[item] = now
         now += TICK_SECONDS
@@ -24,11 +24,11 @@ def ticks(agenda: Agenda[Item], start: float, end: float) -> dict[Item, float]:
 
 @given(st.lists(times, max_size=30), st.floats(0, TICK_SECONDS))
 def test_each_item_comes_once_a_little_early_and_never_late(due: list[float], phase: float) -> None:
-    agenda: Agenda[Item] = Agenda()
+    timers: TimerWheel[Item] = TimerWheel()
     items = {Item(): seconds for seconds in due}
     for item, seconds in items.items():
-        agenda.put(item, seconds)
-    came = ticks(agenda, phase, 101)
+        timers.put(item, seconds)
+    came = ticks(timers, phase, 101)
     assert came.keys() == items.keys()
     for item, seconds in items.items():
         first = max(seconds, phase)
@@ -37,31 +37,31 @@ def test_each_item_comes_once_a_little_early_and_never_late(due: list[float], ph
 
 @given(times, times)
 def test_only_the_last_time_counts(before: float, after: float) -> None:
-    agenda: Agenda[Item] = Agenda()
+    timers: TimerWheel[Item] = TimerWheel()
     item = Item()
-    agenda.put(item, before)
-    agenda.put(item, after)
-    came = ticks(agenda, 0, 101)
+    timers.put(item, before)
+    timers.put(item, after)
+    came = ticks(timers, 0, 101)
     assert max(after, 0) - 3 * TICK_SECONDS <= came[item] <= after
 
 
 @given(times)
 def test_what_was_dropped_does_not_come_and_is_not_kept(due: float) -> None:
-    agenda: Agenda[Item] = Agenda()
+    timers: TimerWheel[Item] = TimerWheel()
     item = Item()
-    agenda.drop(item)
-    agenda.put(item, due)
-    agenda.drop(item)
-    agenda.drop(item)
-    assert ticks(agenda, 0, 101) == {}
-    assert not any(agenda._items.values())
+    timers.drop(item)
+    timers.put(item, due)
+    timers.drop(item)
+    timers.drop(item)
+    assert ticks(timers, 0, 101) == {}
+    assert not any(timers._items.values())
 
 
 def test_an_item_may_be_put_again_when_it_came() -> None:
-    agenda: Agenda[Item] = Agenda()
+    timers: TimerWheel[Item] = TimerWheel()
     item = Item()
-    agenda.put(item, 1)
-    for each in agenda.take(1):
-        agenda.put(each, 1)
-    assert list(agenda.take(1)) == [item]
-    assert list(agenda.take(1)) == []
+    timers.put(item, 1)
+    for each in timers.take(1):
+        timers.put(each, 1)
+    assert list(timers.take(1)) == [item]
+    assert list(timers.take(1)) == []

@@ -10,14 +10,14 @@ import socket
 from pathlib import Path
 
 import pytest
+from tests.support.bare_application import BareApplication
 from tests.support.client import StreamReader
-from tests.support.hub_client import HubClient
 from tests.support.processes import wait_until
 
 from flask_sse.brokers.base import Publication
-from flask_sse.hub.backlogs import Backlogs
-from flask_sse.hub.control import FRAMES, Attach
-from flask_sse.hub.stream import PIECE_BYTES, Stream
+from flask_sse.hub.protocol.control import FRAMES, StreamRequest
+from flask_sse.hub.server.backlogs import Backlogs
+from flask_sse.hub.server.stream import PIECE_BYTES, Stream
 from flask_sse.settings import History, StreamRules
 from flask_sse.wire.envelope import pack
 from flask_sse.wire.message import Message
@@ -29,21 +29,21 @@ LARGE = "x" * 100_000
 def stream_with(stack: contextlib.ExitStack, backlog: int) -> Stream:
     ours, theirs = (stack.enter_context(each) for each in socket.socketpair())
     stack.enter_context(theirs)
-    stream = Stream(ours, Attach(("a",), FRAMES, StreamRules()))
+    stream = Stream(ours, StreamRequest(("a",), FRAMES, StreamRules()))
     stream.owe(b"x" * backlog)
     return stream
 
 
 def test_the_largest_backlog_is_found_whatever_changes() -> None:
-    dice = random.Random(13)
+    jitter = random.Random(13)
     with contextlib.ExitStack() as stack:
         streams = [stream_with(stack, 0) for _ in range(20)]
         backlogs = Backlogs()
         assert backlogs.largest() is None
         for _ in range(500):
-            stream = dice.choice(streams)
+            stream = jitter.choice(streams)
             stream.backlog, stream.backlog_bytes = None, 0
-            stream.owe(b"x" * dice.choice([0, 1, 7, 1000, 100_000, dice.randrange(100_000)]))
+            stream.owe(b"x" * jitter.choice([0, 1, 7, 1000, 100_000, jitter.randrange(100_000)]))
             backlogs.note(stream)
             costs = {each: each.backlog_cost for each in streams}
             assert backlogs.total_bytes == sum(costs.values())
@@ -74,7 +74,7 @@ def test_small_events_wait_in_common_pieces() -> None:
         assert stream.backlog_cost < 1.1 * len(b"".join(sent))
 
 
-def deaf(hub: HubClient, stack: contextlib.ExitStack, *channels: str) -> StreamReader:
+def deaf(hub: BareApplication, stack: contextlib.ExitStack, *channels: str) -> StreamReader:
     """Open a stream that nobody reads, with as much room as it may want."""
     return stack.enter_context(hub.stream(*channels, max_backlog_bytes=64 * MEGABYTE))
 
@@ -82,7 +82,7 @@ def deaf(hub: HubClient, stack: contextlib.ExitStack, *channels: str) -> StreamR
 def test_the_largest_backlog_ends_first_and_no_other_is_touched(channel: str) -> None:
     """13.18: 400 slow readers of one client took 435 MB."""
     with (
-        HubClient(f"memory://{channel}", max_total_backlog_bytes=4 * MEGABYTE) as hub,
+        BareApplication(f"memory://{channel}", max_total_backlog_bytes=4 * MEGABYTE) as hub,
         contextlib.ExitStack() as stack,
     ):
         small = deaf(hub, stack, "small")
@@ -116,7 +116,7 @@ def memory_of(pid: int, kind: str) -> int:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell it")
 def test_the_memory_of_backlogs_is_released(channel: str) -> None:
     """13.18: it stayed with the process, below what had been allocated since."""
-    with HubClient(f"memory://{channel}") as hub:
+    with BareApplication(f"memory://{channel}") as hub:
         hub.publish("first", channel="a")
         before = memory_of(hub.pid, "VmRSS")
         with contextlib.ExitStack() as stack:
@@ -136,7 +136,7 @@ def test_the_memory_of_backlogs_is_released(channel: str) -> None:
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="this system has no prlimit")
 def test_backlogs_give_way_before_a_publication_fails(channel: str) -> None:
     """13.18: under a limit of 90 MB, 1 127 of 1 763 publications failed beside 90 slow readers."""
-    with HubClient(f"memory://{channel}", history=History(0)) as hub, contextlib.ExitStack() as stack:
+    with BareApplication(f"memory://{channel}", history=History(0)) as hub, contextlib.ExitStack() as stack:
         pid = hub.pid
         for number in range(90):
             deaf(hub, stack, f"slow-{number}")

@@ -15,7 +15,7 @@ from flask_sse import sse
 def server() -> Any:
     """An application with its hub in a thread."""
     app = make_app(
-        SSE_BROKER_URL="memory://census",
+        SSE_BROKER_URL="memory://statistics",
         SSE_HUB="thread",
         SSE_MAX_BACKLOG_BYTES=50_000_000,
         SSE_MAX_CHANNELS_PER_STREAM=5,
@@ -67,7 +67,7 @@ def test_it_knows_who_is_slow(server: LocalServer) -> None:
 
 
 def test_what_it_tells_is_bounded(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flask_sse.hub.census.MOST_CHANNELS", 3)
+    monkeypatch.setattr("flask_sse.hub.server.statistics.MOST_CHANNELS", 3)
     names = "&".join(f"channel={number}" for number in range(5))
     with server.stream(f"/stream?{names}") as stream:
         stream.wait_opened()

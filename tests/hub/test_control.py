@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 
 from flask_sse.brokers.base import Publication, Receipt
 from flask_sse.errors import InvalidSettingError, ProtocolError
-from flask_sse.hub.control import (
+from flask_sse.hub.protocol.control import (
     ENVELOPES,
     FRAMES,
     PROTOCOLS,
-    Attach,
     BlockDecoder,
     Hello,
     Packet,
     PacketDecoder,
+    StreamRequest,
     answer,
     common_protocol,
     cursor_request,
@@ -67,7 +67,7 @@ cut_places = st.lists(st.integers(0, 400), max_size=12)
 
 OURS = PROTOCOLS[-1]
 HELLO = Hello(pid=7, linger_seconds=60.0)
-ATTACH = Attach(("a", "b"), FRAMES, StreamRules(), {"a": ""}, b"HTTP/1.1 200 OK\r\n\r\n")
+ATTACH = StreamRequest(("a", "b"), FRAMES, StreamRules(), {"a": ""}, b"HTTP/1.1 200 OK\r\n\r\n")
 PUBLISH = Publication("a", b'{"data": 1}', History())
 
 
@@ -143,8 +143,8 @@ def test_a_hello_is_understood(linger_seconds: float) -> None:
         replace(ATTACH, since={"b": "abcdefgh.1-0", "a": '\0\u2028 anything " else'}),
     ],
 )
-def test_an_attach_is_understood(attach: Attach) -> None:
-    assert Attach.read(sent(attach.packet())) == attach
+def test_an_attach_is_understood(attach: StreamRequest) -> None:
+    assert StreamRequest.read(sent(attach.packet())) == attach
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_the_largest_allowed_attach_fits_into_a_packet() -> None:
     channels = tuple(f"{number:04}" + "é" * 98 for number in range(10))
     largest = replace(ATTACH, channels=channels, since=dict.fromkeys(channels, "\x7f" * 256))
 
-    assert Attach.read(sent(largest.packet())) == largest
+    assert StreamRequest.read(sent(largest.packet())) == largest
 
 
 @quick
@@ -329,7 +329,7 @@ def test_a_hello_in_other_protocols_is_refused_with_ours(protocols: object) -> N
 
 
 def test_the_highest_protocol_that_both_ends_speak_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flask_sse.hub.control.PROTOCOLS", (3, 4, 5))
+    monkeypatch.setattr("flask_sse.hub.protocol.control.PROTOCOLS", (3, 4, 5))
 
     assert common_protocol([4, 3]) == 4
     assert common_protocol([2, 3, 9]) == 3
@@ -356,7 +356,7 @@ def test_what_does_not_say_hello_is_no_hello() -> None:
 @pytest.mark.parametrize("name", ["channels", "form", "rules", "since"])
 def test_an_attach_that_lacks_something_is_refused(name: str) -> None:
     with pytest.raises(ProtocolError):
-        Attach.read(sent(without(ATTACH.packet(), name)))
+        StreamRequest.read(sent(without(ATTACH.packet(), name)))
 
 
 @pytest.mark.parametrize(
@@ -369,13 +369,13 @@ def test_an_attach_that_lacks_something_is_refused(name: str) -> None:
 )
 def test_an_attach_with_channels_that_are_none_is_refused(channels: object) -> None:
     with pytest.raises(ProtocolError):
-        Attach.read(sent(changed(ATTACH.packet(), channels=channels)))
+        StreamRequest.read(sent(changed(ATTACH.packet(), channels=channels)))
 
 
 @pytest.mark.parametrize("form", [None, "", "Frames", "bytes", 1, True, [FRAMES], {}])
 def test_an_attach_in_an_unknown_form_is_refused(form: object) -> None:
     with pytest.raises(ProtocolError):
-        Attach.read(sent(changed(ATTACH.packet(), form=form)))
+        StreamRequest.read(sent(changed(ATTACH.packet(), form=form)))
 
 
 @pytest.mark.parametrize(
@@ -384,7 +384,7 @@ def test_an_attach_in_an_unknown_form_is_refused(form: object) -> None:
 )
 def test_an_attach_that_goes_on_from_nothing_it_has_is_refused(since: object) -> None:
     with pytest.raises(ProtocolError):
-        Attach.read(sent(changed(ATTACH.packet(), since=since)))
+        StreamRequest.read(sent(changed(ATTACH.packet(), since=since)))
 
 
 @pytest.mark.parametrize("name", ["own_id", "key"])
@@ -412,7 +412,7 @@ def test_a_publish_with_a_history_that_is_none_is_refused(history: object) -> No
 def test_an_attach_that_lacks_a_rule_is_refused(missing: str) -> None:
     rules = {name: value for name, value in asdict(StreamRules()).items() if name != missing}
     with pytest.raises(ProtocolError):
-        Attach.read(sent(changed(ATTACH.packet(), rules=rules)))
+        StreamRequest.read(sent(changed(ATTACH.packet(), rules=rules)))
 
 
 @pytest.mark.parametrize(
@@ -430,7 +430,7 @@ def test_an_attach_that_lacks_a_rule_is_refused(missing: str) -> None:
 )
 def test_an_attach_with_rules_that_no_application_sends_is_refused(rules: object) -> None:
     with pytest.raises(ProtocolError):
-        Attach.read(sent(changed(ATTACH.packet(), rules=rules)))
+        StreamRequest.read(sent(changed(ATTACH.packet(), rules=rules)))
 
 
 @quick
@@ -448,7 +448,7 @@ def test_whatever_the_settings_allow_is_understood(**values: object) -> None:
         return
 
     attach = replace(ATTACH, rules=rules)
-    assert Attach.read(sent(attach.packet())) == attach
+    assert StreamRequest.read(sent(attach.packet())) == attach
 
 
 @pytest.mark.parametrize("limit", [None, 1, "address", "streams", "", ["stream_channels"]])
@@ -484,7 +484,7 @@ def test_a_publish_without_a_channel_is_refused() -> None:
 def test_a_request_with_any_value_anywhere_is_understood_or_refused(
     packet: Packet, name: str, value: object
 ) -> None:
-    readers: dict[str, Any] = {"hello": Hello.read, "attach": Attach.read, "publish": read_publish}
+    readers: dict[str, Any] = {"hello": Hello.read, "attach": StreamRequest.read, "publish": read_publish}
     read = readers[packet.op]
     try:
         request = read(sent(changed(packet, **{name: value})))

@@ -15,13 +15,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from flask_sse.hub.agenda import TICK_SECONDS
-from flask_sse.hub.control import ENVELOPES, FRAMES, Attach, BlockDecoder, max_body_bytes
-from flask_sse.hub.core import MAX_WAIT_SECONDS, Core
-from flask_sse.hub.directory import CHANNEL_LINGER_SECONDS
-from flask_sse.hub.group import Member
-from flask_sse.hub.notices import BROKER_AWAY, REFUSED_RETRY_MS, goodbye, refused
-from flask_sse.hub.orders import Complain, End, GoOn, Order, Subscribe, Unsubscribe, Write
+from flask_sse.hub.core.actions import Continue, End, Order, ReportDropped, Subscribe, Unsubscribe, Write
+from flask_sse.hub.core.channel_registry import CHANNEL_LINGER_SECONDS
+from flask_sse.hub.core.core import MAX_WAIT_SECONDS, Core
+from flask_sse.hub.core.groups import Subscriber
+from flask_sse.hub.core.hub_events import BROKER_AWAY, REFUSED_RETRY_MS, goodbye, refused
+from flask_sse.hub.core.timer_wheel import TICK_SECONDS
+from flask_sse.hub.protocol.control import ENVELOPES, FRAMES, BlockDecoder, StreamRequest, max_body_bytes
 from flask_sse.settings import StreamRules
 from flask_sse.wire.decode import Decoder, Event
 from flask_sse.wire.envelope import pack
@@ -38,11 +38,11 @@ EARLY = 2 * TICK_SECONDS
 ROUNDING = 1e-6
 
 
-class Reader(Member):
+class Reader(Subscriber):
     """A stream of the core that keeps what is written to it, with the time."""
 
     def __init__(self, *channels: str, form: str = FRAMES, rules: StreamRules | None = None) -> None:
-        super().__init__(Attach(channels, form, rules or StreamRules()))
+        super().__init__(StreamRequest(channels, form, rules or StreamRules()))
         self.writes: list[tuple[float, bytes]] = []
         self.ended_at: float | None = None
 
@@ -125,8 +125,8 @@ class Hub:
                     reader.writes.append((self.now, data))
                     reader.ended_at = self.now
                     self.core.remove(reader, self.now)
-                case GoOn(reader):
-                    self.core.go_on(reader, self.now)
+                case Continue(reader):
+                    self.core.continue_stream(reader, self.now)
                 case order:
                     self._ask_broker(order)
         return written
@@ -139,7 +139,7 @@ class Hub:
                     self.core.subscribed(name)
             case Unsubscribe(name):
                 self.given_up.append(name)
-            case Complain(_, reason):
+            case ReportDropped(_, reason):
                 self.complaints.append(reason)
             case _:
                 raise AssertionError(order)
@@ -220,7 +220,7 @@ def test_a_confirmation_that_comes_again_opens_nothing_again(hub: Hub) -> None:
 
 def test_a_confirmation_of_a_channel_that_nobody_wants_is_let_pass(hub: Hub) -> None:
     assert hub.confirm("gone") == []
-    assert hub.core.directory.busy_count == 0
+    assert hub.core.channels.busy_count == 0
 
 
 def test_a_stream_begins_with_its_reconnection_time_and_no_event(ready: Hub) -> None:
@@ -625,7 +625,7 @@ def test_an_idle_channel_is_given_up_after_the_linger_and_not_before(hub: Hub) -
     hub.confirm("a")
     hub.leave(reader)
 
-    assert hub.core.directory.busy_count == 0
+    assert hub.core.channels.busy_count == 0
     hub.wait(CHANNEL_LINGER_SECONDS - TICK_SECONDS)
     assert hub.given_up == []
     hub.wait(TICK_SECONDS)
@@ -682,7 +682,7 @@ def test_a_channel_of_a_stream_that_waits_for_another_is_not_given_up(hub: Hub) 
     hub.wait(2 * CHANNEL_LINGER_SECONDS)
 
     assert hub.given_up == []
-    assert {channel.name for channel in hub.core.directory.busiest(3)} == {"a", "b"}
+    assert {channel.name for channel in hub.core.channels.busiest(3)} == {"a", "b"}
     assert hub.publish("a", "x") == 1
     hub.leave(reader)
     assert len(hub.core) == 0
@@ -801,10 +801,10 @@ class CoreBesideAList(RuleBasedStateMachine):
                     self.wanted.add(name)
                 case Unsubscribe(name):
                     self._unsubscribe(name)
-                case Complain(_, _):
+                case ReportDropped(_, _):
                     self.complaints += 1
-                case GoOn(reader):
-                    self.core.go_on(reader, self.now)
+                case Continue(reader):
+                    self.core.continue_stream(reader, self.now)
                 case order:
                     raise AssertionError(order)
         return written
@@ -947,10 +947,10 @@ class CoreBesideAList(RuleBasedStateMachine):
 
     @invariant()
     def it_knows_its_streams_and_channels(self) -> None:
-        assert self.core.members == frozenset(self.readers)
+        assert self.core.subscribers == frozenset(self.readers)
         assert len(self.core) == len(self.readers)
         names = {name for reader in self.readers for name in reader.channels}
-        assert self.core.directory.busy_count == len(names)
+        assert self.core.channels.busy_count == len(names)
         assert self.core.broker_away == self.away
 
     def teardown(self) -> None:

@@ -20,14 +20,23 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.support.model_broker import ModelBroker, Published
 
 from flask_sse.brokers.base import Page
-from flask_sse.hub import resume, sequencer
-from flask_sse.hub.control import ENVELOPES, FRAMES, Attach, BlockDecoder
-from flask_sse.hub.core import MAX_WAIT_SECONDS, Core
-from flask_sse.hub.directory import CHANNEL_LINGER_SECONDS
-from flask_sse.hub.group import Member
-from flask_sse.hub.notices import BROKER_AWAY, STREAM_OPEN, STREAM_RESET, dice
-from flask_sse.hub.orders import Complain, End, GoOn, Order, Read, Subscribe, Unsubscribe, Write
-from flask_sse.hub.readings import KEPT_PAGES, KEPT_SECONDS
+from flask_sse.hub.core import resume, sequencer
+from flask_sse.hub.core.actions import (
+    Continue,
+    End,
+    Order,
+    Read,
+    ReportDropped,
+    Subscribe,
+    Unsubscribe,
+    Write,
+)
+from flask_sse.hub.core.channel_registry import CHANNEL_LINGER_SECONDS
+from flask_sse.hub.core.core import MAX_WAIT_SECONDS, Core
+from flask_sse.hub.core.groups import Subscriber
+from flask_sse.hub.core.history_reads import KEPT_PAGES, KEPT_SECONDS
+from flask_sse.hub.core.hub_events import BROKER_AWAY, STREAM_OPEN, STREAM_RESET, jitter
+from flask_sse.hub.protocol.control import ENVELOPES, FRAMES, BlockDecoder, StreamRequest
 from flask_sse.settings import StreamRules
 from flask_sse.wire import decode
 from flask_sse.wire.cursor import EARLIEST, NOWHERE, Cursor, positions, read_cursor
@@ -74,7 +83,7 @@ class Seen:
     at: dict[str, At] = field(default_factory=dict)
 
 
-class Client(Member):
+class Client(Subscriber):
     """A stream whose client believes nothing that it does not check."""
 
     def __init__(
@@ -92,7 +101,7 @@ class Client(Member):
         self.broker = hub.broker
         self.asked = seen.text
         since = dict(zip(kept, positions(seen.text, kept), strict=True))
-        super().__init__(Attach(channels, form, StreamRules(), since))
+        super().__init__(StreamRequest(channels, form, StreamRules(), since))
         self.slow = slow
         self.backlog = False
         self.ended = False
@@ -288,7 +297,7 @@ class Hub:
 
     @property
     def clients(self) -> list[Client]:
-        return sorted(self.core.members, key=lambda client: client.number)
+        return sorted(self.core.subscribers, key=lambda client: client.number)
 
     # The server.
 
@@ -304,16 +313,16 @@ class Hub:
         match order:
             case Write(client, data):
                 self._write(client, data)
-            case GoOn(client):
+            case Continue(client):
                 if not client.backlog:
-                    self.core.go_on(client, self.now)
+                    self.core.continue_stream(client, self.now)
             case End(client, data):
                 if client.ended:
                     return  # for a gap in each of two channels
                 self._write(client, data)
                 client.ended = True
                 self.core.remove(client, self.now)
-            case Complain(_, reason):
+            case ReportDropped(_, reason):
                 self.complaints.append(reason)
             case _:
                 self._ask_broker(order)
@@ -338,7 +347,7 @@ class Hub:
                     self.page()
 
     def _write(self, client: Client, data: bytes) -> None:
-        assert client in self.core.members
+        assert client in self.core.subscribers
         client.take(data)
         client.backlog = client.backlog or client.slow
 
@@ -354,7 +363,7 @@ class Hub:
     def drain(self, client: Client) -> None:
         if client.backlog:
             client.backlog = False
-            self.core.go_on(client, self.now)
+            self.core.continue_stream(client, self.now)
             self.carry_out()
 
     def flush(self) -> None:
@@ -427,10 +436,12 @@ class Hub:
         self.listened.clear()
         self.connected = True
         self.unsure.clear()
-        self.core.directory.inherit(old.directory.positions())
+        self.core.channels.inherit(old.channels.positions())
         for client in clients:
             standing = client.standing(self.now)
-            Member.__init__(client, Attach(client.channels, client.form, client.rules, standing.since))
+            Subscriber.__init__(
+                client, StreamRequest(client.channels, client.form, client.rules, standing.since)
+            )
             self.core.adopt(client, standing, self.now)
         self.carry_out()
 
@@ -481,7 +492,7 @@ class Hub:
 
 def bookkeeping(core: Core[Client]) -> dict[str, object]:
     """Return every collection of the core that is not empty."""
-    kept = {**vars(core), **vars(core.directory), **vars(core._groups), **vars(core._readings)}
+    kept = {**vars(core), **vars(core.channels), **vars(core._groups), **vars(core._history_reads)}
     return {
         name: value for name, value in kept.items() if isinstance(value, dict | list | set | deque) and value
     }
@@ -786,7 +797,7 @@ def test_who_comes_a_moment_later_gets_the_page_that_is_still_here_and_what_came
     assert len(hub.all_reads) == reads + 1  # of what came since, for both
 
     hub.tick(KEPT_SECONDS)
-    assert len(hub.core._readings) == 0
+    assert len(hub.core._history_reads) == 0
     come(hub, "a", text=start)
     assert len(hub.all_reads) == reads + 2
 
@@ -851,10 +862,10 @@ def test_a_page_is_the_same_bytes_for_all_streams_of_its_channel(hub: Hub) -> No
     hub.answer()
     read, page = hub.pages.pop()
     hub.core.page(read.number, page, hub.now)
-    going_on = [order.member for order in hub.core.outbox if isinstance(order, GoOn)]
+    going_on = [order.subscriber for order in hub.core.outbox if isinstance(order, Continue)]
     hub.core.outbox.clear()
-    for member in going_on:
-        hub.core.go_on(member, hub.now)
+    for subscriber in going_on:
+        hub.core.continue_stream(subscriber, hub.now)
     written = [order.data for order in hub.core.outbox if isinstance(order, Write)]
     hub.carry_out()
     hub.calm_down()
@@ -931,7 +942,7 @@ def test_a_tail_lives_as_long_as_streams_are_on_their_way(hub: Hub) -> None:
     start = top(hub, "a").decode()
     hub.publish("a")
     hub.calm_down()
-    channel = hub.core.directory["a"]
+    channel = hub.core.channels["a"]
     tails = [channel.tail]
     come(hub, "a", text=start)
     gone = come(hub, "a", text=start)
@@ -1073,7 +1084,7 @@ class CoreWithHistory(RuleBasedStateMachine):
         self.small.setattr(sequencer, "MAX_HELD_EVENTS", 4)
         self.small.setattr(resume, "MAX_TAIL_EVENTS", 3)
         # How long a stream may be silent is drawn.
-        dice.seed(0)
+        jitter.seed(0)
         self.hub = Hub()
         self.past: deque[Client] = deque(maxlen=20)
         self.own_ids = 0
@@ -1299,7 +1310,7 @@ class CoreWithHistory(RuleBasedStateMachine):
 
     @invariant()
     def no_tail_stays_without_those_who_need_it(self) -> None:
-        for channel in self.hub.core.directory:
+        for channel in self.hub.core.channels:
             assert channel.waiting or channel.tail is None
 
     def teardown(self) -> None:

@@ -16,23 +16,23 @@ from typing import Any
 
 import psutil
 import pytest
+from tests.support.bare_application import BareApplication
 from tests.support.hostile import ATTACH, EVERYBODY, HELLO, Peer, honest_streams_go_on, publication, refuse
-from tests.support.hub_client import HubClient
 from tests.support.hubs import separate_hubs
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.swarm import raise_descriptor_limit
 
-from flask_sse.hub.control import PROTOCOLS, Packet, publish_packet, status_request
-from flask_sse.hub.lifecycle import hub_path
+from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.protocol.control import PROTOCOLS, Packet, publish_packet, status_request
 
 URL = "memory://hostile"
 MEGABYTE = 1024 * 1024
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[HubClient]:
+def hub() -> Iterator[BareApplication]:
     raise_descriptor_limit()
-    with separate_hubs(), HubClient(URL) as client:
+    with separate_hubs(), BareApplication(URL) as client:
         yield client
 
 
@@ -261,7 +261,7 @@ def nasty_values(path: Path) -> None:
             stack.enter_context(ours)
             assert_alive(path, packet)
         # The hub's clock has looked at all of them, and goes on.
-        with HubClient(URL) as client, client.stream("clock", heartbeat_seconds=0.1) as stream:
+        with BareApplication(URL) as client, client.stream("clock", heartbeat_seconds=0.1) as stream:
             stream.wait_for_bytes(b":\n\n:\n\n")
 
 
@@ -319,12 +319,12 @@ ATTACKS: list[Callable[[Path], None]] = [
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
-def test_hub_survives(attack: Callable[[Path], None], hub: HubClient) -> None:
+def test_hub_survives(attack: Callable[[Path], None], hub: BareApplication) -> None:
     with honest_streams_go_on(hub) as path:
         attack(path)
 
 
-def test_hub_does_not_grow_when_all_of_it_comes_again(hub: HubClient) -> None:
+def test_hub_does_not_grow_when_all_of_it_comes_again(hub: BareApplication) -> None:
     memory = []
     for _ in range(2):
         for attack in ATTACKS:

@@ -14,31 +14,31 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.bare_application import BareApplication, log_of
 from tests.support.brokers import Broker
 from tests.support.hostile import ATTACH, HELLO, Peer, honest_streams_go_on, publication
-from tests.support.hub_client import HubClient, log_of
 from tests.support.hubs import separate_hubs
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, wait_until
 
 from flask_sse.errors import HubUnavailableError
-from flask_sse.hub.control import Packet, publish_packet, status_request
-from flask_sse.hub.lifecycle import hub_path
+from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.protocol.control import Packet, publish_packet, status_request
 
 URL = "memory://neighbours"
 NOBODY = 65534
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[HubClient]:
-    with separate_hubs(), HubClient(URL) as client:
+def hub() -> Iterator[BareApplication]:
+    with separate_hubs(), BareApplication(URL) as client:
         yield client
 
 
-def test_burst_of_connections_makes_honest_applications_wait_and_not_fail(hub: HubClient) -> None:
+def test_burst_of_connections_makes_honest_applications_wait_and_not_fail(hub: BareApplication) -> None:
     pid, path = hub.pid, hub_path(hub.settings)
     answers: list[int] = []
-    with HubClient(URL) as late, contextlib.ExitStack() as stack:
+    with BareApplication(URL) as late, contextlib.ExitStack() as stack:
         waiting = threading.Thread(target=lambda: answers.append(late.pid))
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -62,7 +62,7 @@ def fill_queue(path: Path, stack: contextlib.ExitStack) -> None:
 
 
 def test_application_cannot_publish_past_a_broker(valkey: Broker, channel: str) -> None:
-    with HubClient(valkey.url) as hub, hub.stream(channel) as stream:
+    with BareApplication(valkey.url) as hub, hub.stream(channel) as stream:
         path = hub_path(hub.settings)
         refused = publish_packet(publication(channel, b'{"data": "past it"}'))
         with Peer(path, HELLO, refused, status_request()) as peer:
@@ -73,7 +73,7 @@ def test_application_cannot_publish_past_a_broker(valkey: Broker, channel: str) 
 
 
 def test_channel_that_no_broker_can_carry_is_refused(valkey: Broker, channel: str) -> None:
-    with HubClient(valkey.url) as hub, hub.stream(channel) as stream:
+    with BareApplication(valkey.url) as hub, hub.stream(channel) as stream:
         path, pid = hub_path(hub.settings), hub.pid
         for name in ("\ud800", "", "a\r\nPING", "x" * 60_000):
             ours, hubs = socket.socketpair()
@@ -120,7 +120,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as 
 
 
 @needs_root
-def test_other_users_are_refused_even_where_file_modes_let_them_in(hub: HubClient) -> None:
+def test_other_users_are_refused_even_where_file_modes_let_them_in(hub: BareApplication) -> None:
     with honest_streams_go_on(hub) as path:
         modes = {path.parent.parent: 0o711, path.parent: 0o711, path: 0o666}
         with changed_modes(modes):
@@ -151,7 +151,7 @@ def test_hub_of_another_user_gets_no_stream() -> None:
         path = Path(directory) / "hub.sock"
         Path(directory).chmod(0o777)
         impostor = Process([sys.executable, "-c", AS_NOBODY + LISTEN, path], ready="listening")
-        with impostor, HubClient(URL, hub=f"unix:{path}") as client:
+        with impostor, BareApplication(URL, hub=f"unix:{path}") as client:
             with pytest.raises(HubUnavailableError, match=rf"belongs to another user \({NOBODY}\)"):
                 client.stream("secret")
             impostor.wait_for_line("heard b''")

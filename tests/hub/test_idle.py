@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from flask_sse.brokers.base import Page
-from flask_sse.hub import core as core_module
-from flask_sse.hub.agenda import TICK_SECONDS
-from flask_sse.hub.control import FRAMES, Attach
-from flask_sse.hub.core import LOOKS_AT_ONCE, Core
-from flask_sse.hub.directory import CHANNEL_LINGER_SECONDS
-from flask_sse.hub.group import Member
-from flask_sse.hub.orders import Cancel, GoOn, Read, Subscribe, Unsubscribe
-from flask_sse.hub.runs import Run
+from flask_sse.hub.core import core as core_module
+from flask_sse.hub.core.actions import Cancel, Continue, Read, Subscribe, Unsubscribe
+from flask_sse.hub.core.channel_registry import CHANNEL_LINGER_SECONDS
+from flask_sse.hub.core.core import LOOKS_AT_ONCE, Core
+from flask_sse.hub.core.groups import Subscriber
+from flask_sse.hub.core.runs import Run
+from flask_sse.hub.core.timer_wheel import TICK_SECONDS
+from flask_sse.hub.protocol.control import FRAMES, StreamRequest
 from flask_sse.settings import StreamRules
 from flask_sse.wire.cursor import EARLIEST
 
@@ -26,11 +26,11 @@ MANY = 20_000
 SHORT_SECONDS = 0.02
 
 
-def member(*channels: str) -> Member:
-    return Member(Attach(channels, FRAMES, StreamRules(), dict.fromkeys(channels, EARLIEST)))
+def subscriber(*channels: str) -> Subscriber:
+    return Subscriber(StreamRequest(channels, FRAMES, StreamRules(), dict.fromkeys(channels, EARLIEST)))
 
 
-def carry_out(core: Core[Member], *, answers: bool = True) -> list[int]:
+def carry_out(core: Core[Subscriber], *, answers: bool = True) -> list[int]:
     """Do what a broker with an empty history does; return which reads were cancelled."""
     cancelled = []
     while core.outbox:
@@ -39,17 +39,17 @@ def carry_out(core: Core[Member], *, answers: bool = True) -> list[int]:
                 core.subscribed(channel)
             case Read(number) if answers:
                 core.page(number, Page("abcdefgh", "0-0", "0-0", (), complete=True), NOW)
-            case GoOn(each):
-                core.go_on(each, NOW)
+            case Continue(each):
+                core.continue_stream(each, NOW)
             case Cancel(number):
                 cancelled.append(number)
     return cancelled
 
 
-def core_with_idle(prefix: str, count: int) -> Core[Member]:
-    core: Core[Member] = Core(10_000, count + 10)
+def core_with_idle(prefix: str, count: int) -> Core[Subscriber]:
+    core: Core[Subscriber] = Core(10_000, count + 10)
     for number in range(count):
-        stream = member(f"{prefix}{number}")
+        stream = subscriber(f"{prefix}{number}")
         core.add(stream, NOW)
         carry_out(core)
         core.remove(stream, NOW)
@@ -74,15 +74,15 @@ def cpu_seconds(action: Callable[[], object]) -> float:
 def test_channels_are_counted_and_the_busiest_found_however_many_there_are() -> None:
     """13.19: status() sorted 100 000 names to count them."""
     core = core_with_idle("a", MANY)
-    streams = [member("busy"), member("busy"), member("other")]
+    streams = [subscriber("busy"), subscriber("busy"), subscriber("other")]
     for stream in streams:
         core.add(stream, NOW)
-    core.directory._channels = NotLookedThrough(core.directory._channels)
-    assert core.directory.busy_count == 2
-    busiest = core.directory.busiest(3)
+    core.channels._channels = NotLookedThrough(core.channels._channels)
+    assert core.channels.busy_count == 2
+    busiest = core.channels.busiest(3)
     assert [(channel.name, channel.streams) for channel in busiest[:2]] == [("busy", 2), ("other", 1)]
     assert busiest[2].streams == 0
-    assert cpu_seconds(lambda: core.directory.busiest(50)) < SHORT_SECONDS
+    assert cpu_seconds(lambda: core.channels.busiest(50)) < SHORT_SECONDS
     assert cpu_seconds(lambda: core.tick(NOW + TICK_SECONDS)) < SHORT_SECONDS
 
 
@@ -94,25 +94,25 @@ def test_idle_channels_are_given_up_some_at_a_time() -> None:
         steps += 1
         assert sum(isinstance(order, Unsubscribe) for order in core.outbox) <= steps * LOOKS_AT_ONCE
     assert steps >= 3
-    assert len(core.directory) == 0
+    assert len(core.channels) == 0
 
 
 def test_streams_are_looked_at_some_at_a_time() -> None:
-    core: Core[Member] = Core(10_000, 10)
+    core: Core[Subscriber] = Core(10_000, 10)
     for _ in range(3 * LOOKS_AT_ONCE):
-        core.add(member("a"), NOW)
+        core.add(subscriber("a"), NOW)
     core.outbox.clear()
     assert core.tick(NOW + 2)
     assert len(core.outbox) <= LOOKS_AT_ONCE
     while core.tick(NOW + 2):
         pass
-    assert all(each.has_begun for each in core.members)
+    assert all(each.has_begun for each in core.subscribers)
 
 
 def test_runs_without_streams_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """13.19: 56 000 of them cost 27 % of a core."""
     core = core_with_idle("run:", 1000)
-    with_streams = member("run:0")
+    with_streams = subscriber("run:0")
     core.add(with_streams, NOW)
     carry_out(core)
     looked: list[Run] = []
@@ -125,17 +125,17 @@ def test_runs_without_streams_are_not_looked_at(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Run, "look", count)
     for number in range(40):
         core.tick(NOW + number * TICK_SECONDS)
-    assert set(looked) == {core.directory["run:0"].run}
+    assert set(looked) == {core.channels["run:0"].run}
     assert len(looked) <= 15
 
 
 def test_reads_that_no_client_awaits_are_cancelled() -> None:
     """13.16: reads that Redis refused were repeated when all clients had left."""
-    core: Core[Member] = Core(10_000, 10)
-    first = member("a")
+    core: Core[Subscriber] = Core(10_000, 10)
+    first = subscriber("a")
     core.add(first, NOW)
     carry_out(core)
-    late, later = member("a"), member("a")
+    late, later = subscriber("a"), subscriber("a")
     for each in (late, later):
         each.resume.since["a"] = "abcdefgh.7-0"  # type: ignore[union-attr] # it has one
         core.add(each, NOW)
@@ -151,27 +151,27 @@ def test_reads_that_no_client_awaits_are_cancelled() -> None:
 
 
 def test_the_position_of_a_channel_is_read_no_longer_when_its_last_client_leaves() -> None:
-    core: Core[Member] = Core(10_000, 10)
-    first = member("a")
+    core: Core[Subscriber] = Core(10_000, 10)
+    first = subscriber("a")
     core.add(first, NOW)
     assert carry_out(core, answers=False) == []
     core.remove(first, NOW)
-    assert len(core.directory) == 0
+    assert len(core.channels) == 0
     assert [type(order) for order in core.outbox] == [Cancel, Unsubscribe]
     core.outbox.clear()
-    core.add(member("a"), NOW)
+    core.add(subscriber("a"), NOW)
     carry_out(core)
-    assert core.directory["a"].is_ready
+    assert core.channels["a"].is_ready
 
 
 def test_no_more_reads_are_awaited_than_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core_module, "MAX_READS", 2)
-    core: Core[Member] = Core(10_000, 10)
+    core: Core[Subscriber] = Core(10_000, 10)
     for name in ("a", "b"):
-        assert core.refusal(member(name)) is None
-        core.add(member(name), NOW)
+        assert core.refusal(subscriber(name)) is None
+        core.add(subscriber(name), NOW)
         carry_out(core, answers=False)
-    assert b"read too slowly" in (core.refusal(member("c")) or b"")
+    assert b"read too slowly" in (core.refusal(subscriber("c")) or b"")
     assert core.admission.refused["reads"] == 1
-    without_history = Member(Attach(("c",), FRAMES, StreamRules()))
+    without_history = Subscriber(StreamRequest(("c",), FRAMES, StreamRules()))
     assert core.refusal(without_history) is None

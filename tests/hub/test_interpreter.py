@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.tools import ROOT
 
-from flask_sse.hub.interpreter import hub_command
+from flask_sse.hub.process.interpreter import hub_command
 
 pytestmark = pytest.mark.usefixtures("runtime_directory")
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("runtime_directory")
 SCRIPT = """
 import os, sys
 from flask_sse import Publisher
-from flask_sse.hub.link import open_link
+from flask_sse.hub.client.hub_client import open_hub_client
 import asyncio, psutil
 sys.path[:0] = sys.argv[1:]
 os.environ["PYTHONPATH"] = os.pathsep.join(sys.argv[1:])

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from flask_sse.hub import journal as journal_module
-from flask_sse.hub.dismissal import HISTORY, REMEMBERED_SECONDS, Dismissal
-from flask_sse.hub.journal import Journal
+from flask_sse.hub.core.revocation import HISTORY, REMEMBERED_SECONDS, Revocation
+from flask_sse.hub.server import revocation_journal as journal_module
+from flask_sse.hub.server.revocation_journal import Journal
 
 
-def revocation(subject: str) -> Dismissal:
-    return Dismissal(subject, None, "x", 1.0)
+def revocation(subject: str) -> Revocation:
+    return Revocation(subject, None, "x", 1.0)
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 def subjects(path: Path) -> list[str | None]:
     """Return what the next hub finds."""
     journal = Journal(path)
-    found = [line.dismissal.subject for line in journal.open()]
+    found = [line.revocation.subject for line in journal.open()]
     journal.close()
     return found
 

@@ -20,17 +20,17 @@ from pathlib import Path
 import psutil
 import pytest
 from tests.support import webservers
+from tests.support.bare_application import BareApplication, hubs_in, log_of
 from tests.support.client import StreamClient
-from tests.support.hub_client import HubClient, hubs_in, log_of
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import running, wait_until
 from tests.tools import ROOT
 
 from flask_sse import settings as settings_module
-from flask_sse.hub import lifecycle
-from flask_sse.hub.config import hub_config
-from flask_sse.hub.lifecycle import hub_path
-from flask_sse.hub.server import HubServer
+from flask_sse.hub.client import discovery as lifecycle
+from flask_sse.hub.client.config import hub_config
+from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.server.server import HubServer
 from flask_sse.settings import History, Settings, StreamRules
 
 URL = "memory://lifecycle"
@@ -41,8 +41,8 @@ pytestmark = pytest.mark.usefixtures("runtime_directory")
 
 
 @pytest.fixture
-def client() -> Iterator[HubClient]:
-    with HubClient(URL) as client:
+def client() -> Iterator[BareApplication]:
+    with BareApplication(URL) as client:
         yield client
 
 
@@ -59,7 +59,7 @@ def test_8_processes_that_need_a_hub_at_the_same_moment_get_one(runtime_director
     gate, pids = context.Barrier(8, timeout=PATIENT_SECONDS), context.SimpleQueue()
 
     def need() -> None:
-        with HubClient(URL) as client:
+        with BareApplication(URL) as client:
             gate.wait()
             pids.put(client.pid)
             gate.wait()
@@ -73,12 +73,12 @@ def test_8_processes_that_need_a_hub_at_the_same_moment_get_one(runtime_director
     found = {pids.get() for _ in children}
     assert len(found) == 1
     assert hubs_in(runtime_directory) == list(found)
-    with HubClient(URL) as later:
+    with BareApplication(URL) as later:
         assert later.pid in found, "a later process does not find it"
 
 
 def test_20_threads_that_need_a_hub_at_the_same_moment_get_one(
-    client: HubClient, runtime_directory: str
+    client: BareApplication, runtime_directory: str
 ) -> None:
     gate = threading.Barrier(20)
     with ThreadPoolExecutor(20) as pool:
@@ -94,7 +94,11 @@ def test_settings_make_another_hub_for_redis_and_not_for_memory() -> None:
     assert (
         len({path_of(redis), path_of(redis, max_event_bytes=1000), path_of(f"{redis}/2"), path_of(URL)}) == 4
     )
-    with HubClient(URL) as one, HubClient(URL, max_event_bytes=1000) as same, HubClient(redis) as other:
+    with (
+        BareApplication(URL) as one,
+        BareApplication(URL, max_event_bytes=1000) as same,
+        BareApplication(redis) as other,
+    ):
         assert one.pid == same.pid != other.pid
 
 
@@ -144,24 +148,24 @@ def test_the_hub_reads_nothing_but_what_names_it() -> None:
 
 def test_a_deploy_that_changes_what_no_hub_reads_ends_no_stream() -> None:
     url = "redis://127.0.0.1:1"
-    with HubClient(url) as old, old.stream("all"):
+    with BareApplication(url) as old, old.stream("all"):
         pid = old.pid
         changed = {"rules": StreamRules(heartbeat_seconds=7), "history": History(5), "takeover": "off"}
-        with HubClient(url, **changed) as new:
+        with BareApplication(url, **changed) as new:
             old.close()
             assert new.pid == pid
             assert new.status()["streams"] == 1
 
 
 def path_of(url: str, **settings: object) -> Path:
-    return hub_path(HubClient(url, **settings).settings)
+    return hub_path(BareApplication(url, **settings).settings)
 
 
 # -- its end ----------------------------------------------------------------------------------------
 
 
 def test_hub_that_nobody_needs_says_goodbye_and_leaves_nothing(runtime_directory: str) -> None:
-    with HubClient(URL, hub_linger_seconds=LINGER_SECONDS) as client, client.stream("all") as stream:
+    with BareApplication(URL, hub_linger_seconds=LINGER_SECONDS) as client, client.stream("all") as stream:
         pid, path = client.pid, hub_path(client.settings)
         client.close()
         closed = time.monotonic()
@@ -174,15 +178,15 @@ def test_hub_that_nobody_needs_says_goodbye_and_leaves_nothing(runtime_directory
     assert "ready at" in log_of(path)
     assert f"the hub ends in {LINGER_SECONDS:g} s unless one comes" in log_of(path)
     assert f"stopped: no application for {LINGER_SECONDS:g} s" in log_of(path)
-    with HubClient(URL) as later:
+    with BareApplication(URL) as later:
         assert later.pid != pid
 
 
 def test_hub_stays_for_an_application_that_comes_while_it_lingers() -> None:
-    with HubClient(URL, hub_linger_seconds=LINGER_SECONDS) as first, first.stream("all") as stream:
+    with BareApplication(URL, hub_linger_seconds=LINGER_SECONDS) as first, first.stream("all") as stream:
         pid = first.pid
         first.close()
-        with HubClient(URL, hub_linger_seconds=LINGER_SECONDS) as second:
+        with BareApplication(URL, hub_linger_seconds=LINGER_SECONDS) as second:
             assert second.pid == pid
             with pytest.raises(TimeoutError):
                 stream.wait_closed(timeout=LINGER_SECONDS + 0.3)
@@ -191,7 +195,10 @@ def test_hub_stays_for_an_application_that_comes_while_it_lingers() -> None:
 
 def test_hub_that_was_killed_is_started_again_by_the_next_request() -> None:
     env = {"STORY_BROKER_URL": URL}
-    with webservers.start("gunicorn-gevent", "story:app", APPS, env) as server, HubClient(URL) as client:
+    with (
+        webservers.start("gunicorn-gevent", "story:app", APPS, env) as server,
+        BareApplication(URL) as client,
+    ):
         for _ in range(2):
             with server.stream("/stream?channel=all") as stream:
                 assert stream.status == 200
@@ -214,7 +221,7 @@ def zombies_of(pid: int) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("stale", ["socket", "file", "lock", "all of a killed hub"])
-def test_what_a_dead_hub_left_does_not_matter(stale: str, client: HubClient) -> None:
+def test_what_a_dead_hub_left_does_not_matter(stale: str, client: BareApplication) -> None:
     path = hub_path(client.settings)
     if stale == "socket":
         with socket.socket(socket.AF_UNIX) as dead:
@@ -237,7 +244,7 @@ def test_what_a_dead_hub_left_does_not_matter(stale: str, client: HubClient) -> 
 # -- its surroundings -------------------------------------------------------------------------------
 
 
-def test_hub_whose_socket_is_removed_gives_way_to_another(client: HubClient) -> None:
+def test_hub_whose_socket_is_removed_gives_way_to_another(client: BareApplication) -> None:
     with client.stream("all") as stream:
         old = client.pid
         hub_path(Settings(URL)).unlink()
@@ -250,12 +257,12 @@ def test_hub_whose_socket_is_removed_gives_way_to_another(client: HubClient) -> 
         assert stream.next_event().data == "by the new one"
 
 
-def test_hub_that_ends_leaves_the_socket_of_its_successor_alone(client: HubClient) -> None:
+def test_hub_that_ends_leaves_the_socket_of_its_successor_alone(client: BareApplication) -> None:
     old, path = client.pid, hub_path(Settings(URL))
     os.kill(old, signal.SIGSTOP)
     for left in path.parent.iterdir():
         left.unlink()
-    with HubClient(URL) as later:
+    with BareApplication(URL) as later:
         new = later.pid
         assert new != old
         os.kill(old, signal.SIGCONT)
@@ -264,7 +271,7 @@ def test_hub_that_ends_leaves_the_socket_of_its_successor_alone(client: HubClien
         assert later.pid == new
 
 
-def test_hub_is_nobodys_child_and_has_a_session_of_its_own(client: HubClient) -> None:
+def test_hub_is_nobodys_child_and_has_a_session_of_its_own(client: BareApplication) -> None:
     pid = client.pid
     wait_until(lambda: psutil.Process(pid).ppid() != os.getpid(), what="another parent")
     assert not zombies_of(os.getpid())
@@ -273,7 +280,7 @@ def test_hub_is_nobodys_child_and_has_a_session_of_its_own(client: HubClient) ->
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system does not show descriptors")
-def test_hub_holds_no_descriptor_of_the_application(client: HubClient, tmp_path: Path) -> None:
+def test_hub_holds_no_descriptor_of_the_application(client: BareApplication, tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         # Enough of them to have one at each number that the hub itself uses at its start.
         listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(30)]
@@ -294,11 +301,11 @@ def test_program_that_started_a_hub_ends_and_its_pipe_too() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=10, check=True
     )
     assert (done.stdout, done.stderr) == ("0\n", "")
-    with HubClient("memory://pipe") as client:
+    with BareApplication("memory://pipe") as client:
         assert client.status()["apps"] == 1
 
 
-def test_hub_started_from_a_thread_that_blocks_signals_ends_on_sigterm(client: HubClient) -> None:
+def test_hub_started_from_a_thread_that_blocks_signals_ends_on_sigterm(client: BareApplication) -> None:
     def start() -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         return client.pid
@@ -311,7 +318,7 @@ def test_hub_started_from_a_thread_that_blocks_signals_ends_on_sigterm(client: H
 
 
 def test_secrets_are_neither_on_the_command_line_nor_in_the_log() -> None:
-    with HubClient("redis://user:geheim@127.0.0.1:1/0", hub_linger_seconds=0.1) as client:
+    with BareApplication("redis://user:geheim@127.0.0.1:1/0", hub_linger_seconds=0.1) as client:
         pid, path = client.pid, hub_path(client.settings)
         # The log tells of the broker that cannot be reached when a stream was told of it.
         with client.stream("all") as stream:
@@ -323,7 +330,7 @@ def test_secrets_are_neither_on_the_command_line_nor_in_the_log() -> None:
     assert "geheim" not in str(path)
 
 
-def test_files_of_a_hub_are_for_its_user_only_and_its_log_stays_small(client: HubClient) -> None:
+def test_files_of_a_hub_are_for_its_user_only_and_its_log_stays_small(client: BareApplication) -> None:
     path = hub_path(client.settings)
     log = path.with_suffix(".log")
     log.write_bytes(bytes(lifecycle._MAX_LOG_BYTES + 1))

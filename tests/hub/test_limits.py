@@ -9,9 +9,9 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from tests.support.hub_client import HubClient
+from tests.support.bare_application import BareApplication
 
-from flask_sse.hub.limits import duplicate, has_room, raise_descriptor_limit
+from flask_sse.hub.server.descriptors import duplicate, has_room, raise_descriptor_limit
 
 SELECT_LIMIT = 1024
 
@@ -74,7 +74,7 @@ def test_a_duplicate_is_the_same_connection_under_a_high_number_where_there_are_
 @pytest.mark.parametrize("limit", [1024, 1025, 1100, 1137, 1138, 1200])
 def test_a_hub_in_a_thread_takes_streams_under_any_limit(limit: int) -> None:
     """(14.37) From 1025 to 1137 there are numbers from 1024 up, and no stream may have one of them."""
-    with HubClient("memory://limits", hub="thread") as client, contextlib.ExitStack() as stack:
+    with BareApplication("memory://limits", hub="thread") as client, contextlib.ExitStack() as stack:
         assert client.status()
         allow(limit)
         # Of 1138 and 1200, those from 1024 up have room for no more than 56.

@@ -15,35 +15,35 @@ from functools import partial
 from typing import Any
 
 import pytest
+from tests.support.bare_application import BareApplication, publish_many, socket_pair
 from tests.support.client import StreamReader
 from tests.support.forks import by_multiprocessing, by_os
-from tests.support.hub_client import HubClient, publish_many, socket_pair
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, running, wait_until
 from tests.support.promises import promised
 from tests.tools import ROOT
 
 from flask_sse.errors import BrokerUnavailableError, HubUnavailableError
-from flask_sse.hub.thread import ThreadLink
+from flask_sse.hub.client.hub_thread import ThreadHubClient
 
 URL = "memory://link"
 
 
 @pytest.fixture(params=["auto", "thread"])
-def client(request: pytest.FixtureRequest) -> Iterator[HubClient]:
+def client(request: pytest.FixtureRequest) -> Iterator[BareApplication]:
     """A link to a hub process, and one to a hub in a thread."""
-    with HubClient(URL, hub=request.param) as client:
+    with BareApplication(URL, hub=request.param) as client:
         yield client
 
 
 @pytest.fixture
-def process_client(runtime_directory: str) -> Iterator[HubClient]:
+def process_client(runtime_directory: str) -> Iterator[BareApplication]:
     """A link to a hub process that a test may stop or kill."""
-    with HubClient(URL) as client:
+    with BareApplication(URL) as client:
         yield client
 
 
-def test_20_threads_publish_in_order_and_get_their_own_answers(client: HubClient, channel: str) -> None:
+def test_20_threads_publish_in_order_and_get_their_own_answers(client: BareApplication, channel: str) -> None:
     with contextlib.ExitStack() as stack:
         common = [stack.enter_context(client.stream(channel)) for _ in range(3)]
 
@@ -66,7 +66,7 @@ def test_20_threads_publish_in_order_and_get_their_own_answers(client: HubClient
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("fork", [by_os, by_multiprocessing])
 def test_forked_children_and_their_parent_use_one_link_at_the_same_time(
-    client: HubClient, channel: str, fork: Callable[[Callable[[], None]], Callable[[], int]]
+    client: BareApplication, channel: str, fork: Callable[[Callable[[], None]], Callable[[], int]]
 ) -> None:
     with client.stream(channel) as stream:
         assert client.publish("before", channel=channel) == 1
@@ -81,7 +81,7 @@ def test_forked_children_and_their_parent_use_one_link_at_the_same_time(
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_forked_child_begins_without_what_its_parent_uses(client: HubClient, channel: str) -> None:
+def test_a_forked_child_begins_without_what_its_parent_uses(client: BareApplication, channel: str) -> None:
     """(15.1) 16 threads of the child publish at once, and so do those of the parent."""
     with ThreadPoolExecutor(16) as pool:
         gate = threading.Barrier(16)
@@ -103,7 +103,7 @@ def test_a_forked_child_begins_without_what_its_parent_uses(client: HubClient, c
         link: Any = client.link
         for each in (link, getattr(link, "_process", link)):
             assert not any(getattr(each, "_idle", {}).values()), "connections of the parent"
-            assert getattr(each, "_thread", None) is None or isinstance(each._thread, ThreadLink)
+            assert getattr(each, "_thread", None) is None or isinstance(each._thread, ThreadHubClient)
         publish_from_16_threads("child")
 
     wait = by_os(work_of_child)
@@ -111,7 +111,7 @@ def test_a_forked_child_begins_without_what_its_parent_uses(client: HubClient, c
     assert wait() == 0
 
 
-def test_link_that_was_closed_opens_again(client: HubClient, channel: str) -> None:
+def test_link_that_was_closed_opens_again(client: BareApplication, channel: str) -> None:
     publish_many(client, channel, 1)
     client.close()
     publish_many(client, channel, 2)
@@ -126,9 +126,9 @@ if sys.argv[1] == "patched":
     monkey.patch_all()
 
 import gevent
-from tests.support.hub_client import HubClient
+from tests.support.bare_application import BareApplication
 
-with HubClient("memory://greenlets", hub=sys.argv[2]) as client:
+with BareApplication("memory://greenlets", hub=sys.argv[2]) as client:
     streams = [client.stream("all") for _ in range(3)]
 
     def work(name):
@@ -166,10 +166,10 @@ def test_greenlets_get_their_own_answers(patched: str, hub: str, runtime_directo
 
 WITHOUT_DESCRIPTORS = """
 import os, resource
-from tests.support.hub_client import HubClient
+from tests.support.bare_application import BareApplication
 from flask_sse.errors import BrokerUnavailableError
 
-with HubClient("memory://full") as client:
+with BareApplication("memory://full") as client:
     number = os.dup(0)
     resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
     os.close(number)
@@ -188,7 +188,9 @@ def test_application_without_descriptors_gets_an_error_of_ours(runtime_directory
         assert "Too many open files" in line
 
 
-def test_hub_that_ended_between_two_calls_is_not_noticed(process_client: HubClient, channel: str) -> None:
+def test_hub_that_ended_between_two_calls_is_not_noticed(
+    process_client: BareApplication, channel: str
+) -> None:
     client, gate = process_client, threading.Barrier(5)
 
     def publish_together(_: int) -> int:
@@ -210,12 +212,14 @@ def ended(pid: int) -> bool:
     return not running(pid)
 
 
-def test_stopped_hub_is_an_error_soon_and_its_late_answers_go_to_nobody(process_client: HubClient) -> None:
+def test_stopped_hub_is_an_error_soon_and_its_late_answers_go_to_nobody(
+    process_client: BareApplication,
+) -> None:
     client, pid = process_client, process_client.pid
     with (
         client.stream("two") as first,
         client.stream("two") as second,
-        HubClient(URL) as fresh,
+        BareApplication(URL) as fresh,
         ThreadPoolExecutor(2) as pool,
     ):
         os.kill(pid, signal.SIGSTOP)
@@ -238,7 +242,7 @@ def test_stopped_hub_is_an_error_soon_and_its_late_answers_go_to_nobody(process_
 
 
 def test_stream_is_not_handed_over_twice_when_the_hub_ends_meanwhile(
-    process_client: HubClient, monkeypatch: pytest.MonkeyPatch
+    process_client: BareApplication, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, pid, send_fds = process_client, process_client.pid, socket.send_fds
     with socket_pair() as (ours, hubs):

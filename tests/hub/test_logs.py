@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.hub_client import HubClient
+from tests.support.bare_application import BareApplication
 from tests.support.operators import URL, operated
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, children
@@ -28,7 +28,7 @@ ODD = 'two\nlines, "quoted", \\, \u2028, \xfc, \U0001f600, \ud800, \x00, %s'
 # Writes its pid to standard output, and to its log what a hub might.
 PROGRAM = f"""
 import logging, os, sys
-from flask_sse.hub.logs import log_to_stderr
+from flask_sse.hub.process.logs import log_to_stderr
 
 log_to_stderr(sys.argv[1], json_logs=sys.argv[2] == "json")
 logger = logging.getLogger("flask_sse.hub.here")
@@ -124,7 +124,7 @@ def records_of(parent: Process) -> list[dict[str, Any]]:
 
 def test_all_that_a_hub_and_its_parent_say_is_json(path: Path) -> None:
     env = {"SSE_DRAIN_SECONDS": "0", "PYTHONIOENCODING": "ascii"}
-    with operated(path, "--json-logs", env=env) as parent, HubClient(URL, hub=f"unix:{path}") as app:
+    with operated(path, "--json-logs", env=env) as parent, BareApplication(URL, hub=f"unix:{path}") as app:
         pids = {parent.pid, app.pid}
         os.kill(parent.pid, signal.SIGHUP)
         parent.wait_for_line("took over 0 streams")

@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.bare_application import BareApplication, log_of, tcp_pair
 from tests.support.client import StreamReader
-from tests.support.hub_client import HubClient, log_of, tcp_pair
 from tests.support.processes import Process, descriptors, running, wait_until
 from tests.support.successors import started_by
 from tests.tools import ROOT
 
 from flask_sse.errors import BrokerUnavailableError
-from flask_sse.hub.lifecycle import hub_path
-from flask_sse.hub.notices import REFUSED_RETRY_MS
+from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.core.hub_events import REFUSED_RETRY_MS
 from flask_sse.settings import StreamRules
 
 URL = "memory://machine"
@@ -34,9 +34,9 @@ pytestmark = pytest.mark.usefixtures("runtime_directory")
 
 WITH_64_DESCRIPTORS = """
 import resource, sys
-from tests.support.hub_client import HubClient
+from tests.support.bare_application import BareApplication
 resource.setrlimit(resource.RLIMIT_NOFILE, (40, 64))
-with HubClient("memory://machine") as client:
+with BareApplication("memory://machine") as client:
     print("hub", client.pid, flush=True)
     sys.stdin.readline()
 """
@@ -44,7 +44,11 @@ with HubClient("memory://machine") as client:
 
 def test_35_with_64_descriptors_nine_tenths_are_used_and_who_comes_then_is_told_when_to_come_back() -> None:
     script = [sys.executable, "-c", WITH_64_DESCRIPTORS]
-    with Process(script, cwd=ROOT, ready="hub"), HubClient(URL) as client, contextlib.ExitStack() as stack:
+    with (
+        Process(script, cwd=ROOT, ready="hub"),
+        BareApplication(URL) as client,
+        contextlib.ExitStack() as stack,
+    ):
         pid = client.pid
         assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (64, 64)
         streams, refused = [], 0
@@ -80,7 +84,7 @@ def test_35_with_64_descriptors_nine_tenths_are_used_and_who_comes_then_is_told_
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="this system has no prlimit")
 def test_a_hub_without_memory_ends_the_streams_that_need_it_and_lives() -> None:
-    with HubClient(URL, max_event_bytes=4 * MEGABYTE) as client, contextlib.ExitStack() as stack:
+    with BareApplication(URL, max_event_bytes=4 * MEGABYTE) as client, contextlib.ExitStack() as stack:
         pid = client.pid
         reader = stack.enter_context(client.stream("small"))
         readers_that_wait = [deaf(client, stack) for _ in range(10)]
@@ -104,7 +108,7 @@ def test_a_hub_without_memory_ends_the_streams_that_need_it_and_lives() -> None:
             assert stream.next_event().data == "after"
 
 
-def deaf(client: HubClient, stack: contextlib.ExitStack) -> StreamReader:
+def deaf(client: BareApplication, stack: contextlib.ExitStack) -> StreamReader:
     """Open a stream that nobody reads, with as much room as it may want."""
     ours, hubs = tcp_pair()
     with hubs:
@@ -117,8 +121,8 @@ def deaf(client: HubClient, stack: contextlib.ExitStack) -> StreamReader:
 MISTAKEN = """
 import sys
 from flask_sse.brokers.memory import MemoryFeed
-from flask_sse.hub.core import Core
-from flask_sse.hub.stream import Stream
+from flask_sse.hub.core.core import Core
+from flask_sse.hub.server.stream import Stream
 
 def fails_for_boom(method, what):
     def wrapped(self, *arguments):
@@ -140,23 +144,23 @@ elif where == "listen":
     MemoryFeed.run = fails_for_boom(MemoryFeed.run, lambda *_: next(times) < 3)
 elif where == "attach":
     Core.add = fails_for_boom(Core.add, lambda core, stream, now: "boom" in stream.channels)
-from flask_sse.hub.process import main
+from flask_sse.hub.process.main import main
 sys.argv[1:] = []
 sys.exit(main())
 """
 
 
 @pytest.fixture(params=["deliver", "flush", "tick", "listen", "attach"])
-def mistaken(request: pytest.FixtureRequest) -> Iterator[tuple[str, HubClient]]:
+def mistaken(request: pytest.FixtureRequest) -> Iterator[tuple[str, BareApplication]]:
     """A hub with a mistake, and what it is about."""
-    with HubClient(URL) as client:
+    with BareApplication(URL) as client:
         code = MISTAKEN.replace("sys.argv[1]", repr(request.param), 1)
         with started_by(code, client.settings):
             yield request.param, client
 
 
 def test_a_mistake_of_ours_harms_only_whom_it_is_about_and_is_reported(
-    mistaken: tuple[str, HubClient],
+    mistaken: tuple[str, BareApplication],
 ) -> None:
     where, client = mistaken
     log = hub_path(client.settings)
@@ -184,7 +188,7 @@ def test_a_mistake_of_ours_harms_only_whom_it_is_about_and_is_reported(
     assert 'File "' in text
 
 
-def opened_at(client: HubClient, channel: str) -> bytes:
+def opened_at(client: BareApplication, channel: str) -> bytes:
     ours, hubs = socket.socketpair()
     with StreamReader(ours) as stream:
         with hubs:
@@ -195,7 +199,7 @@ def opened_at(client: HubClient, channel: str) -> bytes:
 
 
 def test_where_python_itself_crashes_the_log_says_where() -> None:
-    with HubClient(URL) as client, client.stream("all") as stream:
+    with BareApplication(URL) as client, client.stream("all") as stream:
         pid = client.pid
         os.kill(pid, signal.SIGSEGV)
         assert stream.wait_closed() in {"eof", "reset"}

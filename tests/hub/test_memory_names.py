@@ -20,8 +20,8 @@ from tests.support.webservers import SCRIPTS
 
 from flask_sse import InvalidSettingError, Publisher, sse
 from flask_sse.health import health
-from flask_sse.hub.lifecycle import hub_path
-from flask_sse.hub.link import open_link
+from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.client.hub_client import open_hub_client
 from flask_sse.metrics import metrics
 from flask_sse.settings import Settings
 from flask_sse.testing import capture
@@ -105,7 +105,7 @@ def test_a_publisher_without_a_name_is_told_to_write_one(url: str) -> None:
     assert repr(url) in str(caught.value)
     assert "memory://NAME" in str(caught.value)
     with pytest.raises(InvalidSettingError):
-        open_link(Settings(url))
+        open_hub_client(Settings(url))
 
 
 def test_a_publisher_that_names_the_hub_needs_no_other_name() -> None:
@@ -119,7 +119,7 @@ import json
 from flask import Flask
 from flask_sse import sse
 from flask_sse.extension import settings_of
-from flask_sse.hub.lifecycle import hub_path
+from flask_sse.hub.client.discovery import hub_path
 
 app = Flask(__name__)
 app.config["SSE_BROKER_URL"] = "memory://"
@@ -129,7 +129,7 @@ if __name__ == "__main__":
 """
 SHOW = """
 from flask_sse.extension import settings_of
-from flask_sse.hub.lifecycle import hub_path
+from flask_sse.hub.client.discovery import hub_path
 from {module} import app
 print(hub_path(settings_of(app)))
 """

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from tests.support.hub_client import HubClient
+from tests.support.bare_application import BareApplication
 from tests.support.operators import operated
 from tests.support.processes import Process, children
 
 from flask_sse import sse
 from flask_sse.errors import BrokerUnavailableError, HubUnavailableError
-from flask_sse.hub.notices import UNREACHED_RETRY_MS
+from flask_sse.hub.core.hub_events import UNREACHED_RETRY_MS
 from flask_sse.wire.decode import Decoder
 
 URL = "memory://operator"
@@ -36,8 +36,8 @@ def start(path: Path, env: Mapping[str, str] | None = None, ready: str | None = 
     return operated(path, env=env, ready=ready)
 
 
-def application(path: Path) -> HubClient:
-    return HubClient(URL, hub=f"unix:{path}", hub_linger_seconds=0.0)
+def application(path: Path) -> BareApplication:
+    return BareApplication(URL, hub=f"unix:{path}", hub_linger_seconds=0.0)
 
 
 def test_operators_hub_serves_until_it_is_told_to_stop(path: Path) -> None:

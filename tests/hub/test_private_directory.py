@@ -12,12 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.support.hub_client import HubClient, hubs_in
+from tests.support.bare_application import BareApplication, hubs_in
 from tests.support.processes import running, wait_until
 
 from flask_sse.errors import HubStartError, HubUnavailableError
-from flask_sse.hub import interpreter, link
-from flask_sse.hub.lifecycle import hub_path, private_directory
+from flask_sse.hub.client import hub_client as link
+from flask_sse.hub.client.discovery import hub_path, private_directory
+from flask_sse.hub.process import interpreter
 from flask_sse.settings import Settings
 
 URL = "memory://private"
@@ -27,7 +28,7 @@ def uses_a_thread_and_says_so_once(caplog: pytest.LogCaptureFixture, why: str) -
     """Check that everything works in this process, with one warning that says why."""
     caplog.clear()
     gate = threading.Barrier(4)
-    with caplog.at_level(logging.WARNING), HubClient(URL) as client, ThreadPoolExecutor(4) as pool:
+    with caplog.at_level(logging.WARNING), BareApplication(URL) as client, ThreadPoolExecutor(4) as pool:
         # All of them meet the obstacle at the same moment.
         pids = pool.map(lambda _: (gate.wait(), client.pid)[1], range(4))
         assert set(pids) == {os.getpid()}
@@ -92,7 +93,7 @@ def test_temporary_directory_is_used_where_the_runtime_directory_cannot_be(
     long.mkdir()
     values = {"unset": "", "missing": str(temporary_directory / "missing"), "too long": str(long)}
     monkeypatch.setenv("XDG_RUNTIME_DIR", values[runtime])
-    with HubClient(URL, hub_linger_seconds=0.0) as client:
+    with BareApplication(URL, hub_linger_seconds=0.0) as client:
         pid = client.pid
         assert pid != os.getpid()
         path = hub_path(client.settings)
@@ -157,7 +158,7 @@ def test_start_of_a_hub_does_not_touch_the_umask_of_the_application(
         pytest.fail("the umask was changed")
 
     monkeypatch.setattr(os, "umask", refuse)
-    with HubClient(URL) as client:
+    with BareApplication(URL) as client:
         assert client.pid != os.getpid()
 
 
@@ -174,7 +175,7 @@ def test_a_lock_that_fails_for_a_moment_gives_no_process_a_hub_of_its_own(
             raise OSError(getattr(errno, number), os.strerror(getattr(errno, number)), str(path))
         return really_open(path, *arguments)
 
-    with HubClient(URL) as client:
+    with BareApplication(URL) as client:
         monkeypatch.setattr(os, "open", fail_once)
         with pytest.raises(HubUnavailableError) as caught:
             client.status()
@@ -187,9 +188,9 @@ def test_a_hub_in_a_thread_gives_way_as_soon_as_a_process_can_be_started(
 ) -> None:
     """(13.14) A full disk ends the process at once, too, so nothing says that it is for ever."""
     monkeypatch.setattr(link, "RETRY_FIRST_SECONDS", 0.1)
-    with monkeypatch.context() as patch, HubClient(URL) as client, HubClient(URL) as other:
+    with monkeypatch.context() as patch, BareApplication(URL) as client, BareApplication(URL) as other:
         patch.setattr(interpreter, "_python", lambda: "/bin/false")
-        with client.stream("all") as stream, caplog.at_level(logging.INFO, "flask_sse.hub.link"):
+        with client.stream("all") as stream, caplog.at_level(logging.INFO, "flask_sse.hub.client.hub_client"):
             assert client.pid == os.getpid()
             assert client.publish("one", channel="all") == 1
             assert stream.next_event().data == "one"

@@ -9,9 +9,9 @@ from tests.support.model_broker import ModelBroker
 
 from flask_sse.brokers.base import Entry, Page
 from flask_sse.errors import InvalidMessageError
-from flask_sse.hub import resume as module
-from flask_sse.hub.resume import NEVER, UNKNOWN, Replay, Resume, Tail, joined
-from flask_sse.hub.sequencer import NEW_EPOCH, NOT_KEPT
+from flask_sse.hub.core import resume as module
+from flask_sse.hub.core.resume import NEVER, UNKNOWN, Replay, Resume, Tail, joined
+from flask_sse.hub.core.sequencer import NEW_EPOCH, NOT_KEPT
 from flask_sse.wire.cursor import BEFORE_ALL, EARLIEST, NOWHERE, Cursor, read_cursor
 from flask_sse.wire.decode import Decoder, Event
 from flask_sse.wire.frame import Frame

@@ -10,13 +10,13 @@ import pytest
 
 from flask_sse.brokers.base import PAGE_EVENTS, Publication
 from flask_sse.brokers.history import History as Kept
-from flask_sse.hub.agenda import TICK_SECONDS
-from flask_sse.hub.control import FRAMES, Attach
-from flask_sse.hub.core import Core
-from flask_sse.hub.directory import CHANNEL_LINGER_SECONDS
-from flask_sse.hub.group import Member
-from flask_sse.hub.orders import Cancel, End, GoOn, Order, Read, Subscribe, Write
-from flask_sse.hub.runs import LOST_RETRY_MS, RETURN_SECONDS
+from flask_sse.hub.core.actions import Cancel, Continue, End, Order, Read, Subscribe, Write
+from flask_sse.hub.core.channel_registry import CHANNEL_LINGER_SECONDS
+from flask_sse.hub.core.core import Core
+from flask_sse.hub.core.groups import Subscriber
+from flask_sse.hub.core.runs import LOST_RETRY_MS, RETURN_SECONDS
+from flask_sse.hub.core.timer_wheel import TICK_SECONDS
+from flask_sse.hub.protocol.control import FRAMES, StreamRequest
 from flask_sse.settings import History, StreamRules
 from flask_sse.wire.cursor import EARLIEST, END_ID
 from flask_sse.wire.decode import Decoder, Event
@@ -45,12 +45,12 @@ class Broker:
                 hub.carry_out()
 
 
-class Page(Member):
+class Page(Subscriber):
     """A stream of a page that keeps what it gets."""
 
     def __init__(self, hub: Hub, *channels: str, since: dict[str, str] | None = None) -> None:
         asked = {name: (since or {}).get(name, EARLIEST) for name in channels}
-        super().__init__(Attach(tuple(channels), FRAMES, StreamRules(), asked))
+        super().__init__(StreamRequest(tuple(channels), FRAMES, StreamRules(), asked))
         self.hub = hub
         self.data = b""
         self.has_ended = False
@@ -116,8 +116,8 @@ class Hub:
                     page.data += data
                     page.end()
                     self.core.remove(page, self.now)
-                case GoOn(page):
-                    self.core.go_on(page, self.now)
+                case Continue(page):
+                    self.core.continue_stream(page, self.now)
                 case order:
                     self._ask_broker(order)
         self.flush()
@@ -174,7 +174,7 @@ def crashed(hub: Hub, page: Page) -> tuple[Hub, Page]:
 def given_up(hub: Hub, page: Page) -> tuple[Hub, Page]:
     page.hub.core.remove(page, hub.now)
     hub.wait(CHANNEL_LINGER_SECONDS + 1)
-    assert hub.core.directory.get(RUN) is None
+    assert hub.core.channels.get(RUN) is None
     assert page.group is not None
     since = {name: str(cursor) for name, cursor in page.group.cursors.items()}
     return hub, Page(hub, *page.channels, since=since)
@@ -336,7 +336,7 @@ def test_the_next_hub_knows_which_runs_pages_were_told_are_lost(hub: Hub, broker
     broker.publish(begun(), Message("row"))
     hub.wait(SETTLED_SECONDS)
     new = hub.crash()
-    new.core.inherit(hub.core.positions(), hub.core.directory.runs_told(), [])
+    new.core.inherit(hub.core.positions(), hub.core.channels.runs_told(), [])
     late = Page(new, RUN)
     assert late.reasons == ["lost"]
     new.wait(SETTLED_SECONDS)

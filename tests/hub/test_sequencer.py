@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.support.model_broker import ModelBroker, Published
 
 from flask_sse.brokers.base import Page
-from flask_sse.hub import sequencer as module
-from flask_sse.hub.sequencer import (
+from flask_sse.hub.core import sequencer as module
+from flask_sse.hub.core.sequencer import (
     FOREIGN,
     NEW_EPOCH,
     NOT_KEPT,

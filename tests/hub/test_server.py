@@ -14,36 +14,36 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from tests.support.bare_application import HEAD, BareApplication, tcp_pair
 from tests.support.client import StreamReader
-from tests.support.hub_client import HEAD, HubClient, tcp_pair
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import descriptors, running, wait_until
 
 from flask_sse.errors import HubUnavailableError
-from flask_sse.hub import lifecycle
-from flask_sse.hub.agenda import TICK_SECONDS
-from flask_sse.hub.notices import REFUSED_RETRY_MS
-from flask_sse.hub.tcp import UNACKNOWLEDGED_MS
+from flask_sse.hub.client import discovery as lifecycle
+from flask_sse.hub.core.hub_events import REFUSED_RETRY_MS
+from flask_sse.hub.core.timer_wheel import TICK_SECONDS
+from flask_sse.hub.server.tcp import UNACKNOWLEDGED_MS
 from flask_sse.settings import StreamRules
 
 LARGE = "x" * 100_000
 
 
 @pytest.fixture(scope="module")
-def shared_hub() -> Iterator[HubClient]:
-    with HubClient("memory://server") as client:
+def shared_hub() -> Iterator[BareApplication]:
+    with BareApplication("memory://server") as client:
         yield client
 
 
 @pytest.fixture
-def hub(shared_hub: HubClient) -> HubClient:
+def hub(shared_hub: BareApplication) -> BareApplication:
     """The hub of this module, without streams."""
     wait_until(lambda: shared_hub.status()["streams"] == 0, what="the last test's streams gone")
     return shared_hub
 
 
 @pytest.mark.parametrize("tcp", [False, True])
-def test_first_bytes_come_at_once_behind_the_head(hub: HubClient, channel: str, tcp: bool) -> None:
+def test_first_bytes_come_at_once_behind_the_head(hub: BareApplication, channel: str, tcp: bool) -> None:
     ours, hubs = tcp_pair() if tcp else socket.socketpair()
     with StreamReader(ours) as stream, hubs:
         hub.hand_over(hubs, channel, rules=StreamRules(retry_ms=(1234, 1234)))
@@ -51,7 +51,7 @@ def test_first_bytes_come_at_once_behind_the_head(hub: HubClient, channel: str, 
         assert stream.raw == HEAD + b"retry:1234\n\n"
 
 
-def test_event_comes_at_once_to_the_streams_of_its_channel_only(hub: HubClient, channel: str) -> None:
+def test_event_comes_at_once_to_the_streams_of_its_channel_only(hub: BareApplication, channel: str) -> None:
     with hub.stream(channel) as first, hub.stream(channel, f"{channel}-b") as second:
         assert hub.publish("one", channel=channel) == 2
         assert hub.publish("two", channel=f"{channel}-b") == 1
@@ -60,7 +60,7 @@ def test_event_comes_at_once_to_the_streams_of_its_channel_only(hub: HubClient, 
         assert b"two" not in first.raw
 
 
-def test_quiet_stream_gets_a_heartbeat_within_its_time(hub: HubClient, channel: str) -> None:
+def test_quiet_stream_gets_a_heartbeat_within_its_time(hub: BareApplication, channel: str) -> None:
     seconds = 0.3
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(hub.stream(channel, heartbeat_seconds=seconds)) for _ in range(20)]
@@ -71,7 +71,10 @@ def test_quiet_stream_gets_a_heartbeat_within_its_time(hub: HubClient, channel: 
 
 
 def test_stream_of_the_first_moment_of_a_hub_gets_its_heartbeats(channel: str) -> None:
-    with HubClient(f"memory://{channel}") as fresh, fresh.stream("all", heartbeat_seconds=0.1) as stream:
+    with (
+        BareApplication(f"memory://{channel}") as fresh,
+        fresh.stream("all", heartbeat_seconds=0.1) as stream,
+    ):
         stream.wait_for_bytes(b":\n\n:\n\n", timeout=2)
 
 
@@ -91,7 +94,9 @@ def longest_silences(streams: list[StreamReader], seconds: float) -> list[float]
     return longest
 
 
-def test_client_that_never_reads_is_ended_and_others_are_not_held_up(hub: HubClient, channel: str) -> None:
+def test_client_that_never_reads_is_ended_and_others_are_not_held_up(
+    hub: BareApplication, channel: str
+) -> None:
     ended = hub.status()["ended_slow"]
     with (
         hub.stream(channel, max_backlog_bytes=1_000_000) as deaf,
@@ -112,7 +117,7 @@ def test_client_that_never_reads_is_ended_and_others_are_not_held_up(hub: HubCli
         assert reader.next_event().data == "after"
 
 
-def test_client_that_reads_slowly_gets_every_byte_in_order(hub: HubClient, channel: str) -> None:
+def test_client_that_reads_slowly_gets_every_byte_in_order(hub: BareApplication, channel: str) -> None:
     ended = hub.status()["ended_slow"]
     with hub.stream(channel, max_backlog_bytes=10_000_000, tcp=True) as stream:
         sent = [f"{number} {LARGE}" for number in range(60)]
@@ -130,7 +135,7 @@ def test_client_that_reads_slowly_gets_every_byte_in_order(hub: HubClient, chann
 @pytest.mark.parametrize("tcp", [False, True])
 @pytest.mark.parametrize("way", ["close", "half-close", "reset"])
 def test_client_that_leaves_is_noticed_without_any_event(
-    hub: HubClient, channel: str, way: str, tcp: bool
+    hub: BareApplication, channel: str, way: str, tcp: bool
 ) -> None:
     before = descriptors(hub.pid)
     with hub.stream(channel, tcp=tcp) as stream:
@@ -147,7 +152,7 @@ def test_client_that_leaves_is_noticed_without_any_event(
     wait_until(lambda: descriptors(hub.pid) == before, what="the descriptor closed")
 
 
-def test_junk_that_a_client_sends_is_thrown_away(hub: HubClient, channel: str) -> None:
+def test_junk_that_a_client_sends_is_thrown_away(hub: BareApplication, channel: str) -> None:
     with hub.stream(channel, tcp=True) as stream:
         stream.sock.settimeout(PATIENT_SECONDS)
         stream.sock.sendall(b"GET / HTTP/1.1\r\n\r\n" + bytes(5_000_000))
@@ -155,7 +160,7 @@ def test_junk_that_a_client_sends_is_thrown_away(hub: HubClient, channel: str) -
         assert stream.next_event().data == "still here"
 
 
-def test_stream_ends_between_80_and_100_percent_of_its_age(hub: HubClient, channel: str) -> None:
+def test_stream_ends_between_80_and_100_percent_of_its_age(hub: BareApplication, channel: str) -> None:
     age = 1.5
     with contextlib.ExitStack() as stack:
         opened = time.monotonic()
@@ -193,7 +198,7 @@ def ends_of(streams: list[StreamReader], seconds: float) -> list[float]:
 
 def test_stream_over_the_limit_is_told_when_to_come_back() -> None:
     with (
-        HubClient("memory://few", max_streams=2) as hub,
+        BareApplication("memory://few", max_streams=2) as hub,
         hub.stream("few") as first,
         hub.stream("few"),
         hub.stream("few") as third,
@@ -213,7 +218,7 @@ def test_stream_over_the_limit_is_told_when_to_come_back() -> None:
 
 
 def test_connection_over_tcp_is_prepared_for_small_writes_and_lost_clients(
-    hub: HubClient, channel: str
+    hub: BareApplication, channel: str
 ) -> None:
     ours, hubs = tcp_pair()
     with ours, hubs:
@@ -226,7 +231,9 @@ def test_connection_over_tcp_is_prepared_for_small_writes_and_lost_clients(
             assert timeout == UNACKNOWLEDGED_MS
 
 
-def test_stream_of_a_connection_that_is_gone_already_leaves_nothing(hub: HubClient, channel: str) -> None:
+def test_stream_of_a_connection_that_is_gone_already_leaves_nothing(
+    hub: BareApplication, channel: str
+) -> None:
     before = descriptors(hub.pid)
     for _ in range(20):
         ours, hubs = tcp_pair()
@@ -242,7 +249,7 @@ def test_stream_of_a_connection_that_is_gone_already_leaves_nothing(hub: HubClie
 def test_hub_without_descriptors_lives_and_recovers(
     runtime_directory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with HubClient("memory://full") as hub, hub.stream("full") as old, contextlib.ExitStack() as stack:
+    with BareApplication("memory://full") as hub, hub.stream("full") as old, contextlib.ExitStack() as stack:
         pid = hub.pid
         soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors(pid) + 3, hard))
@@ -263,11 +270,11 @@ def test_hub_without_descriptors_lives_and_recovers(
         assert apps[0].pid == pid
 
 
-def fill_with_apps(stack: contextlib.ExitStack) -> list[HubClient]:
+def fill_with_apps(stack: contextlib.ExitStack) -> list[BareApplication]:
     """Connect applications to a hub until it takes no more, and return those that it took."""
-    apps: list[HubClient] = []
+    apps: list[BareApplication] = []
     while True:
-        app = stack.enter_context(HubClient("memory://full"))
+        app = stack.enter_context(BareApplication("memory://full"))
         try:
             app.status()
         except HubUnavailableError:

@@ -6,21 +6,21 @@ from collections import deque
 
 from tests.support.model_broker import ModelBroker
 
-from flask_sse.hub.control import FRAMES, Attach
-from flask_sse.hub.core import Core
-from flask_sse.hub.group import Member
-from flask_sse.hub.orders import GoOn, Read, Subscribe, Write
+from flask_sse.hub.core.actions import Continue, Read, Subscribe, Write
+from flask_sse.hub.core.core import Core
+from flask_sse.hub.core.groups import Subscriber
+from flask_sse.hub.protocol.control import FRAMES, StreamRequest
 from flask_sse.settings import StreamRules
 from flask_sse.wire.decode import Decoder
 
 NOW = 1000.0
 
 
-class SlowClient(Member):
+class SlowClient(Subscriber):
     """A stream that has a backlog from each write until it is drained."""
 
     def __init__(self, since: dict[str, str]) -> None:
-        super().__init__(Attach(tuple(since), FRAMES, StreamRules(), since))
+        super().__init__(StreamRequest(tuple(since), FRAMES, StreamRules(), since))
         self.decoder = Decoder()
         self.pieces: list[list[str]] = []
         self.backlog = False
@@ -33,10 +33,10 @@ class SlowClient(Member):
 def carry_out(core: Core[SlowClient], broker: ModelBroker) -> int:
     """Do what the core orders; return how many pages it asked for."""
     pages = 0
-    later: deque[GoOn] = deque()
+    later: deque[Continue] = deque()
     while core.outbox or later:
         order = core.outbox.popleft() if core.outbox else later.popleft()
-        if isinstance(order, GoOn) and core.outbox:
+        if isinstance(order, Continue) and core.outbox:
             later.append(order)
             continue
         match order:
@@ -47,9 +47,9 @@ def carry_out(core: Core[SlowClient], broker: ModelBroker) -> int:
                 core.page(number, broker.read(channel, since), NOW)
             case Write(client, data):
                 client.take(data)
-            case GoOn(client):
+            case Continue(client):
                 if not client.backlog:
-                    core.go_on(client, NOW)
+                    core.continue_stream(client, NOW)
     return pages
 
 
@@ -70,7 +70,7 @@ def test_a_slow_client_gets_one_page_at_a_time() -> None:
     while client.backlog:
         client.backlog = False
         drained += 1
-        core.go_on(client, NOW)
+        core.continue_stream(client, NOW)
         assert carry_out(core, broker) <= 2
     assert [len(piece) for piece in client.pieces if piece] == [2, 2, 2, 2, 1, 1]
     assert drained >= 6

@@ -15,15 +15,15 @@ from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
+from tests.support.bare_application import BareApplication, log_of
 from tests.support.brokers import Broker
 from tests.support.client import StreamClient
-from tests.support.hub_client import HubClient, log_of
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, free_port, running, suspended, wait_until
 
-from flask_sse.hub import loop as hub_loop
-from flask_sse.hub.lifecycle import hub_path
-from flask_sse.hub.loop import STALL_SECONDS, HubLoop
+from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.server import loop as hub_loop
+from flask_sse.hub.server.loop import STALL_SECONDS, HubLoop
 
 SERVER = Path(__file__).parent / "impatient_server.py"
 PRODUCER = Path(__file__).parent.parent / "producing" / "producer.py"
@@ -175,11 +175,11 @@ def test_a_loop_that_waits_for_long_does_not_stand_still(loop: HubLoop) -> None:
 def test_a_hub_that_was_stopped_does_not_end_before_it_sees_the_application_that_came(channel: str) -> None:
     """Without applications it ends after a while, and one that came meanwhile is no less one."""
     url = f"memory://{channel}"
-    with HubClient(url, hub_linger_seconds=1.0) as first:
+    with BareApplication(url, hub_linger_seconds=1.0) as first:
         pid = first.pid
         path = hub_path(first.settings)
     wait_until(lambda: "the hub ends in 1 s" in log_of(path), what="the hub to miss its application")
-    with HubClient(url, hub_linger_seconds=1.0) as second:
+    with BareApplication(url, hub_linger_seconds=1.0) as second:
         with suspended(pid):
             answers: list[int] = []
             asking = threading.Thread(target=lambda: answers.append(second.pid))

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_sse.hub.control import FRAMES, Attach
-from flask_sse.hub.parts import Parts, join, pieces_of, rest_of
-from flask_sse.hub.stream import Stream
+from flask_sse.hub.core.keyed_chunks import KeyedChunks, join, pieces_of, rest_of
+from flask_sse.hub.protocol.control import FRAMES, StreamRequest
+from flask_sse.hub.server.stream import Stream
 from flask_sse.settings import StreamRules
 
 SMALL_BUFFER_BYTES = 4096
@@ -34,7 +34,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 def stream_on(sock: socket.socket, max_backlog_bytes: int = 1024 * 1024) -> Stream:
     rules = StreamRules(max_backlog_bytes=max_backlog_bytes)
-    return Stream(sock, Attach(("a",), FRAMES, rules))
+    return Stream(sock, StreamRequest(("a",), FRAMES, rules))
 
 
 @pytest.fixture
@@ -354,8 +354,8 @@ def test_of_each_key_the_last_one_waits_behind_what_came_before(ends: tuple[Stre
     stream, far = ends
     sent = fill(stream)
     for number in range(1000):
-        assert stream.send(Parts([keyed("a", number), keyed("b", number)]))
-    assert stream.send(Parts([keyed(None, 7), keyed("a", 1000)]))
+        assert stream.send(KeyedChunks([keyed("a", number), keyed("b", number)]))
+    assert stream.send(KeyedChunks([keyed(None, 7), keyed("a", 1000)]))
     assert len(stream.backlog or ()) < 10
 
     rest = keyed("b", 999)[0] + keyed(None, 7)[0] + keyed("a", 1000)[0]
@@ -384,7 +384,7 @@ def test_whatever_is_replaced_events_stay_whole_and_in_order(
             pieces = [keyed(key, next(numbers), 900) for key in keys]
             every += [data for data, _ in pieces]
             last |= {key: data for data, key in pieces}
-            assert stream.send(Parts(pieces)) or not stream.has_backlog
+            assert stream.send(KeyedChunks(pieces)) or not stream.has_backlog
             if reads:
                 received += read_now(far)
                 stream.send_backlog()
@@ -428,11 +428,11 @@ def _takes(sock: socket.socket) -> bool:
 
 @pytest.mark.parametrize("cut", range(12))
 def test_the_rest_of_several_events_has_their_keys_but_that_of_one_that_was_begun(cut: int) -> None:
-    parts = Parts([(b"abc", "1"), (b"def", None), (b"ghi", "3"), (b"jkl", "4")])
+    parts = KeyedChunks([(b"abc", "1"), (b"def", None), (b"ghi", "3"), (b"jkl", "4")])
     rest = rest_of(parts, cut)
     assert rest == b"abcdefghijkl"[cut:]
     whole, begun = ["1", None, "3", "4"], [None] if cut % 3 else []
     assert [key for _, key in pieces_of(rest)] == begun + whole[(cut + 2) // 3 :]
     assert rest_of(b"abc", cut) == b"abc"[cut:]
-    assert type(join([b"a", parts])) is Parts
+    assert type(join([b"a", parts])) is KeyedChunks
     assert type(join([b"a", b"b"])) is bytes

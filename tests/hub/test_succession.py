@@ -1,4 +1,4 @@
-"""A hub takes the place of another: nobody notices, and one that fails to harms nobody."""
+"""A hub takes the place of another: nobody hub_events, and one that fails to harms nobody."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.bare_application import HEAD, BareApplication, log_of, tcp_pair
 from tests.support.brokers import Broker
 from tests.support.client import StreamReader
 from tests.support.hostile import Peer
-from tests.support.hub_client import HEAD, HubClient, log_of, tcp_pair
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import suspended, wait_until
 from tests.support.successors import (
@@ -31,23 +31,31 @@ from tests.support.successors import (
 from tests.tools import ROOT
 
 from flask_sse.errors import HubUnavailableError
-from flask_sse.hub import lifecycle
-from flask_sse.hub.control import ENVELOPES, PROTOCOLS, Attach, BlockDecoder, Hello, Packet, status_request
-from flask_sse.hub.lifecycle import hub_path
-from flask_sse.hub.runs import State
-from flask_sse.hub.succession import Estate, Succession, hand_over
+from flask_sse.hub.client import discovery as lifecycle
+from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.core.runs import State
+from flask_sse.hub.handover.handover import Handover, Snapshot, hand_over
+from flask_sse.hub.protocol.control import (
+    ENVELOPES,
+    PROTOCOLS,
+    BlockDecoder,
+    Hello,
+    Packet,
+    StreamRequest,
+    status_request,
+)
 from flask_sse.settings import History, Settings, StreamRules
 from flask_sse.wire.envelope import unpack
 
-URL = "memory://succession"
+URL = "memory://handover"
 MEGABYTE = 1024 * 1024
 
 pytestmark = pytest.mark.usefixtures("runtime_directory")
 
 
 @pytest.fixture
-def client() -> Iterator[HubClient]:
-    with HubClient(URL) as client:
+def client() -> Iterator[BareApplication]:
+    with BareApplication(URL) as client:
         yield client
 
 
@@ -58,7 +66,7 @@ def data_of(stream: StreamReader, count: int) -> list[str]:
 # -- what is handed over -------------------------------------------------------------------------------
 
 
-def test_streams_and_applications_do_not_notice(client: HubClient) -> None:
+def test_streams_and_applications_do_not_notice(client: BareApplication) -> None:
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(client.stream("all", tcp=tcp)) for tcp in (False, True) * 10]
         pids = {client.pid}
@@ -76,9 +84,9 @@ def test_streams_and_applications_do_not_notice(client: HubClient) -> None:
             assert stream.raw.count(b"retry:") == 1
 
 
-def test_history_keys_and_own_ids_of_memory_are_handed_over(client: HubClient) -> None:
+def test_history_keys_and_own_ids_of_memory_are_handed_over(client: BareApplication) -> None:
     kept = {"history": History(10, 60)}
-    with HubClient(URL, **kept) as app:
+    with BareApplication(URL, **kept) as app:
         first = app.publish("a", channel="kept", key="once", id="own")
         for number in range(600):
             app.publish(str(number), channel=f"many-{number}")
@@ -95,10 +103,10 @@ def test_history_keys_and_own_ids_of_memory_are_handed_over(client: HubClient) -
 
 
 @contextlib.contextmanager
-def resumed(app: HubClient, channel: str, since: str, **rules: Any) -> Iterator[StreamReader]:
+def resumed(app: BareApplication, channel: str, since: str, **rules: Any) -> Iterator[StreamReader]:
     ours, hubs = socket.socketpair()
     with StreamReader(ours) as stream, hubs:
-        request = Attach((channel,), "frames", StreamRules(**rules), {channel: since}, HEAD)
+        request = StreamRequest((channel,), "frames", StreamRules(**rules), {channel: since}, HEAD)
         app.link.attach(hubs.fileno(), request)
         yield stream
 
@@ -106,7 +114,7 @@ def resumed(app: HubClient, channel: str, since: str, **rules: Any) -> Iterator[
 def test_history_in_the_hub_of_redis_is_read_on_from_where_the_other_stood(
     valkey: Broker, channel: str
 ) -> None:
-    with HubClient(valkey.url) as app, resumed(app, channel, "") as stream:
+    with BareApplication(valkey.url) as app, resumed(app, channel, "") as stream:
         assert stream.next_event().type == "stream-open"
         for number in range(5):
             # Nobody waits until either hub has got what was published.
@@ -117,7 +125,7 @@ def test_history_in_the_hub_of_redis_is_read_on_from_where_the_other_stood(
         assert data_of(stream, 10) == expected
 
 
-def test_a_backlog_is_written_to_its_last_byte_by_the_next_one(client: HubClient) -> None:
+def test_a_backlog_is_written_to_its_last_byte_by_the_next_one(client: BareApplication) -> None:
     ours, hubs = tcp_pair()
     sent = [f"{number} {'x' * 100_000}" for number in range(60)]
     with StreamReader(ours) as stream, hubs:
@@ -132,21 +140,21 @@ def test_a_backlog_is_written_to_its_last_byte_by_the_next_one(client: HubClient
         assert data_of(stream, 60) == sent
 
 
-def test_a_client_that_is_too_slow_is_still_too_slow_for_the_next_one(client: HubClient) -> None:
+def test_a_client_that_is_too_slow_is_still_too_slow_for_the_next_one(client: BareApplication) -> None:
     with client.stream("all", max_backlog_bytes=MEGABYTE):
         while client.publish("x" * 100_000, channel="all") and client.status()["streams"]:
             succeed(client.settings)
         assert client.status()["ended_slow"] == 1
 
 
-def test_a_long_replay_goes_on_where_it_was(client: HubClient) -> None:
-    with HubClient(URL, history=History(3000, 60)) as app:
+def test_a_long_replay_goes_on_where_it_was(client: BareApplication) -> None:
+    with BareApplication(URL, history=History(3000, 60)) as app:
         sent = [f"{number} {'x' * 1000}" for number in range(3000)]
         for data in sent:
             app.publish(data, channel="long")
         ours, hubs = tcp_pair()
         with StreamReader(ours) as stream, hubs:
-            request = Attach(("long",), "frames", StreamRules(), {"long": "earliest"}, HEAD)
+            request = StreamRequest(("long",), "frames", StreamRules(), {"long": "earliest"}, HEAD)
             app.link.attach(hubs.fileno(), request)
             # It takes a page when the one before is read, so some are left for each hub.
             got = data_of(stream, 10)
@@ -158,7 +166,7 @@ def test_a_long_replay_goes_on_where_it_was(client: HubClient) -> None:
         assert got == [*sent, "live"]
 
 
-def test_a_reader_of_messages_goes_on(client: HubClient) -> None:
+def test_a_reader_of_messages_goes_on(client: BareApplication) -> None:
     with contextlib.ExitStack() as stack:
         ours, hubs = socket.socketpair()
         stack.enter_context(ours)
@@ -179,7 +187,7 @@ def test_a_reader_of_messages_goes_on(client: HubClient) -> None:
 def test_streams_that_wait_for_the_broker_wait_on(channel: str) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
-        HubClient(f"redis://127.0.0.1:{silent.getsockname()[1]}") as app,
+        BareApplication(f"redis://127.0.0.1:{silent.getsockname()[1]}") as app,
     ):
         ours, hubs = socket.socketpair()
         with StreamReader(ours) as stream, hubs:
@@ -199,9 +207,9 @@ def test_what_pages_were_told_of_runs_is_handed_over(tmp_path: Path) -> None:
     received = []
 
     def succeed_it() -> None:
-        succession = Succession(path, only_if_older=False)
-        succession.take()
-        received.append(succession.estate)
+        handover = Handover(path, only_if_older=False)
+        handover.take()
+        received.append(handover.snapshot)
 
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -211,14 +219,14 @@ def test_what_pages_were_told_of_runs_is_handed_over(tmp_path: Path) -> None:
         sock, _ = listener.accept()
         with sock:
             assert b"succeed" in sock.recv(1000)
-            assert hand_over(sock, Estate(listener.fileno(), None, None, {}, runs, [], ()))
+            assert hand_over(sock, Snapshot(listener.fileno(), None, None, {}, runs, [], ()))
         successor.join(PATIENT_SECONDS)
-    (estate,) = received
-    os.close(estate.listener)
-    assert estate.runs == runs
+    (snapshot,) = received
+    os.close(snapshot.listener)
+    assert snapshot.runs == runs
 
 
-def test_heartbeats_and_ages_go_on(client: HubClient) -> None:
+def test_heartbeats_and_ages_go_on(client: BareApplication) -> None:
     began = time.monotonic()
     with client.stream("all", heartbeat_seconds=0.5, max_stream_seconds=4) as stream:
         for _ in range(2):
@@ -235,7 +243,7 @@ def test_heartbeats_and_ages_go_on(client: HubClient) -> None:
         assert stream.raw.count(b"retry:") == 2
 
 
-def test_a_request_that_has_come_in_part_is_answered_by_the_next_one(client: HubClient) -> None:
+def test_a_request_that_has_come_in_part_is_answered_by_the_next_one(client: BareApplication) -> None:
     path = hub_path(client.settings)
     assert client.pid
     hello, question = Hello(os.getpid(), 60).packet().encode(), status_request().encode()
@@ -251,7 +259,7 @@ def test_a_request_that_has_come_in_part_is_answered_by_the_next_one(client: Hub
         late.wait_for(b'"streams":')
 
 
-def test_what_was_connected_and_not_accepted_yet_is_accepted_by_the_next_one(client: HubClient) -> None:
+def test_what_was_connected_and_not_accepted_yet_is_accepted_by_the_next_one(client: BareApplication) -> None:
     path, old = hub_path(client.settings), client.pid
     with suspended(old):
         lifecycle._start(successor_job(client.settings))
@@ -265,7 +273,7 @@ def test_what_was_connected_and_not_accepted_yet_is_accepted_by_the_next_one(cli
 # -- what fails ----------------------------------------------------------------------------------------
 
 
-def test_a_successor_that_is_killed_at_any_step_leaves_the_old_hub_in_charge(client: HubClient) -> None:
+def test_a_successor_that_is_killed_at_any_step_leaves_the_old_hub_in_charge(client: BareApplication) -> None:
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(client.stream("all")) for _ in range(150)]
         pid, count = client.pid, 0
@@ -288,15 +296,15 @@ def test_a_successor_that_is_killed_at_any_step_leaves_the_old_hub_in_charge(cli
 
 IMPATIENT = """
 import sys
-from flask_sse.hub import succession
-succession.STEP_SECONDS = 0.3
-from flask_sse.hub.process import main
+from flask_sse.hub.handover import handover as handover
+handover.STEP_SECONDS = 0.3
+from flask_sse.hub.process.main import main
 sys.exit(main())
 """
 
 
 def test_a_successor_that_stops_to_answer_is_not_waited_for() -> None:
-    with HubClient(URL) as client, started_by(IMPATIENT, client.settings):
+    with BareApplication(URL) as client, started_by(IMPATIENT, client.settings):
         with client.stream("all") as stream:
             pid = client.pid
             steps = steps_to_succeed(client.settings)
@@ -310,14 +318,14 @@ def test_a_successor_that_stops_to_answer_is_not_waited_for() -> None:
         assert "does not answer and is killed" in log_of(hub_path(client.settings))
 
 
-def client_gets(client: HubClient, stream: StreamReader, data: str) -> bool:
+def client_gets(client: BareApplication, stream: StreamReader, data: str) -> bool:
     with contextlib.suppress(Exception):
         client.publish(data, channel="all")
         return stream.next_event().data == data
     return False
 
 
-def test_a_successor_without_descriptors_leaves_the_old_hub_in_charge(client: HubClient) -> None:
+def test_a_successor_without_descriptors_leaves_the_old_hub_in_charge(client: BareApplication) -> None:
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(client.stream("all")) for _ in range(120)]
         pid = client.pid
@@ -344,24 +352,26 @@ RUN = "runpy.run_module('flask_sse.hub', run_name='__main__')"
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"succession": 0}, b"hands over by version 2, not 0"),
-        ({"succession": None}, b"hands over by version 2, not None"),
-        ({"succession": 2, "version": "2.0.0", "only_if_older": True}, b"already"),
-        ({"succession": 2, "version": "1.9.9", "only_if_older": True}, b"already"),
-        ({"succession": 2, "version": None, "only_if_older": True}, b"already"),
-        ({"succession": 2, "version": "not a number", "only_if_older": True}, b"already"),
+        ({"handover": 0}, b"hands over by version 2, not 0"),
+        ({"handover": None}, b"hands over by version 2, not None"),
+        ({"handover": 2, "version": "2.0.0", "only_if_older": True}, b"already"),
+        ({"handover": 2, "version": "1.9.9", "only_if_older": True}, b"already"),
+        ({"handover": 2, "version": None, "only_if_older": True}, b"already"),
+        ({"handover": 2, "version": "not a number", "only_if_older": True}, b"already"),
     ],
 )
-def test_who_may_not_succeed_is_told_why(fields: dict[str, object], reason: bytes, client: HubClient) -> None:
+def test_who_may_not_succeed_is_told_why(
+    fields: dict[str, object], reason: bytes, client: BareApplication
+) -> None:
     pid = client.pid
     with Peer(hub_path(client.settings), Packet("succeed", fields)) as peer:
         assert reason in peer.rest()
     assert client.pid == pid
 
 
-def test_an_application_cannot_become_a_successor(client: HubClient) -> None:
+def test_an_application_cannot_become_a_successor(client: BareApplication) -> None:
     pid = client.pid
-    succeeds = Packet("succeed", {"succession": 2})
+    succeeds = Packet("succeed", {"handover": 2})
     with Peer(hub_path(client.settings), Hello(1, 60).packet(), succeeds) as peer:
         assert b"a request 'succeed'" in peer.rest()
     assert client.pid == pid
@@ -373,9 +383,9 @@ OTHER_RELEASE = """
 import sys
 from flask_sse import version
 version.__version__ = {version!r}
-from flask_sse.hub import control
+from flask_sse.hub.protocol import control
 control.PROTOCOLS = {protocols!r}
-from flask_sse.hub.process import main
+from flask_sse.hub.process.main import main
 sys.exit(main())
 """
 
@@ -385,11 +395,11 @@ def release(version: str, *protocols: int) -> str:
 
 
 def test_a_hub_of_an_older_release_is_replaced_with_its_streams() -> None:
-    old = HubClient(URL)
+    old = BareApplication(URL)
     with old, started_by(release("1.9.9", *PROTOCOLS), old.settings), old.stream("all") as stream:
         wait_until(lambda: took_over(old.settings), what="the hub of this release")
         pid = old.pid
-        with HubClient(URL) as new:
+        with BareApplication(URL) as new:
             assert new.publish("by the new one", channel="all") == 1
             assert new.pid == pid, "a hub of this release is not replaced"
         assert stream.next_event().data == "by the new one"
@@ -410,24 +420,25 @@ def test_a_hub_of_an_older_protocol_is_replaced_with_its_streams() -> None:
         with StreamReader(ours) as stream:
             with hubs:
                 peer.send(
-                    Attach(("all",), "frames", StreamRules(), head=HEAD).packet().encode(), [hubs.fileno()]
+                    StreamRequest(("all",), "frames", StreamRules(), head=HEAD).packet().encode(),
+                    [hubs.fileno()],
                 )
             stream.wait_for_bytes(b"retry:")
-            with HubClient(URL) as client:
+            with BareApplication(URL) as client:
                 assert client.publish("by this release", channel="all") == 1
             assert stream.next_event().data == "by this release"
 
 
 def test_a_hub_of_a_newer_protocol_is_left_alone_and_the_error_says_why() -> None:
     settings = Settings(URL)
-    with started_by(release("9.0.0", 99), settings), HubClient(URL) as client:
+    with started_by(release("9.0.0", 99), settings), BareApplication(URL) as client:
         with pytest.raises(HubUnavailableError, match=rf"this hub speaks protocol 99, not .*{PROTOCOLS[-1]}"):
             client.status()
         assert "took over" not in log_of(hub_path(settings))
 
 
 def test_a_hub_of_a_newer_release_that_speaks_our_protocol_is_used() -> None:
-    with HubClient(URL) as client, started_by(release("9.0.0", *PROTOCOLS, 99), client.settings):
+    with BareApplication(URL) as client, started_by(release("9.0.0", *PROTOCOLS, 99), client.settings):
         with client.stream("all") as stream:
             assert client.publish("one", channel="all") == 1
             assert stream.next_event().data == "one"

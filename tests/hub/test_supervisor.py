@@ -17,17 +17,17 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.support.bare_application import HEAD, BareApplication, tcp_pair
 from tests.support.brokers import Broker
 from tests.support.client import StreamReader
-from tests.support.hub_client import HEAD, HubClient, tcp_pair
 from tests.support.operators import URL, operated
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, children, running, suspended, wait_until
 from tests.tools import ROOT
 
 from flask_sse.errors import BrokerUnavailableError, HubUnavailableError
-from flask_sse.hub.control import FRAMES, Attach, status_request
-from flask_sse.hub.lifecycle import numbered
+from flask_sse.hub.protocol.control import FRAMES, StreamRequest, status_request
+from flask_sse.hub.server.listener import numbered
 from flask_sse.settings import History, StreamRules
 
 MEGABYTE = 1024 * 1024
@@ -40,8 +40,8 @@ def path() -> Iterator[Path]:
         yield Path(directory) / "hub.sock"
 
 
-def application(path: Path, url: str = URL) -> HubClient:
-    return HubClient(url, hub=f"unix:{path}")
+def application(path: Path, url: str = URL) -> BareApplication:
+    return BareApplication(url, hub=f"unix:{path}")
 
 
 def hub_of(parent: Process) -> int:
@@ -61,12 +61,12 @@ def renew(parent: Process, times: int) -> None:
 
 @contextlib.contextmanager
 def kept(
-    app: HubClient, channel: str, since: str = "", rules: StreamRules | None = None
+    app: BareApplication, channel: str, since: str = "", rules: StreamRules | None = None
 ) -> Iterator[StreamReader]:
     """Open a stream with history, which misses nothing of a broker either while hubs change."""
     ours, hubs = socket.socketpair()
     with StreamReader(ours) as stream, hubs:
-        request = Attach((channel,), FRAMES, rules or app.settings.rules, {channel: since}, HEAD)
+        request = StreamRequest((channel,), FRAMES, rules or app.settings.rules, {channel: since}, HEAD)
         app.link.attach(hubs.fileno(), request)
         hubs.close()
         if not since:
@@ -106,7 +106,7 @@ def test_on_sighup_each_stream_gets_every_byte_once_and_in_order(path: Path) -> 
     ours, hubs = tcp_pair()
     with (
         operated(path, env=NO_DRAIN) as parent,
-        HubClient(URL, hub=f"unix:{path}", history=History(2000, 60)) as app,
+        BareApplication(URL, hub=f"unix:{path}", history=History(2000, 60)) as app,
         kept(app, "all", rules=patient) as live,
         StreamReader(ours) as slow,
     ):
@@ -125,7 +125,7 @@ def test_on_sighup_each_stream_gets_every_byte_once_and_in_order(path: Path) -> 
 
 
 @contextlib.contextmanager
-def published(app: HubClient, channel: str) -> Iterator[list[str]]:
+def published(app: BareApplication, channel: str) -> Iterator[list[str]]:
     """Publish all the time, and some megabytes at least; yield what was sent."""
     sent: list[str] = []
     enough = threading.Event()
@@ -473,7 +473,7 @@ def test_streams_of_one_application_are_spread_over_several_hubs(
     assert list(path.parent.iterdir()) == []
 
 
-def own_status(one: HubClient) -> dict[str, int]:
+def own_status(one: BareApplication) -> dict[str, int]:
     """Return the counts of this hub alone, where several share the streams."""
     (fields,) = one.link._ask([status_request()])  # type: ignore[attr-defined]
     return dict(fields)

@@ -16,20 +16,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.support.bare_application import BareApplication
 from tests.support.brokers import Broker
 from tests.support.client import connect
-from tests.support.hub_client import HubClient
 from tests.support.operators import URL, operated
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, children, wait_until
 from tests.support.webservers import SCRIPTS
 
-from flask_sse.hub.config import hub_config
-from flask_sse.hub.lifecycle import numbered
-from flask_sse.hub.listener import Listener
-from flask_sse.hub.loop import HubLoop
-from flask_sse.hub.server import HubServer
-from flask_sse.hub.systemd import activated_sockets, notify
+from flask_sse.hub.client.config import hub_config
+from flask_sse.hub.process.systemd import activated_sockets, notify
+from flask_sse.hub.server.listener import Listener, numbered
+from flask_sse.hub.server.loop import HubLoop
+from flask_sse.hub.server.server import HubServer
 from flask_sse.settings import Settings
 
 NO_DRAIN = {"SSE_DRAIN_SECONDS": "0"}
@@ -41,8 +40,8 @@ def path() -> Iterator[Path]:
         yield Path(directory) / "hub.sock"
 
 
-def application(path: Path, url: str = URL) -> HubClient:
-    return HubClient(url, hub=f"unix:{path}")
+def application(path: Path, url: str = URL) -> BareApplication:
+    return BareApplication(url, hub=f"unix:{path}")
 
 
 # -- what it is told -------------------------------------------------------------------------------------

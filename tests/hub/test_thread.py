@@ -9,15 +9,15 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
+from tests.support.bare_application import BareApplication, publish_many, socket_pair
 from tests.support.forks import by_os
-from tests.support.hub_client import HubClient, publish_many, socket_pair
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process
 from tests.tools import ROOT
 
 from flask_sse.errors import BrokerUnavailableError, HubUnavailableError, InvalidSettingError
-from flask_sse.hub import thread
-from flask_sse.hub.link import open_link
+from flask_sse.hub.client import hub_thread as thread
+from flask_sse.hub.client.hub_client import open_hub_client
 from flask_sse.settings import Settings
 
 URL = "memory://thread"
@@ -39,7 +39,7 @@ def hub_threads() -> list[threading.Thread]:
 
 
 def test_hub_thread_ends_on_close_and_says_goodbye() -> None:
-    with HubClient(URL, hub="thread") as client:
+    with BareApplication(URL, hub="thread") as client:
         assert not hub_threads(), "a link that nobody used starts nothing"
         with client.stream("all") as stream:
             assert client.pid == os.getpid()
@@ -53,7 +53,7 @@ def test_hub_thread_ends_on_close_and_says_goodbye() -> None:
 
 def test_busy_hub_thread_is_an_error_soon_and_does_nothing_late(monkeypatch: pytest.MonkeyPatch) -> None:
     with (
-        HubClient(URL, hub="thread") as client,
+        BareApplication(URL, hub="thread") as client,
         client.stream("all") as stream,
         socket_pair() as (ours, hubs),
     ):
@@ -75,7 +75,7 @@ def test_busy_hub_thread_is_an_error_soon_and_does_nothing_late(monkeypatch: pyt
 
 
 def test_hub_thread_that_died_is_started_again() -> None:
-    with HubClient(URL, hub="thread") as client, client.stream("all") as stream:
+    with BareApplication(URL, hub="thread") as client, client.stream("all") as stream:
         (first,) = hub_threads()
         client.link._call(lambda server: server.stop("for the test"))  # type: ignore[attr-defined]
         first.join()
@@ -85,7 +85,7 @@ def test_hub_thread_that_died_is_started_again() -> None:
 
 
 def test_first_calls_of_many_threads_start_one_hub_thread() -> None:
-    with HubClient(URL, hub="thread") as client, ThreadPoolExecutor(10) as pool:
+    with BareApplication(URL, hub="thread") as client, ThreadPoolExecutor(10) as pool:
         gate = threading.Barrier(10)
         list(pool.map(lambda _: (gate.wait(), client.status()), range(10)))
         assert len(hub_threads()) == 1
@@ -95,15 +95,15 @@ def test_first_calls_of_many_threads_start_one_hub_thread() -> None:
 def test_fork_while_a_hub_thread_starts_does_not_lock_the_child_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    starting, go_on = threading.Event(), threading.Event()
+    starting, continue_stream = threading.Event(), threading.Event()
 
     class SlowThread(thread.HubThread):
         def __init__(self, *settings: object) -> None:
             starting.set()
-            assert go_on.wait(PATIENT_SECONDS)
+            assert continue_stream.wait(PATIENT_SECONDS)
             super().__init__(*settings)  # type: ignore[arg-type]
 
-    with HubClient(URL, hub="thread") as client, ThreadPoolExecutor(1) as pool:
+    with BareApplication(URL, hub="thread") as client, ThreadPoolExecutor(1) as pool:
         with monkeypatch.context() as patch:
             patch.setattr(thread, "HubThread", SlowThread)
             status: Future[object] = pool.submit(client.status)
@@ -116,21 +116,21 @@ def test_fork_while_a_hub_thread_starts_does_not_lock_the_child_out(
                 publish_many(client, "child", 1, count=2)
 
             wait = by_os(work)
-            go_on.set()
+            continue_stream.set()
         assert wait() == 0
         assert status.result()
 
 
 def test_hub_thread_that_cannot_start_is_an_error_and_not_silence() -> None:
     with pytest.raises(InvalidSettingError, match="one of memory://"):
-        open_link(Settings("no-such-broker://", hub="thread")).status()
+        open_hub_client(Settings("no-such-broker://", hub="thread")).status()
     assert not hub_threads()
 
 
 IN_GREENLETS = """
 from gevent import monkey; monkey.patch_all()
 import asyncio, gevent
-from tests.support.hub_client import HubClient
+from tests.support.bare_application import BareApplication
 
 async def publish(client, text):
     running = asyncio.get_running_loop()
@@ -144,7 +144,7 @@ def publish_first(client):
     # The hub starts in the midst of this loop.
     asyncio.run(publish(client, "first"))
 
-with HubClient("memory://greenlets", hub="thread") as client:
+with BareApplication("memory://greenlets", hub="thread") as client:
     gevent.spawn(publish_first, client).get()
     with client.stream("all") as stream:
         other = gevent.spawn(asyncio.run, publish(client, "one"))
@@ -171,11 +171,11 @@ def test_hub_thread_that_is_a_greenlet_leaves_room_for_other_loops() -> None:
 
 WITHOUT_DESCRIPTORS = """
 import os, resource, signal
-from tests.support.hub_client import HubClient
+from tests.support.bare_application import BareApplication
 from flask_sse.errors import HubUnavailableError
 
 signal.alarm(10)
-with HubClient("memory://full", hub="thread") as client:
+with BareApplication("memory://full", hub="thread") as client:
     used = os.dup(0)
     resource.setrlimit(resource.RLIMIT_NOFILE, (used, used))
     os.close(used)

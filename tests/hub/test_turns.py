@@ -8,14 +8,14 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from tests.support.bare_application import HEAD, BareApplication
 from tests.support.client import StreamReader
-from tests.support.hub_client import HEAD, HubClient
 from tests.support.processes import wait_until
 
 from flask_sse.brokers.base import Publication
 from flask_sse.brokers.memory import BATCH
-from flask_sse.hub.control import FRAMES, Attach
-from flask_sse.hub.loop import MAX_EVENTS_PER_TURN, TURN_SECONDS, HubLoop, Turns
+from flask_sse.hub.protocol.control import FRAMES, StreamRequest
+from flask_sse.hub.server.loop import MAX_EVENTS_PER_TURN, TURN_SECONDS, HubLoop, Turns
 from flask_sse.settings import History, StreamRules
 from flask_sse.wire.cursor import EARLIEST
 
@@ -24,29 +24,29 @@ KEPT = History(30_000, 3600)
 
 
 @pytest.fixture
-def hub(channel: str) -> Iterator[HubClient]:
-    with HubClient(f"memory://{channel}") as client:
+def hub(channel: str) -> Iterator[BareApplication]:
+    with BareApplication(f"memory://{channel}") as client:
         yield client
 
 
-def fill(hub: HubClient, channel: str, count: int) -> None:
+def fill(hub: BareApplication, channel: str, count: int) -> None:
     some = [Publication(channel, b'{"data": "%d"}' % number, KEPT) for number in range(count)]
     for start in range(0, count, BATCH):
         hub.link.publish(some[start : start + BATCH])
 
 
-def replay(hub: HubClient, channel: str, max_backlog_bytes: int) -> StreamReader:
+def replay(hub: BareApplication, channel: str, max_backlog_bytes: int) -> StreamReader:
     """Open a stream that begins with all that is kept."""
     ours, hubs = socket.socketpair()
     with hubs:
-        request = Attach(
+        request = StreamRequest(
             (channel,), FRAMES, StreamRules(max_backlog_bytes=max_backlog_bytes), {channel: EARLIEST}, HEAD
         )
         hub.link.attach(hubs.fileno(), request)
     return StreamReader(ours)
 
 
-def test_a_long_replay_takes_turns_with_other_streams(hub: HubClient, channel: str) -> None:
+def test_a_long_replay_takes_turns_with_other_streams(hub: BareApplication, channel: str) -> None:
     """13.13: 20 000 events were replayed in one turn of 0.95 s."""
     count = 20_000
     fill(hub, channel, count)
@@ -62,7 +62,7 @@ def test_a_long_replay_takes_turns_with_other_streams(hub: HubClient, channel: s
     assert hub.status()["longest_turn_cpu_ms"] < LONGEST_MS
 
 
-def test_clients_that_leave_at_once_take_turns_with_other_streams(hub: HubClient, channel: str) -> None:
+def test_clients_that_leave_at_once_take_turns_with_other_streams(hub: BareApplication, channel: str) -> None:
     """13.13: each takes little, and one client can have thousands."""
     pairs = [socket.socketpair() for _ in range(400)]
     with contextlib.ExitStack() as stack:

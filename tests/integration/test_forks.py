@@ -13,7 +13,7 @@ from tests.support.local import local_app
 from tests.support.patience import PATIENT_SECONDS
 
 from flask_sse import extension, sse
-from flask_sse.hub.link import open_link
+from flask_sse.hub.client.hub_client import open_hub_client
 from flask_sse.settings import Settings
 
 pytestmark = [
@@ -33,7 +33,7 @@ def test_a_fork_during_the_first_use_does_not_stop_the_child(
         def slow(settings: Settings) -> object:
             making.set()
             assert forked.wait(PATIENT_SECONDS)
-            return open_link(settings)
+            return open_hub_client(settings)
 
         def publish() -> int:
             with app.app_context():
@@ -44,7 +44,7 @@ def test_a_fork_during_the_first_use_does_not_stop_the_child(
             signal.alarm(10)
             publish()
 
-        monkeypatch.setattr(extension, "open_link", slow)
+        monkeypatch.setattr(extension, "open_hub_client", slow)
         first = pool.submit(publish)
         assert making.wait(PATIENT_SECONDS)
         monkeypatch.undo()

@@ -9,8 +9,8 @@ from typing import Literal
 
 import pytest
 from tests.support import webservers
+from tests.support.bare_application import BareApplication
 from tests.support.client import StreamClient, get
-from tests.support.hub_client import HubClient
 from tests.support.nginx import Nginx
 from tests.support.numbers import Numbers
 from tests.support.processes import Process, children, descriptors, free_port, running, wait_until
@@ -26,21 +26,21 @@ STREAMS, REQUESTS, EVENTS = 500, 200, 20
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[HubClient]:
+def hub() -> Iterator[BareApplication]:
     """The hub of all tests here, which stays while web servers come and go."""
-    with HubClient(URL) as client:
+    with BareApplication(URL) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def server(hub: HubClient) -> Iterator[RunningServer]:
+def server(hub: BareApplication) -> Iterator[RunningServer]:
     """One worker that answers one request at a time."""
     with webservers.start("gunicorn-sync", "story:app", APPS, ENV) as server:
         yield server
 
 
 def test_one_sync_worker_holds_500_streams_and_answers_requests(
-    server: RunningServer, hub: HubClient, channel: str
+    server: RunningServer, hub: BareApplication, channel: str
 ) -> None:
     with server.stream("/stream") as first:
         first.wait_opened()
@@ -67,7 +67,7 @@ def test_one_sync_worker_holds_500_streams_and_answers_requests(
     assert "Traceback" not in server.process.output()
 
 
-def test_deploy_by_kill_drops_no_stream_and_no_event(hub: HubClient, channel: str) -> None:
+def test_deploy_by_kill_drops_no_stream_and_no_event(hub: BareApplication, channel: str) -> None:
     port = free_port()
     path = f"/stream?channel={channel}"
     with gunicorn(port) as old, Nginx(port) as nginx, Swarm([port, port, nginx.port], path) as swarm:
@@ -106,7 +106,7 @@ def two_workers(master: Process) -> list[int] | None:
 
 @pytest.mark.parametrize("http_version", ["1.0", "1.1"])
 def test_nginx_holds_nothing_back_and_tells_of_clients_that_leave(
-    server: RunningServer, hub: HubClient, channel: str, http_version: Literal["1.0", "1.1"]
+    server: RunningServer, hub: BareApplication, channel: str, http_version: Literal["1.0", "1.1"]
 ) -> None:
     path = f"/stream?channel={channel}"
     with Nginx(server.port, http_version) as nginx:

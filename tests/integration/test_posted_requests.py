@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import pytest
 from tests.support import webservers
+from tests.support.bare_application import BareApplication
 from tests.support.client import StreamReader, connect
-from tests.support.hub_client import HubClient
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.webservers import WEB_SERVERS, RunningServer
 
@@ -37,9 +37,9 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[HubClient]:
+def hub() -> Iterator[BareApplication]:
     """The hub of all servers here."""
-    with HubClient(URL) as client:
+    with BareApplication(URL) as client:
         client.status()
         yield client
 
@@ -129,7 +129,7 @@ def bodies(name: str) -> Iterator[tuple[str, list[bytes], str]]:
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[] if n in OFTEN else pytest.mark.long) for n in TAKEOVER]
 )
-def test_a_posted_stream_holds_no_worker(name: str, hub: HubClient) -> None:
+def test_a_posted_stream_holds_no_worker(name: str, hub: BareApplication) -> None:
     """Whatever the form of the body, and whatever comes behind it."""
     with start(name) as server:
         for who, pieces, text in bodies(name):

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 from tests.support import forks, webservers
+from tests.support.bare_application import BareApplication
 from tests.support.client import StreamClient
-from tests.support.hub_client import HubClient
 from tests.support.processes import children, running, wait_until
 from tests.support.webservers import RunningServer
 
 from flask_sse.serving.endings import worker_is_ending
-from flask_sse.serving.lookout import StreamEnd, lookout
 from flask_sse.serving.relay import received_until
+from flask_sse.serving.shutdown_watcher import StreamEnd, lookout
 
 APPS = Path(__file__).parent / "apps"
 URL = "memory://relay-ends"
@@ -34,9 +34,9 @@ RETRY = b"retry:1\n\n"
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[HubClient]:
+def hub() -> Iterator[BareApplication]:
     """The hub of all tests here, which stays while web servers come and go."""
-    with HubClient(URL) as client:
+    with BareApplication(URL) as client:
         yield client
 
 
@@ -74,7 +74,7 @@ def wait_ended(streams: list[StreamClient], since: float) -> list[bytes]:
 
 
 def test_100_relayed_streams_end_by_themselves_when_the_server_is_told_to_end(
-    hub: HubClient, channel: str
+    hub: BareApplication, channel: str
 ) -> None:
     with (
         start("gunicorn-gthread", "--threads", str(STREAMS + 5)) as server,
@@ -103,7 +103,7 @@ def test_100_relayed_streams_end_by_themselves_when_the_server_is_told_to_end(
     ],
 )
 def test_relayed_streams_end_and_come_back_when_gunicorn_reloads(
-    name: str, count: int, hub: HubClient, channel: str
+    name: str, count: int, hub: BareApplication, channel: str
 ) -> None:
     with start(name) as server, open_streams(server, count, channel) as streams:
         (old,) = children(server.process.pid)
@@ -120,7 +120,7 @@ def test_relayed_streams_end_and_come_back_when_gunicorn_reloads(
         server.process.kill_tree()
 
 
-def test_relayed_streams_end_when_uvicorn_is_told_to_end(hub: HubClient, channel: str) -> None:
+def test_relayed_streams_end_when_uvicorn_is_told_to_end(hub: BareApplication, channel: str) -> None:
     with start("uvicorn-uvloop") as server, open_streams(server, 1, channel) as streams:
         began = time.monotonic()
         os.kill(server.process.pid, signal.SIGTERM)
@@ -138,7 +138,7 @@ def test_relayed_streams_end_when_uvicorn_is_told_to_end(hub: HubClient, channel
     ],
 )
 def test_relayed_streams_end_when_an_asgi_server_is_told_to_end(
-    name: str, options: list[str], hub: HubClient, channel: str
+    name: str, options: list[str], hub: BareApplication, channel: str
 ) -> None:
     """(14.32) uvicorn's server is in a task of its loop, below a worker of gunicorn that says it is alive."""
     with start(name, *options) as server, open_streams(server, 1, channel) as streams:
@@ -150,7 +150,7 @@ def test_relayed_streams_end_when_an_asgi_server_is_told_to_end(
 
 
 def test_a_quiet_relayed_stream_outlives_the_time_out_of_a_threaded_worker(
-    hub: HubClient, channel: str
+    hub: BareApplication, channel: str
 ) -> None:
     with (
         start("gunicorn-gthread", "--timeout", "2") as server,
@@ -172,7 +172,7 @@ def test_streams_that_were_taken_over_outlive_their_server(name: str, channel: s
     url = f"memory://{channel}"
     env = {"SSE_BROKER_URL": url, "SSE_TAKEOVER": "auto", "SSE_HUB_LINGER_SECONDS": "0.1"}
     with (
-        HubClient(url, hub_linger_seconds=0.1) as hub,
+        BareApplication(url, hub_linger_seconds=0.1) as hub,
         start(name, env={f"FLASK_{key}": value for key, value in env.items()}) as server,
         open_streams(server, 1, channel) as (stream,),
     ):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import webservers
-from tests.support.hub_client import HubClient
+from tests.support.bare_application import BareApplication
 from tests.support.processes import wait_until
 
 APPS = Path(__file__).parent / "apps"
@@ -33,7 +33,7 @@ SERVERS: dict[str, Sequence[str]] = {
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_page_that_is_reloaded_eight_times_is_never_rejected(name: str) -> None:
-    with HubClient(URL), webservers.start(name, "plain:app", APPS, SETTINGS, SERVERS[name]) as server:
+    with BareApplication(URL), webservers.start(name, "plain:app", APPS, SETTINGS, SERVERS[name]) as server:
         for _ in range(8):
             with server.stream("/stream") as stream:
                 stream.wait_opened()
@@ -41,7 +41,10 @@ def test_a_page_that_is_reloaded_eight_times_is_never_rejected(name: str) -> Non
 
 def test_pages_that_are_there_keep_their_place_and_one_more_is_rejected() -> None:
     name = "gunicorn-gthread"
-    with HubClient(URL) as hub, webservers.start(name, "plain:app", APPS, SETTINGS, SERVERS[name]) as server:
+    with (
+        BareApplication(URL) as hub,
+        webservers.start(name, "plain:app", APPS, SETTINGS, SERVERS[name]) as server,
+    ):
         with server.stream("/stream") as first, server.stream("/stream") as second:
             for stream in (first, second):
                 stream.wait_opened()

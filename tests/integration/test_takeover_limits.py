@@ -18,15 +18,15 @@ import waitress.server
 from a2wsgi import WSGIMiddleware
 from flask import Flask, request
 from tests.support import webservers
+from tests.support.bare_application import BareApplication
 from tests.support.client import StreamClient, connect, request_bytes
-from tests.support.hub_client import HubClient
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import free_port, suspended, wait_until
 from tests.support.webservers import WEB_SERVERS, RunningServer
 from werkzeug.wrappers import Response
 
 from flask_sse import sse
-from flask_sse.hub.control import FRAMES, Attach
+from flask_sse.hub.protocol.control import FRAMES, StreamRequest
 from flask_sse.serving import servers
 from flask_sse.serving.response import event_stream
 from flask_sse.serving.servers import uwsgi_speaks_plain_http
@@ -43,9 +43,9 @@ UNREACHED = re.compile(rb":the hub cannot be reached\n\nretry:(\d+)\n\n")
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[HubClient]:
+def hub() -> Iterator[BareApplication]:
     """The hub of all servers here."""
-    with HubClient(URL) as client:
+    with BareApplication(URL) as client:
         client.status()
         yield client
 
@@ -91,7 +91,7 @@ def read_to_the_end(sock: socket.socket, until: bytes = b"") -> bytes:
 
 
 @pytest.mark.parametrize("name", some(TAKEOVER, "waitress", LOOPS[0]))
-def test_a_stream_is_never_written_into_an_earlier_answer(name: str, hub: HubClient) -> None:
+def test_a_stream_is_never_written_into_an_earlier_answer(name: str, hub: BareApplication) -> None:
     """(13.5) Two requests at once, and the first answer is read late."""
     with start(name) as server, connect(server.port) as client:
         client.sendall(request_bytes("/large") + request_bytes("/stream?channel=owed"))
@@ -115,7 +115,7 @@ class SlowLink:
         self.is_asked = threading.Event()
         self.may_go_on = threading.Event()
 
-    def attach(self, descriptor: int, request: Attach) -> None:
+    def attach(self, descriptor: int, request: StreamRequest) -> None:
         """See ``StreamTaker.attach``."""
         self.is_asked.set()
         assert self.may_go_on.wait(PATIENT_SECONDS)
@@ -128,7 +128,7 @@ class SlowApplication:
         self.link = SlowLink()
         self.others = threading.Semaphore(0)
         self.stream_is_over = threading.Event()
-        self._asked = Attach(("all",), FRAMES, Settings(URL).rules)
+        self._asked = StreamRequest(("all",), FRAMES, Settings(URL).rules)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         """Answer as a WSGI application."""
@@ -182,7 +182,7 @@ def test_where_waitress_closes_in_the_midst_of_a_takeover_nobody_else_is_cut() -
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", TAKEOVER)
-def test_clients_that_reset_behind_two_requests_cut_nobody_else(name: str, hub: HubClient) -> None:
+def test_clients_that_reset_behind_two_requests_cut_nobody_else(name: str, hub: BareApplication) -> None:
     """(13.5) Four of them, while 20 pages listen and others ask."""
 
     def attack(server: RunningServer) -> None:
@@ -229,7 +229,7 @@ def uvicorn_in_here(app: Flask, loop: str) -> Iterator[int]:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_what_was_given_up_while_the_loop_stood_still_does_not_happen_later(
-    loop: str, hub: HubClient, monkeypatch: pytest.MonkeyPatch
+    loop: str, hub: BareApplication, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """(13.6) Hub and relay wrote to one client."""
     monkeypatch.setattr(servers, "LOOP_SECONDS", 0.2)
@@ -267,7 +267,7 @@ def test_what_was_given_up_while_the_loop_stood_still_does_not_happen_later(
     "name",
     some(TAKEOVER, "gunicorn-sync", "gunicorn-gthread", "uwsgi-http-socket", "flask-single", LOOPS[0]),
 )
-def test_no_http_version_makes_a_page_hold_a_worker(name: str, hub: HubClient) -> None:
+def test_no_http_version_makes_a_page_hold_a_worker(name: str, hub: BareApplication) -> None:
     """(13.7) HTTP/1.x is taken over, all else is answered with 505, or by the server itself."""
     with start(name) as server:
         channel = f"version-{name}"
@@ -324,7 +324,7 @@ def test_uwsgi_is_taken_over_only_where_all_its_sockets_are_known_to_be_plain(
     assert uwsgi_speaks_plain_http(options) is plain
 
 
-def test_a_stream_of_a_scgi_socket_of_uwsgi_is_relayed_in_its_protocol(hub: HubClient) -> None:
+def test_a_stream_of_a_scgi_socket_of_uwsgi_is_relayed_in_its_protocol(hub: BareApplication) -> None:
     """(13.7) ``--protocol`` makes another protocol of an ordinary ``--socket``."""
     port = free_port()
     fields = {
@@ -360,7 +360,7 @@ def test_a_stream_of_a_scgi_socket_of_uwsgi_is_relayed_in_its_protocol(hub: HubC
     ],
 )
 def test_a_relay_that_holds_a_whole_worker_is_warned_about_once(
-    name: str, takeover: str, cause: str, hint: str, hub: HubClient
+    name: str, takeover: str, cause: str, hint: str, hub: BareApplication
 ) -> None:
     """(14.40) With what to do; not where a stream holds a thread or a greenlet."""
     with start(name, FLASK_SSE_TAKEOVER=takeover) as server:
@@ -380,7 +380,7 @@ def test_a_relay_that_holds_a_whole_worker_is_warned_about_once(
 
 
 @pytest.mark.parametrize("name", some(TAKEOVER, "gunicorn-gthread", LOOPS[0]))
-def test_a_hub_that_stands_still_makes_no_page_hold_a_worker(name: str, hub: HubClient) -> None:
+def test_a_hub_that_stands_still_makes_no_page_hold_a_worker(name: str, hub: BareApplication) -> None:
     """(13.14) The page is told to come back soon, and is taken over then."""
     with start(name) as server:
         with suspended(hub.pid), server.stream("/stream?channel=still") as stream:
@@ -400,7 +400,7 @@ def test_a_hub_that_stands_still_makes_no_page_hold_a_worker(name: str, hub: Hub
 
 @pytest.mark.parametrize("name", some(TAKEOVER, "gunicorn-gthread", LOOPS[0]))
 def test_a_hub_that_is_back_after_a_moment_finds_no_page_that_holds_a_worker(
-    name: str, hub: HubClient
+    name: str, hub: BareApplication
 ) -> None:
     """(13.14) Where the takeover had given up, the relay found the hub, and served until the page left."""
     with start(name) as server:
@@ -415,7 +415,9 @@ def test_a_hub_that_is_back_after_a_moment_finds_no_page_that_holds_a_worker(
 
 
 @pytest.mark.parametrize(("name", "takeover"), without_descriptors())
-def test_without_descriptors_a_page_is_told_to_come_back(name: str, takeover: str, hub: HubClient) -> None:
+def test_without_descriptors_a_page_is_told_to_come_back(
+    name: str, takeover: str, hub: BareApplication
+) -> None:
     """(13.22) Never a status that stops ``EventSource`` for good."""
     with start(name, FLASK_SSE_TAKEOVER=takeover) as server:
         with server.stream("/stream?channel=none&exhaust=1") as stream:

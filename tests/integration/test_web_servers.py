@@ -19,7 +19,7 @@ from tests.support.processes import Process, children, descriptors, free_port, w
 from tests.support.webservers import WEB_SERVERS, RunningServer
 
 from flask_sse import Publisher
-from flask_sse.hub.link import open_link
+from flask_sse.hub.client.hub_client import open_hub_client
 from flask_sse.settings import Settings
 
 APPS = Path(__file__).parent / "apps"
@@ -39,7 +39,7 @@ class Hub(NamedTuple):
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
     """The hub that all servers of this module hand their streams to."""
-    link = open_link(Settings(BROKER_URL))
+    link = open_hub_client(Settings(BROKER_URL))
     publisher = Publisher(BROKER_URL)
     yield Hub(publisher, link.status)
     publisher.close()

@@ -20,7 +20,7 @@ from tests.support.processes import Process, wait_until
 from flask_sse import Message, Publisher, RunInProgressError, UsageError, new_run, sse
 from flask_sse.channels import check_channel
 from flask_sse.errors import InvalidChannelError, InvalidMessageError
-from flask_sse.hub import runs
+from flask_sse.hub.core import runs
 from flask_sse.producing import attempt, run
 from flask_sse.testing import capture
 from flask_sse.wire.cursor import EARLIEST

@@ -24,7 +24,7 @@ from tests.support.processes import Process, wait_until
 
 from flask_sse import Message, Publisher, RunInProgressError, UsageError, new_run, sse
 from flask_sse.errors import BrokerUnavailableError, InvalidChannelError
-from flask_sse.hub import runs
+from flask_sse.hub.core import runs
 from flask_sse.producing import attempt, run
 from flask_sse.wire.cursor import EARLIEST
 from flask_sse.wire.decode import Event

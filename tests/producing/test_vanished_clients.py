@@ -20,7 +20,7 @@ from tests.support.webservers import WEB_SERVERS
 from werkzeug.wrappers import Response
 
 from flask_sse import sse
-from flask_sse.hub import tcp
+from flask_sse.hub.server import tcp
 
 APPS = Path(__file__).parent.parent / "integration" / "apps"
 SO_ATTACH_FILTER = 26

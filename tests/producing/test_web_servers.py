@@ -13,7 +13,7 @@ from tests.support.local import LocalServer, make_app
 from tests.support.processes import wait_until
 from tests.support.webservers import WEB_SERVERS
 
-from flask_sse.hub import runs
+from flask_sse.hub.core import runs
 
 APPS = Path(__file__).parent.parent / "integration" / "apps"
 # uWSGI runs other threads only where it is told to.

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Self
 
 from flask_sse.brokers.base import Publication
-from flask_sse.hub.control import Attach, Hello, Packet
-from flask_sse.hub.lifecycle import hub_path
+from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.protocol.control import Hello, Packet, StreamRequest
 from flask_sse.settings import History, StreamRules
 
-from .hub_client import HubClient, log_of
+from .bare_application import BareApplication, log_of
 from .patience import PATIENT_SECONDS
 from .processes import descriptors, wait_until
 
 # What an honest application says.
 HELLO = Hello(1, 60).packet()
-ATTACH = Attach(("hostile",), "frames", StreamRules(heartbeat_seconds=60), head=b"head")
+ATTACH = StreamRequest(("hostile",), "frames", StreamRules(heartbeat_seconds=60), head=b"head")
 # A channel that every honest stream listens to.
 EVERYBODY = "everybody"
 
@@ -72,7 +72,7 @@ class Peer:
 
 
 @contextlib.contextmanager
-def honest_streams_go_on(hub: HubClient) -> Iterator[Path]:
+def honest_streams_go_on(hub: BareApplication) -> Iterator[Path]:
     """Check that a stream from before gets its event after, and that a new one opens."""
     channel = f"honest-{uuid.uuid4().hex[:8]}"
     path = hub_path(hub.settings)
@@ -82,7 +82,7 @@ def honest_streams_go_on(hub: HubClient) -> Iterator[Path]:
         yield path
         assert hub.publish("still here", channel=channel) == 1
         assert old.next_event().data == "still here"
-        with HubClient(hub.settings.broker_url) as later, later.stream(channel) as new:
+        with BareApplication(hub.settings.broker_url) as later, later.stream(channel) as new:
             assert later.publish("open to new ones", channel=channel) == 2
             assert old.next_event().data == new.next_event().data == "open to new ones"
             assert later.pid == pid

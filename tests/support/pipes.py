@@ -76,8 +76,8 @@ class Pipe:
         if not self._queue or self.full:
             return math.inf
         # Worked out anew each time, so that a toxic acts on what is on its way when it is switched.
-        came_at, dice, _ = self._queue[0]
-        delay = self._toxics.latency_seconds + dice * self._toxics.jitter_seconds
+        came_at, jitter, _ = self._queue[0]
+        delay = self._toxics.latency_seconds + jitter * self._toxics.jitter_seconds
         return max(came_at + delay, self._sent_at + self._sent_bytes / self._toxics.bytes_per_second)
 
     def read(self) -> bytes:
@@ -90,7 +90,7 @@ class Pipe:
 
     def write(self) -> None:
         """Pass on what is due, as much as may go at once."""
-        came_at, dice, data = self._queue[0]
+        came_at, jitter, data = self._queue[0]
         if not data:
             self._queue.clear()
             self._target.shutdown(socket.SHUT_WR)
@@ -110,7 +110,7 @@ class Pipe:
             self.bytes_left -= sent
         self._queue.popleft()
         if sent < len(data):
-            self._queue.appendleft((came_at, dice, data[sent:]))
+            self._queue.appendleft((came_at, jitter, data[sent:]))
 
 
 class Connection:

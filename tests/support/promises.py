@@ -13,7 +13,9 @@ import pytest
 
 from flask_sse.brokers import deadline
 from flask_sse.brokers.redis import connection
-from flask_sse.hub import lifecycle, link, thread
+from flask_sse.hub.client import discovery as lifecycle
+from flask_sse.hub.client import hub_client as link
+from flask_sse.hub.client import hub_thread as thread
 
 from .patience import FACTOR, Stopwatch
 

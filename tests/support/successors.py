@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 from tests.tools import ROOT
 
-from flask_sse.hub import lifecycle
-from flask_sse.hub.config import hub_config
-from flask_sse.hub.lifecycle import hub_path
-from flask_sse.hub.process import Job
+from flask_sse.hub.client import discovery as lifecycle
+from flask_sse.hub.client.config import hub_config
+from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.process.main import Job
 from flask_sse.settings import Settings
 
 from .patience import PATIENT_SECONDS
@@ -24,7 +24,7 @@ from .processes import wait_until
 FAILING = """
 import json, os, signal, sys
 from pathlib import Path
-from flask_sse.hub import succession
+from flask_sse.hub.handover import handover as handover
 
 number, way = int(sys.argv[1]), sys.argv[2]
 steps = 0
@@ -38,9 +38,9 @@ def failing(method):
         return method(peer, *arguments)
     return step
 
-succession._Peer.send = failing(succession._Peer.send)
-succession._Peer.receive = failing(succession._Peer.receive)
-taken = succession.Succession(Path(json.loads(sys.stdin.readline())["path"]), only_if_older=False)
+handover._Peer.send = failing(handover._Peer.send)
+handover._Peer.receive = failing(handover._Peer.receive)
+taken = handover.Handover(Path(json.loads(sys.stdin.readline())["path"]), only_if_older=False)
 if number == 0:
     steps += 3  # to say that it is ready, to hear that all is its own, to say that it has it
     print(steps, flush=True)

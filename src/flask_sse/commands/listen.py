@@ -14,7 +14,7 @@ from flask.cli import with_appcontext
 from ..channels import asked_channels
 from ..errors import SSEError
 from ..extension import Extension, current_extension
-from ..hub.control import FRAMES, Attach
+from ..hub.protocol.control import FRAMES, StreamRequest
 from ..serving.relay import open_stream, received
 from ..wire.cursor import END_ID, FROM_NOW, positions
 from ..wire.decode import Decoder, Event
@@ -71,12 +71,12 @@ class _Follower:
             if self._last_event_id != END_ID:
                 time.sleep((decoder.retry_ms or 0) / 1000)
 
-    def _asked(self) -> Attach:
+    def _asked(self) -> StreamRequest:
         settings = self._extension.settings
         kept = settings.kept(self._channels)
         since = dict(zip(kept, positions(self._last_event_id, kept), strict=True))
         rules = replace(settings.rules, max_stream_seconds=None)
-        return Attach(self._channels, FRAMES, rules, since)
+        return StreamRequest(self._channels, FRAMES, rules, since)
 
 
 def _split(decoder: Decoder, piece: bytes) -> Iterator[tuple[bytes, Event | None]]:

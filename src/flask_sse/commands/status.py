@@ -96,7 +96,7 @@ def _show_hub(hub: dict[str, Any]) -> None:
     _line("now", f"{rates}, {waiting} waiting for {slow}")
     resets, lost = counted(hub["resets"], "reset"), counted(hub["lost_runs"], "lost run")
     streams = f"{hub['opened']} opened, {hub['resumed']} resumed, {resets}, {hub['refused']} refused"
-    _line("so far", f"{streams}, {hub['ended_slow']} ended slow, {hub['dismissed']} dismissed, {lost}")
+    _line("so far", f"{streams}, {hub['ended_slow']} ended slow, {hub['revoked']} revoked, {lost}")
     if not hub["busiest"]:
         return
     click.echo()

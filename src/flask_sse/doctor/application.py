@@ -69,7 +69,7 @@ class Application:
 
     def status(self) -> dict[str, Any] | None:
         """Return what the hub of this machine says of itself; ``None`` if none is there. It starts none."""
-        from ..hub.link import announce  # noqa: PLC0415 - it loads asyncio
+        from ..hub.client.hub_client import announce  # noqa: PLC0415 - it loads asyncio
 
         if self._settings.hub == "auto" and announce(self._settings) is None:
             return None

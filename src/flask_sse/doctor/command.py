@@ -48,7 +48,7 @@ def doctor(
     """Look at the stream at URL, as a browser gets it, and say what is wrong on the way.
 
     Events are published by the application and must arrive through the proxy. Each finding names the line of
-    configuration that mends it.
+    configuration that fixes it.
 
     \b
     Exit codes: 0 no problem; 1 problems; 2 bad usage or settings.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urljoin
 
-from . import mends
+from . import fixes
 from .finding import Finding, Mend, span
 from .observations import EVENT_STREAM, Door, Failure, Observations
 
@@ -20,12 +20,12 @@ _NO_UPSTREAM = {502, 503, 504}
 LATE_HEAD_SECONDS = 1.5
 
 _FAILURES: dict[Failure, tuple[str, str, Mend]] = {
-    "name": ("The host is not known", "No browser finds it either.", mends.ADDRESS),
-    "refused": ("Nobody listens there", "No browser gets an answer either.", mends.UPSTREAM),
-    "silent": ("No connection in time", "A browser waits as long and gets nothing.", mends.UPSTREAM),
-    "tls": ("TLS fails", "A browser does not open a stream that it cannot trust.", mends.CERTIFICATE),
-    "cut": ("The connection is closed without an answer", "A browser tries again and again.", mends.UPSTREAM),
-    "not-http": ("This is no web server", "A browser cannot read it.", mends.UPSTREAM),
+    "name": ("The host is not known", "No browser finds it either.", fixes.ADDRESS),
+    "refused": ("Nobody listens there", "No browser gets an answer either.", fixes.UPSTREAM),
+    "silent": ("No connection in time", "A browser waits as long and gets nothing.", fixes.UPSTREAM),
+    "tls": ("TLS fails", "A browser does not open a stream that it cannot trust.", fixes.CERTIFICATE),
+    "cut": ("The connection is closed without an answer", "A browser tries again and again.", fixes.UPSTREAM),
+    "not-http": ("This is no web server", "A browser cannot read it.", fixes.UPSTREAM),
 }
 
 
@@ -33,8 +33,8 @@ def door_findings(seen: Observations) -> Iterator[Finding]:
     """Yield what is to be said of the answer."""
     door = seen.door
     if door.failure is not None:
-        title, why, mend = _FAILURES[door.failure]
-        yield Finding("problem", title, f"{seen.url}: {door.reason}", why, mend)
+        title, why, hint = _FAILURES[door.failure]
+        yield Finding("problem", title, f"{seen.url}: {door.reason}", why, hint)
     elif not door.status:
         yield _no_answer(seen)
     elif door.status != _OK:
@@ -54,7 +54,7 @@ def _no_answer(seen: Observations) -> Finding:
         "No answer",
         "no head came" + (", not even when the application ended the stream" if was_asked else ""),
         "The page waits without an error, and holds one of the few connections that a browser has.",
-        mends.UPSTREAM,
+        fixes.UPSTREAM,
     )
 
 
@@ -67,7 +67,7 @@ def _other_status(seen: Observations) -> Finding:
             "Redirected, not answered",
             f"status {door.status} to {location}",
             "Where that is a page to sign in, a browser gets HTML and gives the stream up for good.",
-            {"shell": (f"flask sse doctor {location}  # if the stream is there", *mends.RIGHTS["shell"])},
+            {"shell": (f"flask sse doctor {location}  # if the stream is there", *fixes.RIGHTS["shell"])},
         )
     if door.status in _REFUSED:
         return Finding(
@@ -75,7 +75,7 @@ def _other_status(seen: Observations) -> Finding:
             "The stream is refused",
             f"status {door.status} for channel {door.channel!r}, and for one made up: {door.beginning}",
             "Nothing could be measured, for the doctor has no right to listen.",
-            mends.RIGHTS,
+            fixes.RIGHTS,
         )
     if door.status in _FAILED:
         return _server_error(door)
@@ -85,7 +85,7 @@ def _other_status(seen: Observations) -> Finding:
             "There is no stream at this address",
             f"status {door.status}",
             "A browser gives up for good after any status but 200.",
-            mends.ADDRESS,
+            fixes.ADDRESS,
         )
     title = (
         "The stream is over for good"
@@ -93,7 +93,7 @@ def _other_status(seen: Observations) -> Finding:
         else "The request is not answered with a stream"
     )
     why = "A browser gives up for good after any status but 200."
-    return Finding("problem", title, f"status {door.status}: {door.beginning}", why, mends.ADDRESS)
+    return Finding("problem", title, f"status {door.status}: {door.beginning}", why, fixes.ADDRESS)
 
 
 def _server_error(door: Door) -> Finding:
@@ -103,7 +103,7 @@ def _server_error(door: Door) -> Finding:
         "The proxy does not reach the application" if by_proxy else "The application fails",
         f"status {door.status} from {door.headers.get('server', 'a server without a name')}",
         "A browser gives up for good after any status but 200.",
-        mends.UPSTREAM if by_proxy else {"Flask": ("# the error is in the log of the web server",)},
+        fixes.UPSTREAM if by_proxy else {"Flask": ("# the error is in the log of the web server",)},
     )
 
 
@@ -115,7 +115,7 @@ def _no_stream(door: Door) -> Finding:
         f"status 200 with {kind}: {door.beginning[:60]}",
         "A browser takes nothing but text/event-stream; a page of HTML comes where a rule of the proxy or "
         "another view answers.",
-        mends.ADDRESS,
+        fixes.ADDRESS,
     )
 
 
@@ -126,7 +126,7 @@ def _content_type(door: Door) -> Iterator[Finding]:
             "The Content-Type was changed",
             f"{door.headers.get('content-type', 'none')} in place of {EVENT_STREAM}",
             "A browser refuses a stream of any other type.",
-            mends.CONTENT_TYPE,
+            fixes.CONTENT_TYPE,
         )
 
 
@@ -140,7 +140,7 @@ def _head(seen: Observations) -> Iterator[Finding]:
             "The head of the answer is held back",
             f"it came after {span(seconds)}",
             "The page is not told that its stream is open, and waits for its first state.",
-            mends.NO_BUFFER,
+            fixes.NO_BUFFER,
         )
 
 
@@ -152,7 +152,7 @@ def _access(seen: Observations) -> Finding:
             "Everybody may listen to every channel",
             "a channel made up for this was opened without cookies and without a ticket",
             "Whoever can reach the address can read what is published to anybody.",
-            mends.GUARD,
+            fixes.GUARD,
         )
     if first.status in _FAILED:
         return Finding(
@@ -160,7 +160,7 @@ def _access(seen: Observations) -> Finding:
             "The rule of access fails",
             f"status {first.status} for a channel made up for this, without cookies",
             "It keeps the visitor out, but writes an error into the log for each one who is not signed in.",
-            mends.RULE,
+            fixes.RULE,
         )
     how = "a ticket" if seen.door.has_ticket else "a cookie" if seen.door.has_cookie else "a known channel"
     return Finding(

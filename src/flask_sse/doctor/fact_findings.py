@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..wording import counted
-from . import mends
+from . import fixes
 from .finding import Finding
 from .observations import Observations
 
@@ -33,7 +33,7 @@ def _tls(seen: Observations) -> Finding:
         "No TLS",
         seen.url,
         "Everybody on the way can read events, cookies and tickets, and browsers speak no HTTP/2 here.",
-        mends.TLS,
+        fixes.TLS,
     )
 
 
@@ -45,7 +45,7 @@ def _protocol(seen: Observations) -> Finding:
         "HTTP/1.1",
         "the server chose no other" if seen.is_encrypted else "browsers speak HTTP/2 with TLS only",
         "A browser opens at most 6 connections to a host for all its windows: a seventh page hangs.",
-        mends.HTTP_2,
+        fixes.HTTP_2,
     )
 
 
@@ -70,5 +70,5 @@ def _holder(seen: Observations) -> Iterator[Finding]:
             "SSE_TAKEOVER is off" if seen.facts.takeover == "off" else f"the answer has a head of {server}",
             "Each page holds a thread. One page holds a whole worker that has one thread, such as a sync "
             "worker of gunicorn with --certfile: other requests wait, and gunicorn kills it after --timeout.",
-            mends.RELAY,
+            fixes.RELAY,
         )

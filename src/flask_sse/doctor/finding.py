@@ -1,4 +1,4 @@
-"""Finding: one thing that is right or wrong with a stream, and what to write where to mend it."""
+"""Finding: one thing that is right or wrong with a stream, and what to write where to hint it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Finding:
         title: What it is, in a few words.
         seen: What was seen, with figures.
         why: Why it matters, in a sentence; empty where all is well.
-        mend: Lines of configuration, of which one program's are enough; empty where all is well.
+        hint: Lines of configuration, of which one program's are enough; empty where all is well.
     """
 
     severity: Severity
     title: str
     seen: str
     why: str = ""
-    mend: Mend = field(default_factory=dict)
+    hint: Mend = field(default_factory=dict)
 
 
 def span(seconds: float) -> str:

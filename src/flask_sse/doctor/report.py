@@ -45,7 +45,7 @@ def _lines(finding: Finding) -> Iterator[str]:
     yield label + click.style(finding.title, bold=True)
     yield from _wrapped(f"Seen: {finding.seen}")
     yield from _wrapped(f"Why: {finding.why}")
-    for program, lines in finding.mend.items():
+    for program, lines in finding.hint.items():
         yield f"{_INDENT}{program}:"
         yield from (f"{_INDENT}    {line}" for line in lines)
     yield ""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from ..wording import counted
-from . import mends
+from . import fixes
 from .door_findings import LATE_HEAD_SECONDS
 from .finding import Finding, span
 from .observations import EVENT_STREAM, Observations
@@ -52,7 +52,7 @@ def _broker(seen: Observations) -> Finding:
             "The hub does not take events" if in_memory else "The broker does not take events",
             errors[0],
             "Whatever the application publishes now is lost, or its views fail.",
-            mends.HUB if in_memory else mends.BROKER,
+            fixes.HUB if in_memory else fixes.BROKER,
         )
     seconds = [mark.publish_seconds for mark in seen.marks]
     typical = median(seconds)
@@ -84,7 +84,7 @@ def _delivery(seen: Observations) -> Finding:
         "Events arrive late",
         figures,
         "Something on the way collects events before it passes them on.",
-        mends.NO_BUFFER,
+        fixes.NO_BUFFER,
     )
 
 
@@ -97,7 +97,7 @@ def _held_back(seen: Observations, in_time: int, flushed: int) -> Finding:
         "Events are held back",
         figures,
         "A proxy collects events; a page gets them late and in lumps, or when its stream ends.",
-        mends.NO_BUFFER,
+        fixes.NO_BUFFER,
     )
 
 
@@ -112,7 +112,7 @@ def _missing(seen: Observations, in_time: int) -> Finding:
             "The stream broke off",
             f"{figures}; then it ended: {seen.ending}",
             "The page comes back after a while, and the same happens again.",
-            mends.LIFETIME,
+            fixes.LIFETIME,
         )
     if seen.door.encoding:
         return Finding(
@@ -120,26 +120,26 @@ def _missing(seen: Observations, in_time: int) -> Finding:
             "Events are lost in compression",
             f"{figures}; Content-Encoding: {seen.door.encoding}",
             "What compresses the stream keeps events until it has enough of them.",
-            mends.COMPRESSION,
+            fixes.COMPRESSION,
         )
     return _lost(seen, figures)
 
 
 def _lost(seen: Observations, figures: str) -> Finding:
-    mend = mends.SAME_BROKER
+    hint = fixes.SAME_BROKER
     if seen.ended_when_asked:
         why = (
             "It is the right stream, for it ended when it was told to: something on the way drops its events."
         )
-        mend = mends.NO_BUFFER
+        hint = fixes.NO_BUFFER
     elif seen.ended_when_asked is None:
         why = "A proxy holds them back, or the stream is that of another application or broker."
-        mend = {**mends.NO_BUFFER, **mends.SAME_BROKER}
+        hint = {**fixes.NO_BUFFER, **fixes.SAME_BROKER}
     else:
         why = "The stream is that of another application, or of the same one with another broker or hub."
         if seen.facts.broker == "memory":
             why += " memory:// reaches one machine, and with SSE_HUB=thread one process."
-    return Finding("problem", "Events do not arrive", figures, why, mend)
+    return Finding("problem", "Events do not arrive", figures, why, hint)
 
 
 def _compression(seen: Observations) -> Finding:
@@ -150,7 +150,7 @@ def _compression(seen: Observations) -> Finding:
         "The stream is compressed",
         f"Content-Encoding: {seen.door.encoding}",
         "It costs the proxy memory for each page, may hold events back, and tells the length of secrets.",
-        mends.COMPRESSION,
+        fixes.COMPRESSION,
     )
 
 
@@ -165,7 +165,7 @@ def _headers(seen: Observations) -> Iterator[Finding]:
             "Cache-Control was changed",
             f"{headers.get('cache-control', 'there is none')!s}; {' and '.join(missing)} missing",
             "Caches on the way may keep the stream, and others may compress it.",
-            mends.CACHE_CONTROL,
+            fixes.CACHE_CONTROL,
         )
     server = headers.get("server", "").lower()
     if "x-accel-buffering" in headers:
@@ -178,7 +178,7 @@ def _headers(seen: Observations) -> Iterator[Finding]:
             "X-Accel-Buffering was dropped",
             f"the last server is {headers.get('server', 'one without a name')}, which is not nginx",
             "An nginx on the way that does not get this header holds events back.",
-            mends.X_ACCEL,
+            fixes.X_ACCEL,
         )
 
 
@@ -210,7 +210,7 @@ def _silence(seen: Observations) -> Iterator[Finding]:
             "Heartbeats are rare",
             f"SSE_HEARTBEAT_SECONDS is {every:g}",
             "nginx and most load balancers cut what is silent for 60 s.",
-            {"Flask": (mends.heartbeat(30.0),)},
+            {"Flask": (fixes.heartbeat(30.0),)},
         )
 
 
@@ -223,7 +223,7 @@ def _cut(seen: Observations, seconds: float) -> Finding:
         "Quiet streams are cut",
         f"ended after {span(seconds)} of silence; a heartbeat comes every {seen.facts.heartbeat_seconds:g} s",
         "Every page comes back again and again, and what is published meanwhile comes late.",
-        mends.outlast(seen.facts.heartbeat_seconds, seconds),
+        fixes.outlast(seen.facts.heartbeat_seconds, seconds),
     )
 
 

@@ -20,7 +20,7 @@ from ..blueprint import sse
 from ..channels import STATUS_CHANNEL
 from ..errors import SSEError, UsageError
 from ..extension import current_extension
-from ..hub.control import FRAMES, Attach
+from ..hub.protocol.control import FRAMES, StreamRequest
 from ..serving.response import event_stream
 
 # How long somebody may watch before the application is asked again whether they may.
@@ -82,7 +82,7 @@ class LivePage(Blueprint):
         return event_stream(
             current_app.response_class,
             extension.link,
-            Attach((STATUS_CHANNEL,), FRAMES, rules),
+            StreamRequest((STATUS_CHANNEL,), FRAMES, rules),
             may_take_over=extension.settings.takeover == "auto",
             may_set_cookies=False,
         )

@@ -15,12 +15,12 @@ import threading
 import time
 from collections.abc import Callable
 
-from ..hub.control import FRAMES, Attach
-from ..hub.limits import duplicate
-from ..hub.notices import reconnect_in, refused, stream_end
-from ..hub.stand_in import stand_in
-from ..hub.stream import Stream
-from ..hub.tcp import set_options, tcp_options
+from ..hub.client.override import override
+from ..hub.core.hub_events import reconnect_in, refused, stream_end
+from ..hub.protocol.control import FRAMES, StreamRequest
+from ..hub.server.descriptors import duplicate
+from ..hub.server.stream import Stream
+from ..hub.server.tcp import set_options, tcp_options
 from ..settings import StreamRules
 from ..wire.encode import HEARTBEAT
 from ..wire.run import FAILED, FINISHED
@@ -33,9 +33,9 @@ _DISCARDED_BYTES = 4096
 NO_CHANNEL = ("response",)
 
 
-def asked_of(rules: StreamRules) -> Attach:
+def asked_of(rules: StreamRules) -> StreamRequest:
     """Return what stands for the request of such a stream."""
-    return Attach(NO_CHANNEL, FRAMES, rules)
+    return StreamRequest(NO_CHANNEL, FRAMES, rules)
 
 
 class SourceLink:
@@ -62,11 +62,11 @@ class SourceLink:
         self._in_contexts = in_contexts
         self._max_responses = max_responses
         self._last_words = last_words
-        instead = stand_in()
+        instead = override()
         if instead is not None:
             instead.abandon_at_end(source)
 
-    def attach(self, descriptor: int, request: Attach) -> None:
+    def attach(self, descriptor: int, request: StreamRequest) -> None:
         """Take a connection over; the caller closes its own copy."""
         sock = socket.socket(fileno=duplicate(descriptor))
         if not responses.take(self._max_responses):
@@ -80,8 +80,8 @@ class SourceLink:
             responses.release()
             _reject(sock, request, str(error))
 
-    def _work(self, sock: socket.socket, request: Attach) -> None:
-        outlet = Outlet(sock, request.rules.heartbeat_seconds, request.claim.ends_in, self._source.stop)
+    def _work(self, sock: socket.socket, request: StreamRequest) -> None:
+        outlet = Outlet(sock, request.rules.heartbeat_seconds, request.grant.ends_in, self._source.stop)
         watch = threading.Thread(target=outlet.look_after, name="flask-sse response watch", daemon=True)
         try:
             # Started from here: where the system has no second thread, this one is the only writer.
@@ -104,7 +104,7 @@ class SourceLink:
         finally:
             responses.release()
 
-    def _write(self, outlet: Outlet, request: Attach) -> None:
+    def _write(self, outlet: Outlet, request: StreamRequest) -> None:
         if outlet.write(_beginning(request)):
             reason = self._send_items(outlet)
             outlet.write(self._last_words(reason))
@@ -119,11 +119,11 @@ class SourceLink:
         return FINISHED
 
 
-def _beginning(request: Attach) -> bytes:
+def _beginning(request: StreamRequest) -> bytes:
     return request.head + reconnect_in(request.rules.retry_ms)
 
 
-def _reject(sock: socket.socket, request: Attach, reason: str) -> None:
+def _reject(sock: socket.socket, request: StreamRequest, reason: str) -> None:
     """Answer as a hub does that has no room; for connections that nobody else writes to."""
     if responses.reject():
         logger.warning(

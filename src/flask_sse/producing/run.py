@@ -29,7 +29,7 @@ from ..errors import (
     TooManyRunsError,
     UsageError,
 )
-from ..hub.stand_in import remaining_with, stand_in
+from ..hub.client.override import override, remaining_with
 from ..settings import History
 from ..wire.cursor import Cursor, order
 from ..wire.message import Message
@@ -140,7 +140,7 @@ def start_run(producer: Producer, in_contexts: Callable[[Callable[[], None]], No
         raise TooManyRunsError(max_runs, "the limit is SSE_MAX_RUNS")
     try:
         with deadline():
-            producer.claim()
+            producer.grant()
         threading.Thread(target=work_in_contexts, name="flask-sse run", daemon=True).start()
     except RuntimeError as error:
         runs.release()
@@ -205,11 +205,11 @@ class Producer:
         self._outcome: str | None = None
         self._pid = os.getpid()
         self._is_abandoned = False
-        self._stand_in = stand_in()
+        self._stand_in = override()
         if self._stand_in is not None:
             self._stand_in.abandon_at_end(self)
 
-    def claim(self) -> None:
+    def grant(self) -> None:
         """Begin the attempt here, if the broker is there; else ``work`` does.
 
         Raises:
@@ -219,7 +219,7 @@ class Producer:
             self._is_ours = self._attempt.begin()
 
     def give_back(self) -> None:
-        """Undo ``claim``."""
+        """Undo ``grant``."""
         if self._is_ours:
             with contextlib.suppress(*_AWAY):
                 self._attempt.end()

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any
 
-from ..hub.calls import call_on_loop
-from ..hub.tcp import HasOptions, Option, get_options, set_options, tcp_options
+from ..hub.client.calls import call_on_loop
+from ..hub.server.tcp import HasOptions, Option, get_options, set_options, tcp_options
 from .callers import frames, in_greenlet
-from .lookout import ASK_SECONDS
 from .request_body import was_read
 from .servers import LOOP_SECONDS, find_connection, transport_behind
+from .shutdown_watcher import ASK_SECONDS
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from ..errors import HubError
-from ..hub.notices import UNREACHED_RETRY_MS, refused
+from ..hub.core.hub_events import UNREACHED_RETRY_MS, refused
 from .servers import OwedBytesError
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ def rejected(form: str, error: Exception) -> bytes:
     """Return the whole body, and log why.
 
     Args:
-        form: Of the stream, as ``Attach`` has it.
+        form: Of the stream, as ``StreamRequest`` has it.
         error: What failed.
     """
     if isinstance(error, OwedBytesError):

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 from ..errors import HubError
-from ..hub.control import Attach
-from ..hub.link import StreamTaker
-from ..hub.notices import goodbye
+from ..hub.client.hub_client import StreamTaker
+from ..hub.core.hub_events import goodbye
+from ..hub.protocol.control import StreamRequest
 from .callers import in_greenlet
-from .lookout import StreamEnd, lookout
 from .rejection import rejected
+from .shutdown_watcher import StreamEnd, lookout
 
 _RECEIVE_BYTES = 64 * 1024
 # gunicorn has the kernel begin a call anew that SIGTERM interrupts, so the worker would not learn of it while
@@ -44,7 +44,7 @@ class Relay:
             from it means that nobody can tell.
     """
 
-    def __init__(self, link: StreamTaker, asked: Attach) -> None:
+    def __init__(self, link: StreamTaker, asked: StreamRequest) -> None:
         self.asked = asked
         self.watch: Callable[[Callable[[], None]], Callable[[], object]] | None = None
         self.meanwhile: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
@@ -76,7 +76,7 @@ class Relay:
             self._end.shut_down(socket.SHUT_RDWR)
 
 
-def open_stream(link: StreamTaker, request: Attach) -> socket.socket:
+def open_stream(link: StreamTaker, request: StreamRequest) -> socket.socket:
     """Open a stream whose bytes are read here; the caller closes the socket.
 
     Raises:

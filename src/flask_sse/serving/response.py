@@ -15,8 +15,8 @@ from werkzeug.wrappers import Response
 from werkzeug.wsgi import ClosingIterator
 
 from ..errors import HubError
-from ..hub.control import MAX_HEAD_BYTES, Attach
-from ..hub.link import StreamTaker
+from ..hub.client.hub_client import StreamTaker
+from ..hub.protocol.control import MAX_HEAD_BYTES, StreamRequest
 from .callers import why_unsuitable
 from .endings import overlooks_leaving, vanished_noticed, watch_for_end, worker_is_ending
 from .obstacles import LONG_HEAD, NO_PLAIN_SOCKET, Obstacle, find_obstacle, note_relay
@@ -146,7 +146,7 @@ class EventStreamResponse(Response):
         return rejected(self.relay.asked.form, error)
 
 
-def _short(asked: Attach) -> Attach:
+def _short(asked: StreamRequest) -> StreamRequest:
     longest = asked.rules.max_stream_seconds or math.inf
     rules = replace(asked.rules, max_stream_seconds=min(longest, OVERLOOKED_SECONDS))
     return replace(asked, rules=rules)
@@ -155,7 +155,7 @@ def _short(asked: Attach) -> Attach:
 def event_stream(
     response_class: type[A],
     link: StreamTaker,
-    asked: Attach,
+    asked: StreamRequest,
     *,
     may_take_over: bool,
     may_set_cookies: bool,

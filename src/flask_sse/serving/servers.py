@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..hub.calls import LoopClosedError, call_on_loop
+from ..hub.client.calls import LoopClosedError, call_on_loop
 
 logger = logging.getLogger(__name__)
 

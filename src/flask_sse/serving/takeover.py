@@ -23,7 +23,7 @@ from typing import Any
 
 from werkzeug.http import http_date
 
-from ..hub.limits import duplicate
+from ..hub.server.descriptors import duplicate
 from .servers import ClientSocket, end_request
 
 _NOT_IN_HEAD = {"connection", "content-length", "keep-alive", "transfer-encoding"}

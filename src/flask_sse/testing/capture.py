@@ -9,9 +9,9 @@ from unittest.mock import ANY
 
 from ..brokers.base import Publication
 from ..channels import is_reserved
-from ..hub.stand_in import StandIn, standing_in
+from ..hub.client.override import Override, overriding
 from .events import PublishedEvent, event, read_event
-from .hub import HubForTests, LinkForTests
+from .hub import HubClientForTests, HubForTests
 
 
 class PublishedEvents(Sequence[PublishedEvent]):
@@ -109,7 +109,7 @@ def capture() -> Iterator[PublishedEvents]:
     events = PublishedEvents()
     hub = events._hub  # noqa: SLF001 - it is made there, and ended here
     try:
-        with standing_in(StandIn(lambda settings: LinkForTests(hub, settings))):
+        with overriding(Override(lambda settings: HubClientForTests(hub, settings))):
             yield events
     finally:
         hub.end()

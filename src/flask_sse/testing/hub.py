@@ -15,13 +15,13 @@ from typing import Any
 
 from ..brokers.base import Page, Publication, Receipt
 from ..errors import HubUnavailableError, UsageError
-from ..hub.agenda import TICK_SECONDS
-from ..hub.control import Attach
-from ..hub.loop import HubLoop
-from ..hub.server import HubServer
-from ..hub.stand_in import MEMORY_URL
-from ..hub.stream import Stream
-from ..hub.thread import HubThread, ThreadLink
+from ..hub.client.hub_thread import HubThread, ThreadHubClient
+from ..hub.client.override import MEMORY_URL
+from ..hub.core.timer_wheel import TICK_SECONDS
+from ..hub.protocol.control import StreamRequest
+from ..hub.server.loop import HubLoop
+from ..hub.server.server import HubServer
+from ..hub.server.stream import Stream
 from ..settings import Settings
 from ..wire.cursor import Cursor
 from ..wire.encode import encode_comment
@@ -36,7 +36,7 @@ _TURNS = 5
 MARK = b":flask-sse mark "
 
 
-class HubForTests(ThreadLink):
+class HubForTests(ThreadHubClient):
     """The hub; it starts when it is used.
 
     Args:
@@ -48,12 +48,12 @@ class HubForTests(ThreadLink):
         super().__init__(Settings(MEMORY_URL, max_event_bytes=MAX_EVENT_BYTES), _ShiftedLoop)
         self._published = published
         self._keys: set[tuple[str, str]] = set()
-        self._opened: list[tuple[Attach, Stream]] = []
+        self._opened: list[tuple[StreamRequest, Stream]] = []
         self._marks = itertools.count(1)
         self._has_ended = False
 
     def forget(self) -> None:
-        """See ``ThreadLink.forget``."""
+        """See ``ThreadHubClient.forget``."""
         super().forget()
         self._attaching = threading.Lock()
 
@@ -71,13 +71,13 @@ class HubForTests(ThreadLink):
             self._keys.add((channel, key))
         return super()._publish(server, publication)
 
-    def attach_within(self, settings: Settings, descriptor: int, request: Attach) -> None:
+    def attach_within(self, settings: Settings, descriptor: int, request: StreamRequest) -> None:
         """Take a stream over, if an application with these settings lets it in."""
         with self._attaching:
             self._call(lambda server: server.limit(settings.max_streams, settings.max_channels))
             self.attach(descriptor, request)
 
-    def _attach(self, server: HubServer, sock: socket.socket, request: Attach) -> None:
+    def _attach(self, server: HubServer, sock: socket.socket, request: StreamRequest) -> None:
         super()._attach(server, sock, request)
         opened = [(request, stream) for stream in server.streams if stream.sock is sock]
         self._opened = [each for each in (*self._opened, *opened) if _is_open(each[1]) or _was_slow(each[1])]
@@ -101,7 +101,7 @@ class HubForTests(ThreadLink):
         loop, server = self._call(lambda server: (asyncio.get_running_loop(), server))
         asyncio.run_coroutine_threadsafe(_advance(server, seconds), loop).result()
 
-    def mark(self, asked: Attach) -> bytes | None:
+    def mark(self, asked: StreamRequest) -> bytes | None:
         """Write a comment to one stream, behind all that was published so far.
 
         Args:
@@ -117,7 +117,7 @@ class HubForTests(ThreadLink):
         asyncio.run_coroutine_threadsafe(_settle(), self._call(_loop_of)).result()
         return comment if self._call(lambda server: self._write_behind(server, asked, comment)) else None
 
-    def limit_passed(self, asked: Attach) -> int | None:
+    def limit_passed(self, asked: StreamRequest) -> int | None:
         """Return the limit that a stream was ended for, in bytes that waited for its reader.
 
         Args:
@@ -126,19 +126,19 @@ class HubForTests(ThreadLink):
         stream = self._stream_of(asked)
         return stream.rules.max_backlog_bytes if stream is not None and _was_slow(stream) else None
 
-    def _write_behind(self, server: HubServer, asked: Attach, data: bytes) -> bool:
+    def _write_behind(self, server: HubServer, asked: StreamRequest, data: bytes) -> bool:
         stream = self._stream_of(asked)
         if stream is None or not _is_open(stream) or not stream.has_begun:
             return False
         server.write_behind(stream, data)
         return True
 
-    def _stream_of(self, asked: Attach) -> Stream | None:
+    def _stream_of(self, asked: StreamRequest) -> Stream | None:
         return next((stream for request, stream in self._opened if request is asked), None)
 
 
-class LinkForTests:
-    """A ``Link`` to it, of one application or one publisher.
+class HubClientForTests:
+    """A ``HubClient`` to it, of one application or one publisher.
 
     Attributes:
         hub: Where it leads.
@@ -148,32 +148,32 @@ class LinkForTests:
         self.hub = hub
         self._settings = settings
 
-    def attach(self, descriptor: int, request: Attach) -> None:
-        """See ``Link.attach``."""
+    def attach(self, descriptor: int, request: StreamRequest) -> None:
+        """See ``HubClient.attach``."""
         self.hub.attach_within(self._settings, descriptor, request)
 
     def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
-        """See ``Link.publish``."""
+        """See ``HubClient.publish``."""
         return self.hub.publish(publications)
 
     def cursors(self, channels: Sequence[str]) -> list[Cursor]:
-        """See ``Link.cursors``."""
+        """See ``HubClient.cursors``."""
         return self.hub.cursors(channels)
 
     def read(self, channel: str, since: str) -> Page:
-        """See ``Link.read``."""
+        """See ``HubClient.read``."""
         return self.hub.read(channel, since)
 
     def count_rejected(self, limit: str) -> None:
-        """See ``Link.count_rejected``."""
+        """See ``HubClient.count_rejected``."""
         self.hub.count_rejected(limit)
 
     def status(self) -> dict[str, object]:
-        """See ``Link.status``."""
+        """See ``HubClient.status``."""
         return self.hub.status()
 
     def details(self) -> dict[str, Any]:
-        """See ``Link.details``."""
+        """See ``HubClient.details``."""
         return self.hub.details()
 
     def close(self) -> None:

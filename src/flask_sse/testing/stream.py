@@ -14,12 +14,12 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from ..errors import UsageError
-from ..hub.notices import STREAM_END, STREAM_OPEN
+from ..hub.core.hub_events import STREAM_END, STREAM_OPEN
 from ..serving.response import EventStreamResponse
 from ..wire.cursor import END_ID
 from ..wire.decode import Decoder
 from ..wire.encode import HEARTBEAT
-from .hub import MARK, LinkForTests
+from .hub import MARK, HubClientForTests
 
 # Longest real time for what takes none: a test that fails must end.
 OPEN_SECONDS = 5.0
@@ -200,7 +200,9 @@ class LiveStream:
     def _check_is_whole(self) -> None:
         """Fail if the hub has ended the stream because the test published faster than it was read."""
         link = self._stream.link
-        limit = link.hub.limit_passed(self._stream.relay.asked) if isinstance(link, LinkForTests) else None
+        limit = (
+            link.hub.limit_passed(self._stream.relay.asked) if isinstance(link, HubClientForTests) else None
+        )
         if limit is not None:
             raise AssertionError(
                 "the stream was ended, and events are missing: more waited for its reader than "
@@ -212,14 +214,14 @@ class LiveStream:
         link = self._stream.link
         if self._ended:
             return
-        if not isinstance(link, LinkForTests):
+        if not isinstance(link, HubClientForTests):
             raise UsageError("this needs a stream of the hub of capture(), or of the fixture sse_events")
         mark = link.hub.mark(self._stream.relay.asked)
         if not self._wait(lambda: self._ended or (mark and self._mark == mark), OPEN_SECONDS):
             raise AssertionError("the hub does not answer")
 
     def _sync_if_it_can(self) -> None:
-        if isinstance(self._stream.link, LinkForTests):
+        if isinstance(self._stream.link, HubClientForTests):
             self._sync()
 
     def _wait_for_all(self, condition: Callable[[], Any], timeout: float) -> Any:

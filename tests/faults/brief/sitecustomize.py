@@ -8,7 +8,7 @@ from __future__ import annotations
 from flask_sse.brokers import base, history, memory
 from flask_sse.brokers.redis import history as redis_history
 from flask_sse.brokers.redis import reader
-from flask_sse.hub import directory
+from flask_sse.hub.core import channel_registry as directory
 from flask_sse.producing import attempt
 
 UNUSED_SECONDS = 1.5

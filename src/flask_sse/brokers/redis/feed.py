@@ -22,8 +22,8 @@ from ...wire.envelope import split_stamp
 from ..base import Sink
 from ..tasks import run_together
 from .client import open_by_url
+from .hiredis_protocol import tap
 from .reader import RedisReader
-from .tap import tap
 
 CONNECT_SECONDS = 4.0
 PROBE_SECONDS = 5.0

@@ -1,0 +1,334 @@
+"""The hub's end of one control connection.
+
+The peer is a process of the same user, checked before the first byte is read. Still nothing that it
+sends may harm the hub: a packet that breaks the rules ends the connection, and a descriptor that is no
+stream socket is closed.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import logging
+import os
+import select
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ...brokers.base import Page, Publication, Receipt
+from ...errors import ProtocolError
+from ...version import __version__
+from ...wire.cursor import Cursor
+from ..handover.handover import ConnectionSnapshot, refuse_handover
+from ..handover.peer import is_trusted, peer_uid, send_all
+from ..protocol.control import (
+    Hello,
+    Packet,
+    PacketDecoder,
+    StreamRequest,
+    answer,
+    common_protocol,
+    max_body_bytes,
+    page_answer,
+    publish_answer,
+    read_channel,
+    read_publish,
+    read_rejected,
+    read_since,
+    refusal,
+)
+
+logger = logging.getLogger(__name__)
+
+NOT_MEMORY = "this hub takes its events from a broker, not from applications"
+_RECEIVE_BYTES = 256 * 1024
+_MAX_DESCRIPTORS = 64
+_LAST_READS = 100
+# As plain numbers: Python's flags take longer to compare than the packet to read.
+_CLOSE_ON_EXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+_CUT = int(getattr(socket, "MSG_CTRUNC", 0))
+_STREAM = int(socket.SOCK_STREAM)
+_KIND_AND_LISTENS = (socket.SO_TYPE, socket.SO_ACCEPTCONN)
+# Windows has neither this function nor control connections.
+_ANCILLARY_BYTES = (
+    socket.CMSG_SPACE(_MAX_DESCRIPTORS * array.array("i").itemsize) if sys.platform != "win32" else 0
+)
+
+
+class Hub(Protocol):
+    """What a control connection asks of the hub."""
+
+    max_event_bytes: int
+    processes: int
+
+    def app_introduced(self, linger_seconds: float) -> None:
+        """Note what an application said in its hello."""
+        ...
+
+    def app_gone(self, app: AppConnection) -> None:
+        """Forget a control connection that was closed."""
+        ...
+
+    def attach(self, sock: socket.socket, request: StreamRequest) -> None:
+        """Take a stream over."""
+        ...
+
+    def publish(self, publication: Publication) -> Receipt | None:
+        """Deliver an event; ``None`` if this hub has another broker."""
+        ...
+
+    def cursor(self, channel: str) -> Cursor | None:
+        """Return the position behind the last event of a channel; ``None`` if this hub has another broker."""
+        ...
+
+    def read(self, channel: str, since: str) -> Page | None:
+        """Return a piece of the history of a channel; ``None`` if this hub has another broker."""
+        ...
+
+    def count_rejected(self, limit: str) -> None:
+        """Count a stream that an application rejected."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """Return counts."""
+        ...
+
+    def details(self) -> dict[str, Any]:
+        """Return counts, and what is going on."""
+        ...
+
+    def succeed(self, sock: socket.socket) -> None:
+        """Hand over to another hub, which is at the other end of ``sock``."""
+        ...
+
+    def listener_descriptor(self) -> int | None:
+        """Return the descriptor of the listening socket; ``None`` if the hub does not listen any more."""
+        ...
+
+    @property
+    def has_time(self) -> bool:
+        """Whether this turn of the loop may do more."""
+        ...
+
+    def free_memory(self) -> None:
+        """Make room for what is to be done, where the memory of the process is limited."""
+        ...
+
+    def failed(self, error: Exception) -> None:
+        """Write down that the hub made a mistake, or has no memory."""
+        ...
+
+    def log(self, topic: str, text: str, *details: object, level: int = logging.WARNING) -> None:
+        """Log, at most once a minute a topic."""
+        ...
+
+
+class AppConnection:
+    """One application's control connection; used on the hub's loop only."""
+
+    def __init__(self, sock: socket.socket, hub: Hub) -> None:
+        self._sock = sock
+        self._hub = hub
+        self._loop = asyncio.get_running_loop()
+        self._decoder = PacketDecoder(max_body_bytes(hub.max_event_bytes))
+        self._descriptors: deque[int] = deque()
+        self._introduced = False
+        self._hangup = select.poll()
+        self._hangup.register(sock, 0)  # which leaves POLLHUP and POLLERR
+        self._is_paused = False
+        self._is_ending = False
+        sock.setblocking(False)
+        self._loop.add_reader(sock, self._readable)
+
+    @classmethod
+    def of_another_hub(cls, left: ConnectionSnapshot, hub: Hub) -> AppConnection:
+        """Go on with a connection where another hub left it."""
+        connection = cls(socket.socket(fileno=left.descriptor), hub)
+        connection._introduced = left.is_introduced
+        connection._descriptors.extend(left.descriptors)
+        connection._decoder.begin_with(left.received)
+        if left.received:
+            # It may be whole: the other hub was in the midst of many.
+            connection._pause()
+        return connection
+
+    def left(self) -> ConnectionSnapshot:
+        """Return what another hub must know to go on with this connection."""
+        return ConnectionSnapshot(
+            self._sock.fileno(), self._introduced, self._decoder.incomplete, tuple(self._descriptors)
+        )
+
+    def release(self) -> None:
+        """Touch the connection no more; another hub has it."""
+        self._loop.remove_reader(self._sock)
+        self._sock.close()
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
+
+    def finish(self) -> None:
+        """Do what was asked for before, and end the connection."""
+        self._is_ending = True
+        self._attempt(self._take_packets)
+        for _ in range(_LAST_READS):
+            if self._sock.fileno() < 0 or not self._read():
+                break
+        self.close()
+
+    def close(self) -> None:
+        """End the connection and close descriptors that no request took."""
+        if self._sock.fileno() >= 0:
+            self.release()
+            self._hub.app_gone(self)
+
+    def _readable(self) -> None:
+        self._read()
+
+    def _pause(self) -> None:
+        """Go on in the next turn of the loop, and read nothing until then."""
+        self._is_paused = True
+        self._loop.remove_reader(self._sock)
+        self._loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        if self._is_paused and self._sock.fileno() >= 0:
+            self._is_paused = False
+            self._loop.add_reader(self._sock, self._readable)
+            self._attempt(self._take_packets)
+
+    def _read(self) -> bool:
+        """Do what one piece of input asks for; return whether there may be more."""
+        return self._attempt(self._take_input)
+
+    def _attempt(self, take: Callable[[], bool]) -> bool:
+        try:
+            return take()
+        except BlockingIOError:
+            return False
+        except ProtocolError as error:
+            logger.warning("closed a control connection: %s", error)
+            self._send(refusal(str(error)))
+        except OSError as error:
+            # So end most commands, which announce themselves and do not read the answer.
+            logger.debug("lost a control connection: %s", error)
+        except Exception as error:  # noqa: BLE001 - the application must not wait for an answer
+            self._hub.failed(error)
+        self.close()
+        return False
+
+    def _take_input(self) -> bool:
+        if not self._introduced and not is_trusted(uid := peer_uid(self._sock)):
+            raise ProtocolError(f"a process of another user ({uid})")
+        self._hub.free_memory()
+        data, complete = self._receive()
+        self._take_packets(data)
+        if not complete:
+            raise ProtocolError("more descriptors than this process may open or a packet has")
+        if not data:
+            self.close()
+        return data != b""
+
+    def _take_packets(self, data: bytes = b"") -> bool:
+        for packet in self._decoder.feed(data):
+            self._handle(packet)
+            if not (self._hub.has_time or self._is_ending) and self._sock.fileno() >= 0:
+                self._pause()
+                break
+        return True
+
+    def _receive(self) -> tuple[bytes, bool]:
+        """Read bytes and the descriptors that came with them; ``False`` if some of those were lost."""
+        data, ancillary, flags, _ = self._sock.recvmsg(_RECEIVE_BYTES, _ANCILLARY_BYTES, _CLOSE_ON_EXEC)
+        for level, kind, content in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                numbers = array.array("i")
+                numbers.frombytes(content[: len(content) - len(content) % numbers.itemsize])
+                self._descriptors.extend(numbers)
+        return data, not flags & _CUT and len(self._descriptors) <= _MAX_DESCRIPTORS
+
+    def _handle(self, packet: Packet) -> None:
+        if not self._introduced:
+            self._introduce(packet)
+        elif packet.op == "attach":
+            self._attach(StreamRequest.read(packet))
+        elif packet.op == "publish":
+            self._publish(packet)
+        elif packet.op == "cursor":
+            cursor = self._hub.cursor(read_channel(packet))
+            self._send(answer(cursor=str(cursor)) if cursor else refusal(NOT_MEMORY))
+        elif packet.op == "read":
+            page = self._hub.read(read_channel(packet), read_since(packet))
+            self._send(page_answer(page) if page else refusal(NOT_MEMORY))
+        elif packet.op == "status":
+            details = packet.fields.get("details") is True
+            self._send(answer(**self._hub.details() if details else self._hub.status()))
+        elif packet.op == "rejected":
+            self._hub.count_rejected(read_rejected(packet))
+            self._send(answer())
+        else:
+            raise ProtocolError(f"a request {ascii(packet.op)[:80]}")
+
+    def _publish(self, packet: Packet) -> None:
+        if self._hangup.poll(0):
+            # The application waits 2 seconds for its answer and reports an error then. A hub that stood
+            # still for longer must not publish behind that.
+            return
+        receipt = self._hub.publish(read_publish(packet))
+        self._send(publish_answer(receipt) if receipt else refusal(NOT_MEMORY))
+
+    def _introduce(self, packet: Packet) -> None:
+        if packet.op == "succeed":
+            self._give_up_for(packet)
+            return
+        if packet.op == "listener":
+            self._share_listener()
+            return
+        hello = Hello.read(packet)
+        self._introduced = True
+        self._hub.app_introduced(hello.linger_seconds)
+        protocol = common_protocol(packet.fields["protocols"])
+        self._send(
+            answer(pid=os.getpid(), protocol=protocol, version=__version__, processes=self._hub.processes)
+        )
+
+    def _share_listener(self) -> None:
+        """Give the listening socket to the command that wants to start another hub in this one's place."""
+        listener = self._hub.listener_descriptor()
+        if listener is None:
+            raise ProtocolError("this hub is ending")
+        send_all(self._sock, answer(processes=self._hub.processes).encode(), [listener])
+
+    def _give_up_for(self, packet: Packet) -> None:
+        if reason := refuse_handover(packet):
+            raise ProtocolError(reason)
+        # The connection is no application's any more, and what is handed over has none of it.
+        sock = self._sock.dup()
+        self.close()
+        self._loop.call_soon(self._hub.succeed, sock)
+
+    def _attach(self, request: StreamRequest) -> None:
+        if not self._descriptors:
+            raise ProtocolError("an attach without its descriptor")
+        number = self._descriptors.popleft()
+        try:
+            sock = socket.socket(fileno=number)
+        except OSError:
+            os.close(number)
+            raise ProtocolError("an attach with a descriptor that is no socket") from None
+        kind, listens = (sock.getsockopt(socket.SOL_SOCKET, option) for option in _KIND_AND_LISTENS)
+        if kind != _STREAM or listens:
+            sock.close()
+            raise ProtocolError("an attach with a socket that is no connection")
+        self._hub.attach(sock, request)
+
+    def _send(self, packet: Packet) -> None:
+        """Answer at once or not at all: a peer that does not read its answers has broken the rules."""
+        data = packet.encode()
+        try:
+            sent = self._sock.send(data)
+        except OSError:
+            sent = 0
+        if sent < len(data) and self._sock.fileno() >= 0:
+            self._loop.call_soon(self.close)

@@ -1,0 +1,134 @@
+"""The applications of one hub: they come by its listening socket, and without any it ends after a while."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Iterable
+
+from ..handover.handover import ConnectionSnapshot
+from .app_connection import AppConnection, Hub
+from .listener import Listener
+
+ACCEPT_PAUSE_SECONDS = 1.0
+FIRST_APP_SECONDS = 10.0
+
+
+class Applications:
+    """Control connections; used on the hub's loop only.
+
+    Args:
+        hub: What they ask.
+        stop: Is called with the reason when nobody needs the hub any more.
+
+    Attributes:
+        listener: Where they come; ``None`` where the hub does not listen, or no longer.
+        linger_seconds: How long the hub outlives the last of them; ``None`` for ever.
+    """
+
+    def __init__(self, hub: Hub, stop: Callable[[str], None]) -> None:
+        self.listener: Listener | None = None
+        self.linger_seconds: float | None = None
+        self._hub = hub
+        self._stop = stop
+        self._loop = asyncio.get_running_loop()
+        self._connections: set[AppConnection] = set()
+        self._linger: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def listen(self, listener: Listener, *, linger_seconds: float | None) -> None:
+        """Accept applications of this user.
+
+        Args:
+            listener: Where; it is closed at the end.
+            linger_seconds: How long to go on without any; the longest that one of them says in its hello
+                counts. ``None`` for ever.
+        """
+        self.listener = listener
+        self.linger_seconds = linger_seconds
+        self._accept_again()
+        if linger_seconds is not None and not self._connections:
+            self._start_linger(max(linger_seconds, FIRST_APP_SECONDS))
+
+    @property
+    def are_cut_off(self) -> bool:
+        """Whether nobody finds this hub any more, while its lock keeps others from starting one."""
+        return self.linger_seconds is not None and self.listener is not None and not self.listener.is_found
+
+    def close(self) -> None:
+        """Take no more of them, do what was asked for before, and send them away."""
+        if self.listener is not None:
+            self._loop.remove_reader(self.listener.sock)
+            self.listener.close()
+            self.listener = None
+        for connection in list(self._connections):
+            connection.finish()
+        if self._linger is not None:
+            self._linger.cancel()
+
+    # -- handover --------------------------------------------------------------------------------
+
+    def left(self) -> list[ConnectionSnapshot]:
+        """Return all of them, for another hub."""
+        return [connection.left() for connection in self._connections]
+
+    def adopt(self, apps: Iterable[ConnectionSnapshot]) -> None:
+        """Take those of another hub in."""
+        for app in apps:
+            self._keep(AppConnection.of_another_hub(app, self._hub))
+
+    def release(self) -> None:
+        """Touch nothing any more: another process has all of it."""
+        for connection in self._connections:
+            connection.release()
+        self._connections.clear()
+        if self.listener is not None:
+            self._loop.remove_reader(self.listener.sock)
+            self.listener.release()
+            self.listener = None
+
+    # -- they come and go --------------------------------------------------------------------------
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            sock, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            # Whatever it is, mostly a lack of descriptors: left readable, the listener would wake the loop
+            # without end.
+            self._hub.log("accept", "cannot accept an application: %s", error)
+            self._loop.remove_reader(listener)
+            self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._accept_again)
+            return
+        self._keep(AppConnection(sock, self._hub))
+
+    def _accept_again(self) -> None:
+        if self.listener is not None:
+            self._loop.add_reader(self.listener.sock, self._accept, self.listener.sock)
+
+    def _keep(self, connection: AppConnection) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        self._connections.add(connection)
+
+    def introduced(self, linger_seconds: float) -> None:
+        """Note what an application said in its hello."""
+        if self.linger_seconds is not None:
+            self.linger_seconds = max(self.linger_seconds, linger_seconds)
+
+    def gone(self, connection: AppConnection) -> None:
+        """Forget a control connection that was closed."""
+        self._connections.discard(connection)
+        if not self._connections and self.linger_seconds is not None and self.listener is not None:
+            text = "no application is connected; the hub ends in %g s unless one comes"
+            # So ends every application that is stopped, too.
+            self._hub.log("linger", text, self.linger_seconds, level=logging.INFO)
+            self._start_linger(self.linger_seconds)
+
+    def _start_linger(self, seconds: float) -> None:
+        self._linger = self._loop.call_later(seconds, self._stop, f"no application for {seconds:g} s")

@@ -1,0 +1,168 @@
+"""Journal: the file in which a hub keeps revocations, for the hub that begins after it has died.
+
+Rules of this file: a line of JSON for each revocation, appended with one write. A line that a crash cut, or
+that somebody else wrote, is skipped. Lines are dropped after a day, when no right is as old, and beyond a
+number; then the file is written again beside its place and renamed. It belongs to this user alone (mode
+0600), and one that does not is not touched. Blocks; a line goes to the system's cache and no further.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import time
+from collections import deque
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+from ..core.revocation import HISTORY, REMEMBERED_SECONDS, Revocation
+
+MAX_BYTES = 8 * 1024 * 1024
+# How much longer than a day a line may stay, so that the file is not written again all the time.
+PRUNE_SECONDS = 600.0
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+
+
+class Line(NamedTuple):
+    """A revocation in the file.
+
+    Attributes:
+        revocation: What it says.
+        noted_at: When it was written, in seconds of the wall clock.
+        text: As it stands there.
+    """
+
+    revocation: Revocation
+    noted_at: float
+    text: bytes
+
+
+class Journal:
+    """The revocations of the last day, in one file.
+
+    Args:
+        path: Where.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lines: deque[Line] = deque()
+        self._bytes = 0
+        # How much of the file is of lines that were dropped.
+        self._dropped_bytes = 0
+        # Of the first line in the file, also where that was dropped.
+        self._oldest_at: float | None = None
+        self._file: int | None = None
+
+    @classmethod
+    def beside(cls, socket_path: Path) -> Journal:
+        """Return the journal of the hub that listens at a path."""
+        return cls(socket_path.with_name(f"{socket_path.name.removesuffix('.sock')}.revocations"))
+
+    def open(self) -> list[Line]:
+        """Return what is kept. Nothing is written before the first ``append``.
+
+        Raises:
+            OSError: If the file cannot be used.
+        """
+        try:
+            file = self._open(os.O_RDWR | os.O_APPEND)
+        except FileNotFoundError:
+            return []
+        self._file = file
+        size = os.fstat(file).st_size
+        # The newest, where somebody has made it larger than a hub does.
+        start = max(0, size - 2 * MAX_BYTES)
+        for text in os.pread(file, size - start, start).split(b"\n"):
+            line = _read_line(text)
+            if line is not None:
+                self._keep(line)
+        self._drop(time.time())
+        self._dropped_bytes = size - self._bytes
+        return list(self._lines)
+
+    def append(self, revocation: Revocation, now: float) -> None:
+        """Keep a revocation.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        fields = {"at": now, "revocation": asdict(revocation)}
+        # Before it a line feed, too: what a crash or a full disk has cut there takes no other line with it.
+        line = Line(revocation, now, b"\n%s\n" % json.dumps(fields).encode())
+        self._keep(line)
+        self._drop(now)
+        if self._file is not None and self._dropped_bytes < max(self._bytes, MAX_BYTES // 8):
+            os.write(self._file, line.text)
+        else:
+            self._write_again()
+
+    def prune(self, now: float) -> None:
+        """Drop what is over; call it from time to time.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        if self._oldest_at is not None and self._oldest_at < now - REMEMBERED_SECONDS - PRUNE_SECONDS:
+            self._drop(now)
+            self._write_again()
+
+    def close(self) -> None:
+        """Close the file, which stays."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _keep(self, line: Line) -> None:
+        self._lines.append(line)
+        if self._oldest_at is None:
+            self._oldest_at = line.noted_at
+        self._bytes += len(line.text)
+
+    def _drop(self, now: float) -> None:
+        while self._lines and (
+            len(self._lines) > HISTORY.size
+            or self._bytes > MAX_BYTES
+            or self._lines[0].noted_at < now - REMEMBERED_SECONDS
+        ):
+            size = len(self._lines.popleft().text)
+            self._bytes -= size
+            self._dropped_bytes += size
+
+    def _write_again(self) -> None:
+        self.close()
+        new = self._path.with_name(f"{self._path.name}.new")
+        with contextlib.suppress(FileNotFoundError):
+            new.unlink()
+        file = self._open(os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, new)
+        try:
+            with os.fdopen(os.dup(file), "wb") as stream:
+                stream.writelines(line.text for line in self._lines)
+            new.rename(self._path)
+        except BaseException:
+            os.close(file)
+            raise
+        self._file, self._dropped_bytes = file, 0
+        self._oldest_at = self._lines[0].noted_at if self._lines else None
+
+    def _open(self, flags: int, path: Path | None = None) -> int:
+        file = os.open(path or self._path, flags | os.O_CLOEXEC | _NO_FOLLOW, 0o600)
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+            os.close(file)
+            raise PermissionError(f"{self._path} is no file of this user alone (mode 0600)")
+        return file
+
+
+def _read_line(text: bytes) -> Line | None:
+    try:
+        fields = json.loads(text)
+        revocation, noted_at = Revocation.of(fields["revocation"]), fields["at"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if revocation is None or not isinstance(noted_at, float):
+        return None
+    return Line(revocation, noted_at, b"\n%s\n" % text)
