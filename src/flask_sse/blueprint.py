@@ -601,11 +601,11 @@ class ServerSentEventsBlueprint(Blueprint):
 
         Returns:
             Counts by name. ``streams``, ``channels`` and ``apps`` that are open now; ``opened``, ``events``,
-            ``deliveries``, ``lost_runs``, ``resumed``, ``resets``, ``refused`` (of these ``refused_subject``,
-            ``refused_address``, ``refused_channels`` and ``refused_stream_channels`` for those limits),
-            ``revoked`` by ``disconnect``,
-            ``foreign_refused`` and ``ended_slow`` since the hub started; ``broker_away``; and the ``pid`` of
-            the hub. With ``details`` also ``events_per_second`` and ``deliveries_per_second`` over the last
+            ``deliveries``, ``lost_runs``, ``resumed``, ``resets``, ``rejected`` (of these by a limit
+            ``rejected_subject``, ``rejected_address``, ``rejected_channels``, ``rejected_stream_channels``
+            and ``rejected_reads``), ``revoked`` by ``disconnect``, ``foreign_dropped`` and ``ended_slow``
+            since the hub started; ``broker_away``; and the ``pid`` of the hub. With ``details`` also
+            ``events_per_second`` and ``deliveries_per_second`` over the last
             10 seconds, ``backlog_bytes`` that wait for all clients, and the ``busiest`` channels and the
             ``slowest`` clients.
 

@@ -1,6 +1,6 @@
 """Metrics for Prometheus, of the hub that holds the streams of this application: ``flask-sse[prometheus]``.
 
-They are the hub's own counts, so it does not matter which worker process is asked.
+They are the hub's own counts, so any worker process of the application answers with the same.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .blueprint import sse
 from .errors import SSEError
 
 
-class _Said(NamedTuple):
+class _Count(NamedTuple):
     """A metric that is one of the counts of ``sse.status``."""
 
     name: str
@@ -25,29 +25,35 @@ class _Said(NamedTuple):
 
 
 _GAUGES = {
-    "streams": _Said("flask_sse_streams", "Streams that are open."),
-    "channels": _Said("flask_sse_channels", "Channels that somebody listens to."),
-    "apps": _Said("flask_sse_applications", "Connections of applications to the hub."),
-    "longest_turn_ms": _Said(
+    "streams": _Count("flask_sse_streams", "Streams that are open."),
+    "channels": _Count("flask_sse_channels", "Channels that have streams."),
+    "apps": _Count("flask_sse_applications", "Connections of applications to the hub."),
+    "longest_turn_ms": _Count(
         "flask_sse_longest_turn_milliseconds", "Longest turn of the hub's loop in the last minute."
     ),
-    "longest_turn_cpu_ms": _Said(
+    "longest_turn_cpu_ms": _Count(
         "flask_sse_longest_turn_cpu_milliseconds", "Most CPU time of one turn of the loop in the last minute."
     ),
-    "backlog_bytes": _Said("flask_sse_backlog_bytes", "Bytes that wait for clients to read them."),
+    "backlog_bytes": _Count("flask_sse_backlog_bytes", "Bytes that wait for clients to read them."),
 }
 _COUNTERS = {
-    "opened": _Said("flask_sse_streams_opened", "Streams that were opened."),
-    "resumed": _Said("flask_sse_streams_resumed", "Streams that went on where their client had been."),
-    "resets": _Said("flask_sse_resets", "Times that a stream was told that events may be missing."),
-    "events": _Said("flask_sse_events", "Events that the broker brought for somebody."),
-    "deliveries": _Said("flask_sse_deliveries", "Events times the streams that they were written to."),
-    "ended_slow": _Said("flask_sse_streams_ended_slow", "Streams that were ended because nobody read them."),
-    "revoked": _Said("flask_sse_streams_dismissed", "Streams that disconnect() ended."),
-    "foreign_refused": _Said("flask_sse_events_refused", "What came from the broker and is no event."),
-    "lost_runs": _Said("flask_sse_runs_lost", "Runs whose producer died."),
+    "opened": _Count("flask_sse_streams_opened", "Streams that were opened."),
+    "resumed": _Count("flask_sse_streams_resumed", "Streams that resumed from the position of their client."),
+    "resets": _Count("flask_sse_resets", "Notices to streams that events may be missing."),
+    "events": _Count("flask_sse_events", "Events that the broker delivered for a channel with streams."),
+    "deliveries": _Count("flask_sse_deliveries", "Events times the streams that they were written to."),
+    "ended_slow": _Count(
+        "flask_sse_streams_ended_slow", "Streams that were ended because their client read too slowly."
+    ),
+    "revoked": _Count(
+        "flask_sse_streams_revoked", "Streams that were ended by a revocation, as by disconnect()."
+    ),
+    "foreign_dropped": _Count(
+        "flask_sse_foreign_messages_dropped", "Messages of the broker that are not events and were dropped."
+    ),
+    "lost_runs": _Count("flask_sse_runs_lost", "Runs whose producer died."),
 }
-_REFUSED = _Said("flask_sse_streams_refused", "Streams that were refused, by the limit.")
+_REJECTED = _Count("flask_sse_streams_rejected", "Streams that were rejected, by the limit.")
 _LIMITS = ("subject", "address", "channels", "stream_channels", "reads")
 
 
@@ -83,16 +89,16 @@ class HubCollector(Collector):
         yield GaugeMetricFamily(*up, value=1)
         broker = "flask_sse_broker_up", "Whether the hub is connected to the broker."
         yield GaugeMetricFamily(*broker, value=not status["broker_away"])
-        for key, said in _GAUGES.items():
-            yield GaugeMetricFamily(said.name, said.help, value=status[key])
-        for key, said in _COUNTERS.items():
-            yield CounterMetricFamily(said.name, said.help, value=status[key])
-        refused = CounterMetricFamily(*_REFUSED, labels=["limit"])
-        by_limit = {limit: status[f"refused_{limit}"] for limit in _LIMITS}
-        by_limit["streams"] = status["refused"] - sum(by_limit.values())
-        for limit, count in by_limit.items():
-            refused.add_metric([limit], count)
-        yield refused
+        for key, count in _GAUGES.items():
+            yield GaugeMetricFamily(count.name, count.help, value=status[key])
+        for key, count in _COUNTERS.items():
+            yield CounterMetricFamily(count.name, count.help, value=status[key])
+        rejected = CounterMetricFamily(*_REJECTED, labels=["limit"])
+        by_limit = {limit: status[f"rejected_{limit}"] for limit in _LIMITS}
+        by_limit["streams"] = status["rejected"] - sum(by_limit.values())
+        for limit, value in by_limit.items():
+            rejected.add_metric([limit], value)
+        yield rejected
 
 
 metrics = Blueprint("sse_metrics", __name__)

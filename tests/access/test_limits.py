@@ -16,8 +16,8 @@ Blueprint = ServerSentEventsBlueprint
 @pytest.mark.parametrize(
     ("setting", "header", "counter"),
     [
-        ("SSE_MAX_STREAMS_PER_SUBJECT", "X-User", "refused_subject"),
-        ("SSE_MAX_STREAMS_PER_ADDRESS", "X-Forwarded-For", "refused_address"),
+        ("SSE_MAX_STREAMS_PER_SUBJECT", "X-User", "rejected_subject"),
+        ("SSE_MAX_STREAMS_PER_ADDRESS", "X-Forwarded-For", "rejected_address"),
     ],
 )
 def test_t7_one_client_has_so_many_streams_and_others_have_theirs(
@@ -34,7 +34,7 @@ def test_t7_one_client_has_so_many_streams_and_others_have_theirs(
         retry_ms = int(refused.body.rpartition(b"retry:")[2])
         assert 30_000 <= retry_ms <= 90_000
         with opened(server, "/stream", yours):
-            assert server.status()[counter] == server.status()["refused"] == 1
+            assert server.status()[counter] == server.status()["rejected"] == 1
         first.close()
         wait_until(lambda: server.status()["streams"] == 1, what="it to leave")
         with opened(server, "/stream", mine):
@@ -44,4 +44,4 @@ def test_t7_one_client_has_so_many_streams_and_others_have_theirs(
 def test_who_is_nobody_is_not_counted(blueprint: Blueprint, start: Serve) -> None:
     server = start(SSE_MAX_STREAMS_PER_SUBJECT=1)
     with opened(server, "/stream"), opened(server, "/stream"):
-        assert server.status()["refused"] == 0
+        assert server.status()["rejected"] == 0

@@ -142,8 +142,8 @@ def test_a_rejected_second_channel_is_logged_once_and_counted(start: Serve) -> N
     assert "SSE_MAX_CHANNELS_PER_STREAM" in line
     assert "@sse.authorize" in line
     status: dict[str, Any] = server.status()
-    assert status["refused_stream_channels"] == status["refused"] == 3
-    assert status["refused_channels"] == 0
+    assert status["rejected_stream_channels"] == status["rejected"] == 3
+    assert status["rejected_channels"] == 0
 
 
 def test_without_a_hub_it_is_rejected_all_the_same(blueprint: Blueprint, tmp_path: Any) -> None:

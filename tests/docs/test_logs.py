@@ -1,4 +1,4 @@
-"""The page on logs names every logger and level that the code has, and no other."""
+"""The page on logs names every logger, level and count that the code has, and no other."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
 from tests.docs.snippets import DOCS
+from tests.support.local import local_app
 from tests.tools import ROOT
+
+from flask_sse import sse
+from flask_sse.metrics import HubCollector
 
 SOURCE = ROOT / "src"
 HUB = "flask_sse.hub.server.server"
@@ -39,3 +44,15 @@ def test_every_logger_and_level_is_documented_and_no_other() -> None:
     rows = re.findall(r"^    \* - (``flask_sse\..+)\n      - (\w+)$", PAGE, re.MULTILINE)
     documented = {(name, level) for names, level in rows for name in re.findall(r"``([\w.]+)``", names)}
     assert documented == written
+
+
+def test_every_count_and_metric_is_documented_and_no_other() -> None:
+    rows = re.findall(r"^    \* - ``(\w+)``\n      -(?: ``(flask_sse_\w+)``)?\n", PAGE, re.MULTILINE)
+    named = set(re.findall(r"``(flask_sse_\w+)``", PAGE.partition(".. _counts:")[2]))
+    registry = CollectorRegistry()
+    with local_app(SSE_BROKER_URL="memory://counts", SSE_HUB="thread") as app:
+        registry.register(HubCollector(app))
+        metrics = {sample.name for family in registry.collect() for sample in family.samples}
+        with app.app_context():
+            assert [key for key, _ in rows] == list(sse.status())
+    assert named == metrics

@@ -79,7 +79,7 @@ def test_others_notice_nothing_of_one_client_of_their_worker_and_nothing_is_left
     with contextlib.ExitStack() as stack:
         site = Site("memory", stack, served)
         nothing_is_noticed_and_nothing_left(site, Worst(number, attack, MEMORY), seconds)
-        assert site.status()["refused"] == 0
+        assert site.status()["rejected"] == 0
 
 
 def nothing_is_noticed_and_nothing_left(site: Site, worst: Worst, seconds: float) -> None:

@@ -218,7 +218,7 @@ def test_a_revocation_of_a_time_that_no_clock_shows_is_none(at: str) -> None:
     order(core, subject="ann")
     text = b'{"data": {"subject": "bob", "channel": null, "reason": "x", "at": %s}}' % at.encode()
     core.deliver(CONTROL, Stamp("abcdefgh", "2-0", "1-0"), text)
-    assert core.counters.foreign_refused == 1
+    assert core.counters.foreign_dropped == 1
     settle(core)
     order(core, subject="carl")
     for subject, is_refused in (("ann", True), ("bob", False), ("carl", True)):
@@ -414,7 +414,7 @@ def test_counts_go_back_to_nothing() -> None:
         core.add(each, NOW)
     late = subscriber(ANN, max_streams_per_subject=2)
     assert core.refusal(late) is not None
-    assert core.admission.refused == {
+    assert core.admission.rejected == {
         "subject": 1,
         "address": 0,
         "channels": 0,
@@ -446,7 +446,7 @@ def test_one_too_many_waits_while_the_relayed_ones_are_probed_and_gets_the_place
     core.tick(NOW + 2 * TICK_SECONDS)
     settle(core)
     assert third.has_begun
-    assert core.admission.refused["address"] == 0
+    assert core.admission.rejected["address"] == 0
     # Nobody waits any more, so nobody is probed.
     core.tick(NOW + 3 * TICK_SECONDS)
     assert written(core) == []
@@ -460,7 +460,7 @@ def test_where_all_are_there_it_is_rejected_in_the_end() -> None:
     (end,) = settle(core)
     assert end.subscriber is third
     assert end.data.startswith(b":too many streams of this address\n\nretry:")
-    assert core.admission.refused["address"] == 1
+    assert core.admission.rejected["address"] == 1
     assert len(core) == 2
 
 
@@ -587,7 +587,7 @@ def test_one_client_that_makes_names_up_fills_no_hub() -> None:
 
     assert b"too many channels" in (core.refusal(subscriber(NOBODY, "one more")) or b"")
     assert core.refusal(subscriber(NOBODY, "shared")) is None
-    assert core.admission.refused["channels"] == 1
+    assert core.admission.rejected["channels"] == 1
     assert all(name in core.channels for each in others for name in each.channels)
 
 

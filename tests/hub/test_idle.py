@@ -172,6 +172,6 @@ def test_no_more_reads_are_awaited_than_a_number(monkeypatch: pytest.MonkeyPatch
         core.add(subscriber(name), NOW)
         carry_out(core, answers=False)
     assert b"read too slowly" in (core.refusal(subscriber("c")) or b"")
-    assert core.admission.refused["reads"] == 1
+    assert core.admission.rejected["reads"] == 1
     without_history = Subscriber(StreamRequest(("c",), FRAMES, StreamRules()))
     assert core.refusal(without_history) is None

@@ -81,7 +81,7 @@ def test_a_hub_in_a_thread_takes_streams_under_any_limit(limit: int) -> None:
         streams = [stack.enter_context(client.stream("all")) for _ in range(60)]
         assert client.publish("to all", channel="all") == 60
         assert all(stream.next_event().data == "to all" for stream in streams)
-        assert client.status()["refused"] == 0
+        assert client.status()["rejected"] == 0
 
 
 def test_duplicates_leave_a_tenth_of_the_low_numbers_to_the_server() -> None:

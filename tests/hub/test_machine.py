@@ -66,7 +66,7 @@ def test_35_with_64_descriptors_nine_tenths_are_used_and_who_comes_then_is_told_
             else:
                 streams.append(stream)
         assert len(streams) > 40
-        assert refused == 80 - len(streams) == client.status()["refused"]
+        assert refused == 80 - len(streams) == client.status()["rejected"]
         assert descriptors(pid) == int(64 * 0.9)
         assert client.publish("still here", channel="all") == len(streams)
         for stream in streams:

@@ -208,7 +208,7 @@ def test_stream_over_the_limit_is_told_when_to_come_back() -> None:
         assert third.raw == HEAD + f":too many streams\n\nretry:{retry_ms}\n\n".encode()
         assert retry_ms is not None
         assert REFUSED_RETRY_MS[0] <= retry_ms <= REFUSED_RETRY_MS[1]
-        assert (hub.status()["streams"], hub.status()["refused"]) == (2, 1)
+        assert (hub.status()["streams"], hub.status()["rejected"]) == (2, 1)
         assert hub.publish("to those inside", channel="few") == 2
         first.close()
         wait_until(lambda: hub.status()["streams"] == 1, what="a place free")

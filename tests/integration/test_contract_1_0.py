@@ -118,7 +118,7 @@ def test_too_many_streams_are_told_in_the_stream_too(channel: str) -> None:
             second.wait_closed()
             assert second.status == 200
             assert bytes(second.reading.body).startswith(b":too many streams\n\nretry:")
-        assert server.status()["refused"] == 1
+        assert server.status()["rejected"] == 1
         assert server.publish("to the first", channel=channel) == 1
         assert first.next_event().data == "to the first"
 

@@ -48,10 +48,10 @@ def test_pages_that_are_there_keep_their_place_and_one_more_is_rejected() -> Non
         with server.stream("/stream") as first, server.stream("/stream") as second:
             for stream in (first, second):
                 stream.wait_opened()
-            before = hub.status()["refused_address"]
+            before = hub.status()["rejected_address"]
             answer = server.get("/stream")
             assert answer.body.startswith(b":too many streams of this address\n\n")
-            assert hub.status()["refused_address"] == before + 1
+            assert hub.status()["rejected_address"] == before + 1
             assert hub.publish("to both") == LIMIT
             for stream in (first, second):
                 assert stream.next_event().data == "to both"

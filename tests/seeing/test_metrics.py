@@ -45,8 +45,8 @@ def test_they_count_what_happens() -> None:
         assert read["flask_sse_up"] == read["flask_sse_broker_up"] == 1
         assert read["flask_sse_streams"] == read["flask_sse_streams_opened_total"] == 2
         assert read["flask_sse_channels"] == read["flask_sse_events_total"] == 1
-        assert read["flask_sse_streams_refused_totaladdress"] == 1
-        assert read["flask_sse_streams_refused_totalstreams"] == 0
+        assert read["flask_sse_streams_rejected_totaladdress"] == 1
+        assert read["flask_sse_streams_rejected_totalstreams"] == 0
         assert read["flask_sse_backlog_bytes"] == 0
 
 

@@ -95,7 +95,7 @@ def _show_hub(hub: dict[str, Any]) -> None:
     waiting, slow = counted(hub["backlog_bytes"], "byte"), counted(len(hub["slowest"]), "slow client")
     _line("now", f"{rates}, {waiting} waiting for {slow}")
     resets, lost = counted(hub["resets"], "reset"), counted(hub["lost_runs"], "lost run")
-    streams = f"{hub['opened']} opened, {hub['resumed']} resumed, {resets}, {hub['refused']} refused"
+    streams = f"{hub['opened']} opened, {hub['resumed']} resumed, {resets}, {hub['rejected']} rejected"
     _line("so far", f"{streams}, {hub['ended_slow']} ended slow, {hub['revoked']} revoked, {lost}")
     if not hub["busiest"]:
         return

@@ -67,11 +67,11 @@ class Admission:
     """Counts the streams of subjects and addresses, and remembers revocations.
 
     Attributes:
-        refused: How many were refused, by what they were too many of.
+        rejected: How many streams were rejected, by the limit that they exceeded.
     """
 
     def __init__(self) -> None:
-        self.refused = {"subject": 0, "address": 0, "channels": 0, STREAM_CHANNELS: 0, "reads": 0}
+        self.rejected = {"subject": 0, "address": 0, "channels": 0, STREAM_CHANNELS: 0, "reads": 0}
         self._subjects: Counter[str] = Counter()
         self._addresses: Counter[str] = Counter()
         self._relayed: dict[Owner, set[Subscriber]] = {}

@@ -78,7 +78,7 @@ class Counters:
 
     events: int = 0
     deliveries: int = 0
-    foreign_refused: int = 0
+    foreign_dropped: int = 0
     opened: int = 0
     resumed: int = 0
     resets: int = 0
@@ -146,10 +146,10 @@ class Core(Generic[M]):
         if owner is not None and not self._may_wait(subscriber, owner):
             return self._beyond_limit(subscriber, owner)
         if not self.channels.make_room(subscriber.channels, self.max_channels):
-            self.admission.refused["channels"] += 1
+            self.admission.rejected["channels"] += 1
             return refused(subscriber.form, "too many channels")
         if subscriber.kept and self._history_reads.awaited >= MAX_READS:
-            self.admission.refused["reads"] += 1
+            self.admission.rejected["reads"] += 1
             return refused(subscriber.form, "the history is read too slowly")
         return None
 
@@ -159,7 +159,7 @@ class Core(Generic[M]):
 
     def _beyond_limit(self, subscriber: M, owner: Owner) -> bytes:
         what, _ = owner
-        self.admission.refused[what] += 1
+        self.admission.rejected[what] += 1
         return refused(subscriber.form, f"too many streams of this {what}")
 
     def add(self, subscriber: M, now: float) -> None:
@@ -311,7 +311,7 @@ class Core(Generic[M]):
         try:
             revocation = Revocation.read(envelope)
         except InvalidMessageError as error:
-            self.counters.foreign_refused += 1
+            self.counters.foreign_dropped += 1
             self.outbox.append(ReportDropped(CONTROL_CHANNEL, str(error)))
             return
         self._unconfirmed.discard(revocation)
@@ -556,7 +556,7 @@ class Core(Generic[M]):
         if name == CONTROL_CHANNEL:
             self._deliver_revocation(channel, stamp, envelope)
             return 0
-        refused_before = self.counters.foreign_refused
+        dropped_before = self.counters.foreign_dropped
         if channel.loose:
             self._give_as_it_comes(channel, envelope)
         sequencer = channel.sequencer
@@ -565,7 +565,7 @@ class Core(Generic[M]):
                 self._give(channel, sequencer.position, envelope)
             else:
                 self._deliver(channel, sequencer.live(stamp, envelope))
-        if self.counters.foreign_refused > refused_before:
+        if self.counters.foreign_dropped > dropped_before:
             return 0
         return sum(len(group.subscribers) for group in (*channel.groups, *channel.loose))
 
@@ -600,7 +600,7 @@ class Core(Generic[M]):
             if isinstance(step, Gap):
                 self._tell_gap(channel, step)
             elif isinstance(step, Dropped):
-                self.counters.foreign_refused += step.events
+                self.counters.foreign_dropped += step.events
                 self.outbox.append(ReportDropped(channel.name, step.reason))
             elif channel.name != CONTROL_CHANNEL:
                 self._give(channel, step.cursor, step.envelope)
@@ -638,7 +638,7 @@ class Core(Generic[M]):
                 raise InvalidMessageError("envelope", envelope[:80], "it is too large")
             return frame_of(name, envelope) if is_run(name) else Frame.of_envelope(envelope)
         except InvalidMessageError as error:
-            self.counters.foreign_refused += 1
+            self.counters.foreign_dropped += 1
             self.outbox.append(ReportDropped(name, str(error)))
             return None
 

@@ -108,7 +108,7 @@ class HubServer:
         self.processes = processes
         self._stream_limit = stream_limit
         self._drain_seconds = drain_seconds
-        self._refused = 0
+        self._rejected = 0
         self._ended_slow = 0
         self._flush_scheduled = False
         self._carrying_out = False
@@ -323,7 +323,7 @@ class HubServer:
 
     def count_rejected(self, limit: str) -> None:
         """See ``Hub``."""
-        self._core.admission.refused[limit] += 1
+        self._core.admission.rejected[limit] += 1
 
     def details(self) -> dict[str, Any]:
         """Return counts, and what is going on; see ``Statistics.details``."""
@@ -343,9 +343,9 @@ class HubServer:
             "resets": counters.resets,
             "events": counters.events,
             "deliveries": counters.deliveries,
-            "foreign_refused": counters.foreign_refused,
-            "refused": self._refused + sum(self._core.admission.refused.values()),
-            **{f"refused_{what}": count for what, count in self._core.admission.refused.items()},
+            "foreign_dropped": counters.foreign_dropped,
+            "rejected": self._rejected + sum(self._core.admission.rejected.values()),
+            **{f"rejected_{what}": count for what, count in self._core.admission.rejected.items()},
             "revoked": counters.revoked,
             "lost_runs": counters.lost_runs,
             "ended_slow": self._ended_slow,
@@ -396,12 +396,12 @@ class HubServer:
 
     def _refusal(self, stream: Stream) -> bytes | None:
         if not self._has_room(stream.sock):
-            self._refused += 1
-            self.log("limit", "refused a stream: the hub has %s", counted(len(self._core), "stream"))
+            self._rejected += 1
+            self.log("limit", "rejected a stream: the hub has %s", counted(len(self._core), "stream"))
             return refused(stream.form, "too many streams")
         body = self._core.refusal(stream)
         if body is not None:
-            self.log("admission", "refused a stream: %s", ascii(body[:100]))
+            self.log("admission", "rejected a stream: %s", ascii(body[:100]))
         return body
 
     def _has_room(self, sock: socket.socket) -> bool:

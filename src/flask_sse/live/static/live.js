@@ -4,8 +4,8 @@ const POINTS = 120;
 const MOST_EVENTS = 100;
 const NAMES = {
   pid: "Process of the hub", apps: "Connections of applications", opened: "Streams opened", resumed: "Streams resumed",
-  resets: "Gaps told", events: "Events", deliveries: "Deliveries", ended_slow: "Ended, too slow", refused: "Refused",
-  dismissed: "Disconnected", foreign_refused: "Not events", lost_runs: "Runs lost",
+  resets: "Resets", events: "Events", deliveries: "Deliveries", ended_slow: "Ended, too slow", rejected: "Rejected",
+  revoked: "Revoked", foreign_dropped: "Foreign messages dropped", lost_runs: "Runs lost",
 };
 
 const numbers = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
