@@ -42,10 +42,10 @@ NOW = 1000.0
 
 
 def subscriber(
-    grant: Grant = NOBODY, *channels: str, form: str = FRAMES, head: bytes = b"HTTP/1.1 200 OK", **rules: int
+    grant: Grant = NOBODY, *channels: str, mode: str = FRAMES, head: bytes = b"HTTP/1.1 200 OK", **rules: int
 ) -> Subscriber:
     """Return a stream that has just come, by takeover: the hub writes its head."""
-    return Subscriber(StreamRequest(channels or ("a",), form, StreamRules(**rules), head=head, grant=grant))  # type: ignore[arg-type]
+    return Subscriber(StreamRequest(channels or ("a",), mode, StreamRules(**rules), head=head, grant=grant))  # type: ignore[arg-type]
 
 
 def relayed(grant: Grant = ANN, most: int = 2) -> Subscriber:
@@ -155,7 +155,7 @@ def test_a_revocation_ends_what_it_names_whatever_the_clock_of_its_sender_says(
         subscriber(bob, "b"),
         subscriber(Grant("carl", issued_at=300)),
         subscriber(NOBODY, "b"),
-        subscriber(NOBODY, "b", form=ENVELOPES),
+        subscriber(NOBODY, "b", mode=ENVELOPES),
     ]
     core = core_with(*streams)
     assert set(order(core, **fields, at=at)) == {streams[number] for number in ended}
@@ -496,7 +496,7 @@ def test_it_waits_on_in_the_next_hub() -> None:
     core, streams = core_with_three()
     successor = core_with()
     moved = [
-        Subscriber(StreamRequest(each.channels, each.form, each.rules, grant=each.grant_now(NOW)))
+        Subscriber(StreamRequest(each.channels, each.mode, each.rules, grant=each.grant_now(NOW)))
         for each in streams
     ]
     for each, old in zip(moved, streams, strict=True):
@@ -526,7 +526,7 @@ def test_a_claim_goes_along_to_the_next_hub_with_the_time_that_is_left() -> None
     assert left == Grant("ann", "192.0.2.1", 40, 100, by_ticket=True)
 
     successor: Core[Subscriber] = Core(10_000, 100)
-    moved = Subscriber(StreamRequest(stream.channels, stream.form, stream.rules, grant=left))
+    moved = Subscriber(StreamRequest(stream.channels, stream.mode, stream.rules, grant=left))
     successor.adopt(moved, stream.standing(later), 500)
     assert moved.expires_at == moved.ends_at == 540
     successor.remove(moved, 500)

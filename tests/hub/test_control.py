@@ -134,7 +134,7 @@ def test_a_hello_is_understood(linger_seconds: float) -> None:
     [
         ATTACH,
         replace(ATTACH, head=b""),
-        replace(ATTACH, form=ENVELOPES),
+        replace(ATTACH, mode=ENVELOPES),
         replace(ATTACH, channels=("über", "豆腐", "\U0001f9ea", "a:b c"), since={"豆腐": "ü"}),
         replace(ATTACH, rules=StreamRules(0.5, (0, 0), 1, 3600)),
         replace(ATTACH, rules=StreamRules(20, (1000, 90_000), 10**9, 0.5)),
@@ -353,7 +353,7 @@ def test_what_does_not_say_hello_is_no_hello() -> None:
         Hello.read(sent(replace(HELLO.packet(), op="attach")))
 
 
-@pytest.mark.parametrize("name", ["channels", "form", "rules", "since"])
+@pytest.mark.parametrize("name", ["channels", "mode", "rules", "since"])
 def test_an_attach_that_lacks_something_is_refused(name: str) -> None:
     with pytest.raises(ProtocolError):
         StreamRequest.read(sent(without(ATTACH.packet(), name)))
@@ -372,10 +372,10 @@ def test_an_attach_with_channels_that_are_none_is_refused(channels: object) -> N
         StreamRequest.read(sent(changed(ATTACH.packet(), channels=channels)))
 
 
-@pytest.mark.parametrize("form", [None, "", "Frames", "bytes", 1, True, [FRAMES], {}])
-def test_an_attach_in_an_unknown_form_is_refused(form: object) -> None:
+@pytest.mark.parametrize("mode", [None, "", "Frames", "bytes", 1, True, [FRAMES], {}])
+def test_an_attach_in_an_unknown_mode_is_refused(mode: object) -> None:
     with pytest.raises(ProtocolError):
-        StreamRequest.read(sent(changed(ATTACH.packet(), form=form)))
+        StreamRequest.read(sent(changed(ATTACH.packet(), mode=mode)))
 
 
 @pytest.mark.parametrize(
@@ -475,7 +475,7 @@ def test_a_publish_without_a_channel_is_refused() -> None:
     packet=st.sampled_from([HELLO.packet(), ATTACH.packet(), publish_packet(PUBLISH)]),
     name=st.sampled_from(
         [
-            *("protocol", "pid", "linger_seconds", "channels", "form", "rules", "since"),
+            *("protocol", "pid", "linger_seconds", "channels", "mode", "rules", "since"),
             *("channel", "history", "own_id", "key"),
         ]
     ),

@@ -41,8 +41,8 @@ ROUNDING = 1e-6
 class Reader(Subscriber):
     """A stream of the core that keeps what is written to it, with the time."""
 
-    def __init__(self, *channels: str, form: str = FRAMES, rules: StreamRules | None = None) -> None:
-        super().__init__(StreamRequest(channels, form, rules or StreamRules()))
+    def __init__(self, *channels: str, mode: str = FRAMES, rules: StreamRules | None = None) -> None:
+        super().__init__(StreamRequest(channels, mode, rules or StreamRules()))
         self.writes: list[tuple[float, bytes]] = []
         self.ended_at: float | None = None
 
@@ -56,8 +56,8 @@ class Reader(Subscriber):
 
     @property
     def events(self) -> list[str]:
-        """The data of all events, in either form."""
-        if self.form == ENVELOPES:
+        """The data of all events, in either mode."""
+        if self.mode == ENVELOPES:
             return [envelope.decode() for envelope in BlockDecoder().feed(self.data)]
         return [event.data for event in Decoder().feed(self.data)]
 
@@ -239,7 +239,7 @@ def test_a_stream_begins_with_its_reconnection_time_and_no_event(ready: Hub) -> 
 
 
 def test_a_stream_of_envelopes_begins_with_an_empty_block(ready: Hub) -> None:
-    reader = Reader("a", form=ENVELOPES)
+    reader = Reader("a", mode=ENVELOPES)
     ready.add(reader)
 
     assert reader.data == b"\0\0\0\0"
@@ -412,7 +412,7 @@ def test_what_waits_for_a_stream_that_left_is_not_its_successor_s(ready: Hub) ->
 
 
 def test_both_forms_get_theirs(ready: Hub) -> None:
-    frames, envelopes = Reader("a"), Reader("a", form=ENVELOPES)
+    frames, envelopes = Reader("a"), Reader("a", mode=ENVELOPES)
     ready.add(frames, envelopes)
     envelope = b'{"data": {"b":1, "a":2}, "type": "t", "id": 5}'
 
@@ -429,7 +429,7 @@ def test_both_forms_get_theirs(ready: Hub) -> None:
 def test_a_foreign_envelope_is_refused_and_counted_and_nobody_gets_anything(
     envelope: bytes, ready: Hub
 ) -> None:
-    readers = [Reader("a"), Reader("a", form=ENVELOPES), Reader("a", "b")]
+    readers = [Reader("a"), Reader("a", mode=ENVELOPES), Reader("a", "b")]
     ready.add(*readers)
     assert ready.deliver("a", envelope) == 0
     assert len(ready.complaints) == 1
@@ -468,14 +468,14 @@ def test_what_nobody_listens_to_is_not_even_read(ready: Hub) -> None:
 # -- heartbeats ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", [FRAMES, ENVELOPES])
+@pytest.mark.parametrize("mode", [FRAMES, ENVELOPES])
 @pytest.mark.parametrize("seconds", [1.0, 15.0])
 @pytest.mark.parametrize("phase", PHASES)
 def test_no_stream_is_silent_for_longer_than_the_setting_says(
-    phase: float, seconds: float, form: str
+    phase: float, seconds: float, mode: str
 ) -> None:
     hub = Hub(now=START + phase, confirms_at_once=True)
-    readers = [Reader("a", form=form, rules=rules(heartbeat_seconds=seconds)) for _ in range(60)]
+    readers = [Reader("a", mode=mode, rules=rules(heartbeat_seconds=seconds)) for _ in range(60)]
     for reader in readers:
         hub.add(reader)
         hub.now += TICK_SECONDS / 60
@@ -595,7 +595,7 @@ def test_the_age_counts_from_the_opening_and_not_from_the_last_event(ready: Hub)
 
 def test_a_stream_that_ends_says_when_to_come_back(ready: Hub) -> None:
     frames = Reader("a", rules=rules(max_stream_seconds=3, retry_ms=(7000, 7000)))
-    envelopes = Reader("a", form=ENVELOPES, rules=rules(max_stream_seconds=3))
+    envelopes = Reader("a", mode=ENVELOPES, rules=rules(max_stream_seconds=3))
     ready.add(frames, envelopes)
     frames.writes.clear()
     ready.wait(3)
@@ -660,7 +660,7 @@ def test_a_stream_that_comes_within_the_linger_keeps_the_channel(hub: Hub) -> No
 
 
 def test_the_linger_begins_when_the_last_stream_leaves(hub: Hub) -> None:
-    first, second = Reader("a"), Reader("a", form=ENVELOPES)
+    first, second = Reader("a"), Reader("a", mode=ENVELOPES)
     hub.add(first, second)
     hub.confirm("a")
     hub.leave(first)
@@ -699,9 +699,9 @@ def test_a_channel_that_was_only_waited_for_is_given_up_too(hub: Hub) -> None:
 
 def test_nothing_of_a_stream_stays_behind(hub: Hub) -> None:
     readers = [
-        Reader(*channels, form=form, rules=rules(max_stream_seconds=age))
+        Reader(*channels, mode=mode, rules=rules(max_stream_seconds=age))
         for channels in [("a",), ("b", "a"), ("a", "c")]
-        for form in (FRAMES, ENVELOPES)
+        for mode in (FRAMES, ENVELOPES)
         for age in (None, 100)
     ]
     hub.add(*readers)
@@ -832,7 +832,7 @@ class CoreBesideAList(RuleBasedStateMachine):
 
     def _expect_silence(self, reader: Reader, data: bytes) -> None:
         """Check that bytes bring no event."""
-        decoder = BlockDecoder() if reader.form == ENVELOPES else Decoder()
+        decoder = BlockDecoder() if reader.mode == ENVELOPES else Decoder()
         assert list(decoder.feed(data)) == []
 
     def _forget(self, reader: Reader) -> None:
@@ -848,11 +848,11 @@ class CoreBesideAList(RuleBasedStateMachine):
 
     @rule(
         channels=st.lists(st.sampled_from(NAMES), min_size=1, unique=True),
-        form=st.sampled_from([FRAMES, ENVELOPES]),
+        mode=st.sampled_from([FRAMES, ENVELOPES]),
         age=st.sampled_from([None, None, 5.0]),
     )
-    def add(self, channels: list[str], form: str, age: float | None) -> None:
-        reader = Reader(*channels, form=form, rules=rules(max_stream_seconds=age))
+    def add(self, channels: list[str], mode: str, age: float | None) -> None:
+        reader = Reader(*channels, mode=mode, rules=rules(max_stream_seconds=age))
         must_wait = not self.away and not self.confirmed.issuperset(channels)
         for name in channels:
             self.idle_since.pop(name, None)
@@ -892,12 +892,12 @@ class CoreBesideAList(RuleBasedStateMachine):
     def deliver(self, name: str) -> None:
         self.count += 1
         envelope = b'{"data": %d}' % self.count
-        forms = {
+        modes = {
             FRAMES: b"data:%d\n\n" % self.count,
             ENVELOPES: len(envelope).to_bytes(4, "big") + envelope,
         }
         for reader in self._open_readers_of(name):
-            self.expected[reader] += forms[reader.form]
+            self.expected[reader] += modes[reader.mode]
 
         assert self.core.deliver(name, None, envelope) == len(self._open_readers_of(name))
 

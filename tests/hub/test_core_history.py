@@ -92,7 +92,7 @@ class Client(Subscriber):
         channels: tuple[str, ...],
         *,
         seen: Seen,
-        form: str = FRAMES,
+        mode: str = FRAMES,
         without_history: tuple[str, ...] = (),
         slow: bool = False,
     ) -> None:
@@ -101,7 +101,7 @@ class Client(Subscriber):
         self.broker = hub.broker
         self.asked = seen.text
         since = dict(zip(kept, positions(seen.text, kept), strict=True))
-        super().__init__(StreamRequest(channels, form, StreamRules(), since))
+        super().__init__(StreamRequest(channels, mode, StreamRules(), since))
         self.slow = slow
         self.backlog = False
         self.ended = False
@@ -125,7 +125,7 @@ class Client(Subscriber):
         return not self.asked
 
     def _beginning(self) -> dict[str, At]:
-        if self.is_fresh or self.form == ENVELOPES:
+        if self.is_fresh or self.mode == ENVELOPES:
             return {}
         return {name: self._meaning(name, self.since(self.asked)[name]) for name in self.kept}
 
@@ -146,7 +146,7 @@ class Client(Subscriber):
     def take(self, data: bytes) -> None:
         assert not self.ended
         self.data += data
-        if self.form == ENVELOPES:
+        if self.mode == ENVELOPES:
             for envelope in self._blocks.feed(data):
                 self._take_message(json.loads(envelope)["data"])
             return
@@ -194,7 +194,7 @@ class Client(Subscriber):
         self.numbers.append(number)
         if stamp is None or channel not in self.kept:
             return
-        if self.form == ENVELOPES:
+        if self.mode == ENVELOPES:
             at = self.at.get(channel)
         else:
             assert channel in self.at, "an event of a stream that is not open"
@@ -256,7 +256,7 @@ class Client(Subscriber):
     def check_at_top(self) -> None:
         assert self.group is not None, "it is stuck"
         assert self.group.cursors == {name: self.broker.top(name) for name in self.kept}
-        if self.form == FRAMES and self.kept:
+        if self.mode == FRAMES and self.kept:
             assert set(self.at) == set(self.kept)
         for name, at in self.at.items():
             assert at is not None, "it was never told"
@@ -440,7 +440,7 @@ class Hub:
         for client in clients:
             standing = client.standing(self.now)
             Subscriber.__init__(
-                client, StreamRequest(client.channels, client.form, client.rules, standing.since)
+                client, StreamRequest(client.channels, client.mode, client.rules, standing.since)
             )
             self.core.adopt(client, standing, self.now)
         self.carry_out()
@@ -573,7 +573,7 @@ def test_while_the_broker_is_away_a_fresh_stream_opens_without_a_position_and_ge
 
 
 def test_a_reader_of_envelopes_gets_them_in_order_and_is_ended_at_a_gap(hub: Hub) -> None:
-    client = settled(hub, "a", form=ENVELOPES)
+    client = settled(hub, "a", mode=ENVELOPES)
     first, _, third = (hub.publish("a") for _ in range(3))
     hub.on_the_way = [third, first]
     hub.calm_down()
@@ -1032,7 +1032,7 @@ def test_the_own_id_of_an_event_without_a_place_is_not_what_a_client_comes_back_
 def test_when_all_have_left_and_the_time_is_over_nothing_stays(hub: Hub) -> None:
     start = top(hub, "a").decode()
     hub.publish("a")
-    clients = [settled(hub, "a"), settled(hub, "a", "b", text=EARLIEST), settled(hub, "b", form=ENVELOPES)]
+    clients = [settled(hub, "a"), settled(hub, "a", "b", text=EARLIEST), settled(hub, "b", mode=ENVELOPES)]
     late = come(hub, "a", text=start)
     hub.publish("b")
     hub.receive()
@@ -1105,10 +1105,10 @@ class CoreWithHistory(RuleBasedStateMachine):
     @rule(
         channels=some_channels,
         slow=st.booleans(),
-        form=st.sampled_from([FRAMES, FRAMES, FRAMES, ENVELOPES]),
+        mode=st.sampled_from([FRAMES, FRAMES, FRAMES, ENVELOPES]),
     )
-    def come_fresh(self, channels: tuple[str, ...], slow: bool, form: str) -> None:
-        self._add(Client(self.hub, channels, seen=Seen(), slow=slow, form=form))
+    def come_fresh(self, channels: tuple[str, ...], slow: bool, mode: str) -> None:
+        self._add(Client(self.hub, channels, seen=Seen(), slow=slow, mode=mode))
 
     @rule(channels=some_channels, slow=st.booleans(), numbers=st.lists(st.integers(0, 30), min_size=3))
     def come_from_a_position(self, channels: tuple[str, ...], slow: bool, numbers: list[int]) -> None:
@@ -1142,7 +1142,7 @@ class CoreWithHistory(RuleBasedStateMachine):
     def come_back(self, number: int, place: int, slow: bool, stays: bool) -> None:
         """A client was cut off behind any of the lines that it got."""
         client = self.past[number % len(self.past)]
-        if client.form == ENVELOPES:
+        if client.mode == ENVELOPES:
             return
         seen = client.seen[-1 - place % len(client.seen)]
         if not stays:

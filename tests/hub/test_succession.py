@@ -171,7 +171,7 @@ def test_a_reader_of_messages_goes_on(client: BareApplication) -> None:
         ours, hubs = socket.socketpair()
         stack.enter_context(ours)
         with hubs:
-            client.hand_over(hubs, "all", form=ENVELOPES)
+            client.hand_over(hubs, "all", mode=ENVELOPES)
         ours.settimeout(PATIENT_SECONDS)
         decoder = BlockDecoder()
         got: list[object] = []
@@ -352,12 +352,12 @@ RUN = "runpy.run_module('flask_sse.hub', run_name='__main__')"
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"handover": 0}, b"hands over by version 2, not 0"),
-        ({"handover": None}, b"hands over by version 2, not None"),
-        ({"handover": 2, "version": "2.0.0", "only_if_older": True}, b"already"),
-        ({"handover": 2, "version": "1.9.9", "only_if_older": True}, b"already"),
-        ({"handover": 2, "version": None, "only_if_older": True}, b"already"),
-        ({"handover": 2, "version": "not a number", "only_if_older": True}, b"already"),
+        ({"handover": 0}, b"hands over by version 3, not 0"),
+        ({"handover": None}, b"hands over by version 3, not None"),
+        ({"handover": 3, "version": "2.0.0", "only_if_older": True}, b"already"),
+        ({"handover": 3, "version": "1.9.9", "only_if_older": True}, b"already"),
+        ({"handover": 3, "version": None, "only_if_older": True}, b"already"),
+        ({"handover": 3, "version": "not a number", "only_if_older": True}, b"already"),
     ],
 )
 def test_who_may_not_succeed_is_told_why(
@@ -371,7 +371,7 @@ def test_who_may_not_succeed_is_told_why(
 
 def test_an_application_cannot_become_a_successor(client: BareApplication) -> None:
     pid = client.pid
-    succeeds = Packet("succeed", {"handover": 2})
+    succeeds = Packet("succeed", {"handover": 3})
     with Peer(hub_path(client.settings), Hello(1, 60).packet(), succeeds) as peer:
         assert b"a request 'succeed'" in peer.rest()
     assert client.pid == pid

@@ -55,12 +55,12 @@ class BareApplication:
         return int(self.status()["pid"])
 
     def hand_over(
-        self, sock: socket.socket, *channels: str, rules: StreamRules | None = None, form: str = FRAMES
+        self, sock: socket.socket, *channels: str, rules: StreamRules | None = None, mode: str = FRAMES
     ) -> None:
         """Let the hub write a stream to ``sock``, with a response head before it."""
         rules = rules or self.settings.rules
         self.link.attach(
-            sock.fileno(), StreamRequest(channels, form, rules, head=HEAD if form == FRAMES else b"")
+            sock.fileno(), StreamRequest(channels, mode, rules, head=HEAD if mode == FRAMES else b"")
         )
 
     def stream(self, *channels: str, tcp: bool = False, **rules: Any) -> StreamReader:

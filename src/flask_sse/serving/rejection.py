@@ -15,11 +15,11 @@ from .servers import OwedBytesError
 logger = logging.getLogger(__name__)
 
 
-def rejected(form: str, error: Exception) -> bytes:
+def rejected(mode: str, error: Exception) -> bytes:
     """Return the whole body, and log why.
 
     Args:
-        form: Of the stream, as ``StreamRequest`` has it.
+        mode: Of the stream, as ``StreamRequest`` has it.
         error: What failed.
     """
     if isinstance(error, OwedBytesError):
@@ -28,4 +28,4 @@ def rejected(form: str, error: Exception) -> bytes:
     else:
         logger.error("rejected a stream: %s", str(error) or repr(error))
     reason = "the hub cannot be reached" if isinstance(error, HubError) else "no stream can be opened now"
-    return refused(form, reason, UNREACHED_RETRY_MS)
+    return refused(mode, reason, UNREACHED_RETRY_MS)

@@ -57,7 +57,7 @@ class Relay:
             ending = self.find_ending()
             self._end = StreamEnd(open_stream(self._link, self.asked))
         except (HubError, OSError) as error:
-            yield rejected(self.asked.form, error)
+            yield rejected(self.asked.mode, error)
             return
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._end)
@@ -67,7 +67,7 @@ class Relay:
             if ending is None:
                 yield from _pieces(self._end.sock)
             else:
-                last = goodbye(self.asked.form, self.asked.rules.retry_ms)
+                last = goodbye(self.asked.mode, self.asked.rules.retry_ms)
                 yield from received_until(self._end, ending, last)
 
     def close(self) -> None:

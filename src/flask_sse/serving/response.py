@@ -143,7 +143,7 @@ class EventStreamResponse(Response):
             answer_and_end(descriptor, head + self._rejected(error))
 
     def _rejected(self, error: Exception) -> bytes:
-        return rejected(self.relay.asked.form, error)
+        return rejected(self.relay.asked.mode, error)
 
 
 def _short(asked: StreamRequest) -> StreamRequest:

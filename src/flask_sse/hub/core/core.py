@@ -5,7 +5,7 @@ clock) and leaves *orders* in its outbox, which the server carries out after eac
 socket; the subscribers it names are the objects it was given.
 
 The way of a stream: it *begins* when its first bytes are written, and *joins* a group when it stands where
-its channels stand. Streams of a group listen to the same channels in the same form: an event is encoded
+its channels stand. Streams of a group listen to the same channels in the same mode: an event is encoded
 once, and all that became ready in one turn of the loop is joined into one write a stream.
 
 A stream without history begins and joins when the broker has confirmed all its channels, so that whatever
@@ -147,10 +147,10 @@ class Core(Generic[M]):
             return self._beyond_limit(subscriber, owner)
         if not self.channels.make_room(subscriber.channels, self.max_channels):
             self.admission.rejected["channels"] += 1
-            return refused(subscriber.form, "too many channels")
+            return refused(subscriber.mode, "too many channels")
         if subscriber.kept and self._history_reads.awaited >= MAX_READS:
             self.admission.rejected["reads"] += 1
-            return refused(subscriber.form, "the history is read too slowly")
+            return refused(subscriber.mode, "the history is read too slowly")
         return None
 
     def _may_wait(self, subscriber: M, owner: Owner) -> bool:
@@ -160,7 +160,7 @@ class Core(Generic[M]):
     def _beyond_limit(self, subscriber: M, owner: Owner) -> bytes:
         what, _ = owner
         self.admission.rejected[what] += 1
-        return refused(subscriber.form, f"too many streams of this {what}")
+        return refused(subscriber.mode, f"too many streams of this {what}")
 
     def add(self, subscriber: M, now: float) -> None:
         """Take a stream in, or let it wait until those that it is one too many of were probed."""
@@ -388,12 +388,12 @@ class Core(Generic[M]):
         subscriber.has_begun = True
         self._timers.put(subscriber, self._next_look(subscriber))
         self.counters.opened += 1
-        if subscriber.form == ENVELOPES:
+        if subscriber.mode == ENVELOPES:
             return encode_block(b"")
         return reconnect_in(rules.retry_ms, subscriber.resume.last_event_id if subscriber.resume else "")
 
     def _begin_late(self, subscriber: M, now: float) -> None:
-        self._write(subscriber, b"" if subscriber.form == ENVELOPES else BROKER_AWAY, now)
+        self._write(subscriber, b"" if subscriber.mode == ENVELOPES else BROKER_AWAY, now)
         if not subscriber.kept:
             self._join(subscriber, [self.channels[name] for name in subscriber.channels])
 
@@ -652,7 +652,7 @@ class Core(Generic[M]):
         for group in channel.groups:
             group.cursors[channel.name] = gap.to
             self.counters.resets += len(group.subscribers)
-            if group.form == ENVELOPES:
+            if group.mode == ENVELOPES:
                 # Its reader has no other way to learn it.
                 self.outbox.extend(End(subscriber, b"") for subscriber in group.subscribers)
             else:
@@ -760,14 +760,14 @@ class Core(Generic[M]):
         # Those that listen to other channels, too, go on for these. Where the end is still to be written, the
         # next look ends them.
         for group in channel.groups:
-            if not group.pending and group.form != ENVELOPES and len(group.channels) == 1:
+            if not group.pending and group.mode != ENVELOPES and len(group.channels) == 1:
                 self.outbox.extend(End(subscriber, _end_of_run(channel)) for subscriber in group.subscribers)
 
     def drain(self, seconds: float, now: float) -> None:
         """End all streams, spread evenly over a time: their clients must not come back all at once."""
         for subscriber in self._probation:
             self._probation.drop(subscriber)
-            self.outbox.append(End(subscriber, goodbye(subscriber.form, subscriber.rules.retry_ms)))
+            self.outbox.append(End(subscriber, goodbye(subscriber.mode, subscriber.rules.retry_ms)))
         subscribers = list(self._subscribers)
         jitter.shuffle(subscribers)
         for number, subscriber in enumerate(subscribers):
@@ -789,15 +789,15 @@ class Core(Generic[M]):
         self._timers.put(subscriber, self._next_look(subscriber))
         if is_quiet:
             self.outbox.append(
-                Write(subscriber, encode_block(b"") if subscriber.form == ENVELOPES else HEARTBEAT)
+                Write(subscriber, encode_block(b"") if subscriber.mode == ENVELOPES else HEARTBEAT)
             )
 
     def _last_words(self, subscriber: M, now: float) -> bytes:
         has_expired = subscriber.expires_at is not None and subscriber.expires_at <= now
         if has_expired and subscriber.grant.by_ticket:
-            return stream_end(subscriber.form, EXPIRED)
+            return stream_end(subscriber.mode, EXPIRED)
         # A session may have been prolonged meanwhile; the request of who comes back tells.
-        return goodbye(subscriber.form, subscriber.rules.retry_ms)
+        return goodbye(subscriber.mode, subscriber.rules.retry_ms)
 
     def _next_look(self, subscriber: M) -> float:
         due = subscriber.written_at + subscriber.pace
@@ -819,5 +819,5 @@ def _end_of_run(channel: Channel[M]) -> bytes:
 def _words_of(verdict: Verdict, subscriber: Subscriber) -> bytes:
     """Return the last bytes of a stream that may not be open."""
     if verdict.is_final:
-        return stream_end(subscriber.form, verdict.reason)
-    return ask_again(subscriber.form, subscriber.rules.retry_ms)
+        return stream_end(subscriber.mode, verdict.reason)
+    return ask_again(subscriber.mode, subscriber.rules.retry_ms)

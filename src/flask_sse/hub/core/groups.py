@@ -60,12 +60,12 @@ class Subscriber(Item):
         "channels",
         "ends_at",
         "expires_at",
-        "form",
         "grant",
         "group",
         "has_begun",
         "is_relayed",
         "kept",
+        "mode",
         "pace",
         "quiet_since",
         "resume",
@@ -75,17 +75,17 @@ class Subscriber(Item):
     def __init__(self, request: StreamRequest) -> None:
         super().__init__()
         self.channels = request.channels
-        self.form = request.form
+        self.mode = request.mode
         self.rules: StreamRules = request.rules
         self.grant: Grant = request.grant
         self.kept = tuple(sorted(request.since))
         since = [request.since[name] for name in self.kept]
-        writes_ids = self.kept and self.form != ENVELOPES
+        writes_ids = self.kept and self.mode != ENVELOPES
         self.resume = Resume(self.kept, since) if writes_ids else None
         self.group: Group[Any] | None = None
         self.has_begun = False
         # By takeover the hub writes the response's head as well.
-        self.is_relayed = self.form != ENVELOPES and not request.head
+        self.is_relayed = self.mode != ENVELOPES and not request.head
         self.quiet_since = 0.0
         self.pace = 0.0
         self.ends_at: float | None = None
@@ -145,16 +145,16 @@ class Group(Generic[M]):
     Attributes:
         key: What these streams have in common.
         channels: What they listen to.
-        form: Frames or envelopes.
+        mode: Frames or envelopes.
         kept: Their channels that have a history, sorted; each event names the positions of all of them.
         cursors: Those positions.
     """
 
-    __slots__ = ("channels", "cursors", "form", "kept", "key", "pending", "subscribers", "written_at")
+    __slots__ = ("channels", "cursors", "kept", "key", "mode", "pending", "subscribers", "written_at")
 
     def __init__(self, key: Key, channels: Sequence[Channel[M]], cursors: dict[str, Cursor]) -> None:
         self.key = key
-        self.form, _, self.kept = key
+        self.mode, _, self.kept = key
         self.cursors = cursors
         self.channels = channels
         for channel in channels:
@@ -175,7 +175,7 @@ class Group(Generic[M]):
 
     def bytes_of(self, envelope: bytes, frame: Frame) -> bytes:
         """Return what is written of an event."""
-        if self.form == ENVELOPES:
+        if self.mode == ENVELOPES:
             return encode_block(envelope)
         # Also where the event itself has no place in a history, so that its own id is not come back with.
         data = frame.behind(self.last_event_id) if self.kept else frame.plain
@@ -286,7 +286,7 @@ class Groups(Generic[M]):
 
     def join(self, subscriber: M, channels: Sequence[Channel[M]]) -> None:
         """Let a stream that stands where its channels stand get what they deliver from now on."""
-        key = (subscriber.form, tuple(sorted(subscriber.channels)), subscriber.kept)
+        key = (subscriber.mode, tuple(sorted(subscriber.channels)), subscriber.kept)
         group = self._groups.get(key)
         if group is None:
             cursors = {
@@ -301,7 +301,7 @@ class Groups(Generic[M]):
         subscriber.group = group
         # From here on all streams of a group are alike, so they keep nothing of their own.
         subscriber.resume = None
-        subscriber.form, subscriber.channels, subscriber.kept = group.key
+        subscriber.mode, subscriber.channels, subscriber.kept = group.key
 
     def leave(self, subscriber: M) -> None:
         """Forget a stream; a group without streams ends."""

@@ -38,24 +38,24 @@ def reconnect_in(range_ms: tuple[int, int], last_event_id: str = "") -> bytes:
     return encode_event(id=last_event_id or None, retry_ms=jitter.randint(*range_ms))
 
 
-def goodbye(form: str, retry_ms: tuple[int, int]) -> bytes:
+def goodbye(mode: str, retry_ms: tuple[int, int]) -> bytes:
     """Return the last bytes of a stream that the hub ends: when to come back."""
-    return b"" if form == ENVELOPES else reconnect_in(retry_ms)
+    return b"" if mode == ENVELOPES else reconnect_in(retry_ms)
 
 
-def refused(form: str, reason: str, retry_ms: tuple[int, int] = REFUSED_RETRY_MS) -> bytes:
+def refused(mode: str, reason: str, retry_ms: tuple[int, int] = REFUSED_RETRY_MS) -> bytes:
     """Return the whole body of a stream that is refused politely: why, and a long time to wait.
 
     Any status but 200 would end a browser's ``EventSource`` for good.
     """
-    if form == ENVELOPES:
+    if mode == ENVELOPES:
         return b""
     return encode_comment(reason) + reconnect_in(retry_ms)
 
 
-def ask_again(form: str, retry_ms: tuple[int, int]) -> bytes:
+def ask_again(mode: str, retry_ms: tuple[int, int]) -> bytes:
     """Return the last bytes of a stream whose right may be older than a revocation: when to reconnect."""
-    return refused(form, "rights were revoked meanwhile; reconnect, so that yours is checked again", retry_ms)
+    return refused(mode, "rights were revoked meanwhile; reconnect, so that yours is checked again", retry_ms)
 
 
 def stream_open(channels: Sequence[str], last_event_id: str) -> bytes:
@@ -73,9 +73,9 @@ def _channels_json(channels: tuple[str, ...]) -> str:
     return json.dumps({"channels": channels})
 
 
-def stream_end(form: str, reason: str) -> bytes:
+def stream_end(mode: str, reason: str) -> bytes:
     """Return the last event of a stream that its client is not to open again."""
-    if form == ENVELOPES:
+    if mode == ENVELOPES:
         return b""
     return encode_event(json.dumps({"reason": reason}), event=STREAM_END, id=END_ID)
 

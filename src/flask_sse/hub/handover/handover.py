@@ -42,7 +42,7 @@ from .peer import connect, peer_pid, send_all
 logger = logging.getLogger(__name__)
 
 # The version of this page; another one is refused.
-HANDOVER_VERSION = 2
+HANDOVER_VERSION = 3
 STEP_SECONDS = 5.0
 PORTION_DESCRIPTORS = 100
 PORTION_BYTES = 1024 * 1024

@@ -36,7 +36,7 @@ from ...wire.cursor import read_cursor
 from .grant import NOBODY, Grant
 
 # What this release speaks; the highest that both ends speak counts.
-PROTOCOLS = (5,)
+PROTOCOLS = (6,)
 # How long either end waits for the answer of the other one.
 ANSWER_SECONDS = 2.0
 # The limit that applications enforce themselves, before they ask who may listen to all those channels.
@@ -44,7 +44,7 @@ STREAM_CHANNELS = "stream_channels"
 FRAMES = "frames"
 ENVELOPES = "envelopes"
 # One text for all streams, not one a packet.
-_FORMS = {FRAMES: FRAMES, ENVELOPES: ENVELOPES}
+_MODES = {FRAMES: FRAMES, ENVELOPES: ENVELOPES}
 
 # JSON may write one byte of data as six (\\u0000), and the keys around it take some more.
 ENVELOPE_GROWTH = 6
@@ -124,7 +124,7 @@ class StreamRequest:
 
     Attributes:
         channels: What the stream listens to.
-        form: ``FRAMES`` for event-stream bytes, ``ENVELOPES`` for blocks.
+        mode: ``FRAMES`` for event-stream bytes, ``ENVELOPES`` for blocks.
         rules: What holds for the stream.
         since: For each of its channels that has a history, what to go on from, as ``wire.cursor`` has it.
         head: The HTTP response head to write first; empty where somebody else wrote it.
@@ -132,7 +132,7 @@ class StreamRequest:
     """
 
     channels: tuple[str, ...]
-    form: str
+    mode: str
     rules: StreamRules
     since: Mapping[str, str] = field(default_factory=dict)
     head: bytes = b""
@@ -147,7 +147,7 @@ class StreamRequest:
                 since.setdefault(self.since[name], []).append(number)
         fields = {
             "channels": self.channels,
-            "form": self.form,
+            "mode": self.mode,
             "rules": _rules_fields(self.rules),
             "since": [*since.items()],
         }
@@ -163,9 +163,9 @@ class StreamRequest:
             ProtocolError: If it is none of ours.
         """
         fields = packet.fields
-        channels, form = fields.get("channels"), fields.get("form")
-        if not isinstance(channels, list) or not channels or not isinstance(form, str) or form not in _FORMS:
-            raise ProtocolError("an attach without channels or form")
+        channels, mode = fields.get("channels"), fields.get("mode")
+        if not isinstance(channels, list) or not channels or not isinstance(mode, str) or mode not in _MODES:
+            raise ProtocolError("an attach without channels or mode")
         try:
             names = {name if name == STATUS_CHANNEL else check_channel(name) for name in channels}
         except InvalidChannelError as error:
@@ -174,7 +174,7 @@ class StreamRequest:
             raise ProtocolError("an attach that names a channel twice")
         since = _read_since(fields.get("since"), channels)
         rules, grant = _read_rules(fields.get("rules")), _read_grant(fields.get("grant"))
-        return cls(tuple(channels), _FORMS[form], rules, since, packet.body, grant)
+        return cls(tuple(channels), _MODES[mode], rules, since, packet.body, grant)
 
 
 @functools.lru_cache(maxsize=64)

@@ -212,7 +212,7 @@ class HubServer:
         self.applications.close()
         self._finish()
         for stream in self.streams:
-            self._send(stream, goodbye(stream.form, stream.rules.retry_ms))
+            self._send(stream, goodbye(stream.mode, stream.rules.retry_ms))
             self._drop(stream)
 
     # -- handover --------------------------------------------------------------------------------
@@ -398,7 +398,7 @@ class HubServer:
         if not self._has_room(stream.sock):
             self._rejected += 1
             self.log("limit", "rejected a stream: the hub has %s", counted(len(self._core), "stream"))
-            return refused(stream.form, "too many streams")
+            return refused(stream.mode, "too many streams")
         body = self._core.refusal(stream)
         if body is not None:
             self.log("admission", "rejected a stream: %s", ascii(body[:100]))

@@ -56,7 +56,7 @@ class Stream(Subscriber):
         """Return what another hub must know to go on with this stream."""
         standing = self.standing(now)
         grant = self.grant_now(now)
-        request = StreamRequest(self.channels, self.form, self.rules, standing.since, self.head, grant)
+        request = StreamRequest(self.channels, self.mode, self.rules, standing.since, self.head, grant)
         return StreamSnapshot(
             self.sock.fileno(), request, standing, b"".join(self.backlog.values() if self.backlog else ())
         )
