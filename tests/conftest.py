@@ -8,11 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from tests.support.brokers import Broker, start_redis, start_valkey
 from tests.support.browser import start_chromium
 from tests.support.hubs import separate_hubs
 from tests.support.leftovers import pytest_runtest_makereport, pytest_runtest_protocol
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.promises import patient_product
 
 # Hooks of pytest, which finds them here.
@@ -24,6 +25,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # How fast examples are made says something of the machine and nothing of us.
 settings.register_profile("here", settings.default, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("here")
+
+# For what a page must show; the same holds for what it is asked for, see ``chromium``.
+expect.set_options(timeout=PATIENT_SECONDS * 1000)
 
 # Applications that web servers of the tests import; they ask for the settings that these pass on.
 collect_ignore_glob = ["*/apps/*"]
@@ -94,4 +98,5 @@ def browser() -> Iterator[Browser]:
 def chromium(browser: Browser) -> Iterator[Page]:
     """A page of a fresh visitor; ``page.context.new_page()`` opens more of the same one."""
     with browser.new_context(ignore_https_errors=True) as context:
+        context.set_default_timeout(PATIENT_SECONDS * 1000)
         yield context.new_page()

@@ -89,11 +89,11 @@ def test_t6_41_a_stream_ends_with_its_ticket_and_is_not_opened_again(
     address = url(server, blueprint, expires_in=1)
     with opened(server, address) as stream, opened(server, url(server, blueprint)) as other:
         event = ended(stream)
-        assert 0.5 < time.monotonic() - began < 10
+        assert time.monotonic() - began > 0.5
         assert event.data == '{"reason": "expired"}'
         assert server.get(address, {"Last-Event-ID": event.last_event_id}).status == 204
-        while (answer := server.get(address)).status != 204:  # the stream may end a moment too early
-            assert time.monotonic() - began < 10, answer
+        # The stream may end a moment too early.
+        wait_until(lambda: server.get(address).status == 204, what="the end of the ticket")
         with server.app.app_context():
             blueprint.publish("goes on")
         assert other.next_event().data == "goes on"

@@ -85,7 +85,7 @@ class Site:
         """Wait until none of the present workers is left, and others are there."""
         before = self.workers()
         yield
-        wait_until(lambda: not any(map(running, before)), 20, "the workers of before gone")
+        wait_until(lambda: not any(map(running, before)), what="the workers of before gone")
         wait_until(lambda: not set(self.workers()) & set(before), what="new workers")
         assert self.get("/ordinary").status == 200
 
@@ -112,7 +112,7 @@ class Site:
         """Kill the master alone: its workers notice and end; start another one."""
         workers = self.workers()
         self.process.kill()
-        wait_until(lambda: not any(map(running, workers)), 20, "the workers gone")
+        wait_until(lambda: not any(map(running, workers)), what="the workers gone")
         self.process.close()
         self.process = self._start()
         self.workers()

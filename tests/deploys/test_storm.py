@@ -18,7 +18,7 @@ from .site import Site
 
 PER_SECOND = 50
 # What stands still for long has lost its events, and not only its time.
-ARRIVAL_SECONDS = 30
+ARRIVAL_SECONDS = PATIENT_SECONDS
 
 
 def storm(

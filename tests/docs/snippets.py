@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, free_port
 from tests.support.tools import require
 from tests.tools import ROOT
@@ -103,7 +104,7 @@ class FlaskRun:
 def post(url: str, data: bytes = b"") -> int:
     """Send a POST request and return the status."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data), timeout=10) as response:
+        with urllib.request.urlopen(urllib.request.Request(url, data), timeout=PATIENT_SECONDS) as response:
             return int(response.status)
     except urllib.error.HTTPError as error:
         return error.code

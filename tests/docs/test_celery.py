@@ -13,7 +13,7 @@ import pytest
 import redis
 from tests.docs.snippets import SCRIPTS, lay, read, shell
 from tests.support.brokers import Broker, start_valkey
-from tests.support.patience import PATIENT_SECONDS
+from tests.support.patience import PATIENT_SECONDS, patient
 from tests.support.processes import Process
 from tests.support.proxy import Proxy
 
@@ -31,7 +31,7 @@ POST = """
 from start import app
 print(app.test_client().post("/exports/7").get_json())
 """
-RETRIES_SECONDS = 20
+RETRIES_SECONDS = patient(20)
 # One answer of the broker fits, and two do not.
 ONE_ANSWER_BYTES = 60
 

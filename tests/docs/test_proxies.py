@@ -14,6 +14,7 @@ import pytest
 import yaml
 from playwright.sync_api import Page
 from tests.docs.snippets import DOCS, FlaskRun, at_port, lay, post, read
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, free_port
 from tests.support.tools import require
 from tests.support.webservers import make_certificate
@@ -96,7 +97,7 @@ def caddy(tmp_path: Path, runtime_directory: str) -> Iterator[Caddy]:
 def browser_like(encoding: str) -> Iterator[httpx.Client]:
     """A client that speaks HTTP/2 and takes compressed answers, as browsers do."""
     headers = {"Accept-Encoding": encoding}
-    with httpx.Client(http2=True, verify=False, headers=headers, timeout=10) as client:
+    with httpx.Client(http2=True, verify=False, headers=headers, timeout=PATIENT_SECONDS) as client:
         yield client
 
 

@@ -6,17 +6,17 @@ import contextlib
 import gzip
 import itertools
 import socket
-import time
 from collections.abc import Callable, Iterable
 
 import pytest
 from tests.support.local import LocalServer
+from tests.support.patience import Stopwatch
 from tests.support.patients import HURRY, diagnose
 from tests.support.scripted import ScriptedServer
 
 from flask_sse.doctor.probe import Patience
 
-# What all steps may take together, with what a busy machine adds.
+# What all steps may take together, and the work.
 MOST_SECONDS = 4 * (HURRY.head + HURRY.body) + 3 * HURRY.arrival + HURRY.flush + 3
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 CHUNKED = STREAM + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -110,9 +110,9 @@ def test_it_is_found_out_in_time(name: str, start: Callable[..., LocalServer]) -
     script, problem = HOSTILE[name]
     app = start().app
     with ScriptedServer(script) as server:
-        began = time.monotonic()
-        found = diagnose(app, f"{server.url}/stream", HURRY)
-        assert time.monotonic() - began < MOST_SECONDS
+        with Stopwatch() as watch:
+            found = diagnose(app, f"{server.url}/stream", HURRY)
+        assert watch.seconds < MOST_SECONDS
     assert len(found.problems) == 1
     assert found.problems[0] in problem.split("|")
     assert "\x1b" not in repr(found)

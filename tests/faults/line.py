@@ -84,7 +84,7 @@ class Listener:
         """Wait until the stream has shown twice that it lives."""
         body = self.stream.reading.body
         before = len(body)
-        self.stream._until(lambda: body.find(HEARTBEATS, before - 1) >= 0, 10, "two heartbeats")
+        self.stream._until(lambda: body.find(HEARTBEATS, before - 1) >= 0, PATIENT_SECONDS, "two heartbeats")
 
 
 class Line:

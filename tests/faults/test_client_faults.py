@@ -38,7 +38,7 @@ def server(channel: str) -> Iterator[LocalServer]:
 
 
 def wait_streams(server: LocalServer, count: int) -> None:
-    wait_until(lambda: server.status()["streams"] == count, 20, f"{count} streams")
+    wait_until(lambda: server.status()["streams"] == count, what=f"{count} streams")
 
 
 def slowest_of(server: LocalServer, page: StreamClient, data: str, count: int = EVENTS) -> float:
@@ -146,7 +146,7 @@ def test_33_a_crowd_that_comes_back_at_once_shares_its_reads(own_valkey: Broker,
         before, began = pages_read(), time.monotonic()
         with Swarm([server.port], path, {"Last-Event-ID": position}) as crowd:
             crowd.open(CROWD)
-            wait_until(lambda: crowd.events == [["missed"]] * CROWD, 30, "all to have it")
+            wait_until(lambda: crowd.events == [["missed"]] * CROWD, what="all to have it")
         # One for all that come while the page is kept, however many they are.
         assert 1 <= pages_read() - before <= 1 + (time.monotonic() - began) / KEPT_SECONDS
         with StreamClient(server.port, path, {"Last-Event-ID": position}) as last:

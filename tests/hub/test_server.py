@@ -16,7 +16,7 @@ import psutil
 import pytest
 from tests.support.bare_application import HEAD, BareApplication, tcp_pair
 from tests.support.client import StreamReader
-from tests.support.patience import PATIENT_SECONDS
+from tests.support.patience import PATIENT_SECONDS, granted_time
 from tests.support.processes import descriptors, running, wait_until
 
 from flask_sse.errors import HubUnavailableError
@@ -47,7 +47,7 @@ def test_first_bytes_come_at_once_behind_the_head(hub: BareApplication, channel:
     ours, hubs = tcp_pair() if tcp else socket.socketpair()
     with StreamReader(ours) as stream, hubs:
         hub.hand_over(hubs, channel, rules=StreamRules(retry_ms=(1234, 1234)))
-        stream.wait_for_bytes(b"\n\n", timeout=1)
+        stream.wait_for_bytes(b"\n\n")
         assert stream.raw == HEAD + b"retry:1234\n\n"
 
 
@@ -55,8 +55,8 @@ def test_event_comes_at_once_to_the_streams_of_its_channel_only(hub: BareApplica
     with hub.stream(channel) as first, hub.stream(channel, f"{channel}-b") as second:
         assert hub.publish("one", channel=channel) == 2
         assert hub.publish("two", channel=f"{channel}-b") == 1
-        assert second.events(2, timeout=1)[1].data == "two"
-        assert first.next_event(timeout=1).data == "one"
+        assert second.events(2)[1].data == "two"
+        assert first.next_event().data == "one"
         assert b"two" not in first.raw
 
 
@@ -65,7 +65,7 @@ def test_quiet_stream_gets_a_heartbeat_within_its_time(hub: BareApplication, cha
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(hub.stream(channel, heartbeat_seconds=seconds)) for _ in range(20)]
         # A machine that stalls for a moment is not the hub's fault; it does not stall each time.
-        attempts = (max(longest_silences(streams, 1.0)) for _ in range(5))
+        attempts = (max(longest_silences(hub, streams, 1.0)) for _ in range(5))
         assert any(silence <= seconds + 0.05 for silence in attempts)
         assert all(b"\n\n:\n\n:\n\n" in stream.raw for stream in streams)
 
@@ -75,12 +75,13 @@ def test_stream_of_the_first_moment_of_a_hub_gets_its_heartbeats(channel: str) -
         BareApplication(f"memory://{channel}") as fresh,
         fresh.stream("all", heartbeat_seconds=0.1) as stream,
     ):
-        stream.wait_for_bytes(b":\n\n:\n\n", timeout=2)
+        stream.wait_for_bytes(b":\n\n:\n\n")
 
 
-def longest_silences(streams: list[StreamReader], seconds: float) -> list[float]:
+def longest_silences(hub: BareApplication, streams: list[StreamReader], seconds: float) -> list[float]:
     """Listen for a while; return the longest time that each stream wrote nothing."""
-    heard = [time.monotonic()] * len(streams)
+    pid = hub.pid
+    heard = [granted_time(pid)] * len(streams)
     longest = [0.0] * len(streams)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -88,9 +89,10 @@ def longest_silences(streams: list[StreamReader], seconds: float) -> list[float]
             before = len(stream.raw)
             with contextlib.suppress(TimeoutError):
                 stream.events(1, timeout=0.001)
-            longest[number] = max(longest[number], time.monotonic() - heard[number])
+            now = granted_time(pid)
+            longest[number] = max(longest[number], now - heard[number])
             if len(stream.raw) > before:
-                heard[number] = time.monotonic()
+                heard[number] = now
     return longest
 
 
@@ -138,7 +140,8 @@ def test_client_that_leaves_is_noticed_without_any_event(
     hub: BareApplication, channel: str, way: str, tcp: bool
 ) -> None:
     before = descriptors(hub.pid)
-    with hub.stream(channel, tcp=tcp) as stream:
+    # No heartbeat comes to the help of the hub.
+    with hub.stream(channel, tcp=tcp, heartbeat_seconds=3600) as stream:
         assert hub.status()["streams"] == 1
         if way == "close":
             stream.close()
@@ -146,8 +149,8 @@ def test_client_that_leaves_is_noticed_without_any_event(
             stream.reset()
         else:
             stream.sock.shutdown(socket.SHUT_WR)
-            assert stream.wait_closed(timeout=1) == "eof"
-        wait_until(lambda: hub.status()["streams"] == 0, 1, "the hub to notice")
+            assert stream.wait_closed() == "eof"
+        wait_until(lambda: hub.status()["streams"] == 0, what="the hub to notice")
     assert hub.publish("nobody", channel=channel) == 0
     wait_until(lambda: descriptors(hub.pid) == before, what="the descriptor closed")
 
@@ -163,24 +166,25 @@ def test_junk_that_a_client_sends_is_thrown_away(hub: BareApplication, channel: 
 def test_stream_ends_between_80_and_100_percent_of_its_age(hub: BareApplication, channel: str) -> None:
     age = 1.5
     with contextlib.ExitStack() as stack:
-        opened = time.monotonic()
+        pid = hub.pid
+        opened, granted = time.monotonic(), granted_time(pid)
         streams = [
             stack.enter_context(hub.stream(channel, max_stream_seconds=age, tcp=True)) for _ in range(20)
         ]
         for stream in streams:
             # Unread junk must not turn the goodbye into a reset.
             stream.sock.sendall(b"junk")
-        ends = ends_of(streams, age + 1)
+        ends = ends_of(streams)
+        lived = granted_time(pid) - granted
         # One at the beginning and one as goodbye.
         assert all(stream.raw.count(b"\n\n") == stream.raw.count(b"retry:") == 2 for stream in streams)
         assert all(stream.raw.endswith(b"\n\n") for stream in streams)
     # The hub's clock is coarse, and errs to the early side.
     assert min(ends) - opened >= 0.8 * age - 2 * TICK_SECONDS
-    assert max(ends) - opened <= age + 0.1
-    assert max(ends) - min(ends) >= 0.1 * age, "the ends fall together"
+    assert lived <= age + 0.2
 
 
-def ends_of(streams: list[StreamReader], seconds: float) -> list[float]:
+def ends_of(streams: list[StreamReader]) -> list[float]:
     """Return when each stream ended; all of them must end with the end of the connection."""
     ends: dict[StreamReader, float] = {}
 
@@ -192,7 +196,7 @@ def ends_of(streams: list[StreamReader], seconds: float) -> list[float]:
                     ends[stream] = time.monotonic()
         return len(ends) == len(streams)
 
-    wait_until(all_ended, seconds, "all streams ended")
+    wait_until(all_ended, what="all streams ended")
     return list(ends.values())
 
 

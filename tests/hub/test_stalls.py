@@ -18,7 +18,7 @@ import pytest
 from tests.support.bare_application import BareApplication, log_of
 from tests.support.brokers import Broker
 from tests.support.client import StreamClient
-from tests.support.patience import PATIENT_SECONDS
+from tests.support.patience import PATIENT_SECONDS, granted_time, patient
 from tests.support.processes import Process, free_port, running, suspended, wait_until
 
 from flask_sse.hub.client.discovery import hub_path
@@ -28,6 +28,8 @@ from flask_sse.hub.server.loop import STALL_SECONDS, HubLoop
 SERVER = Path(__file__).parent / "impatient_server.py"
 PRODUCER = Path(__file__).parent.parent / "producing" / "producer.py"
 STALL = STALL_SECONDS + 0.1
+# A hub must be stopped within it, once it has begun.
+LINGER_SECONDS = 4.0
 
 
 @pytest.fixture
@@ -144,7 +146,7 @@ def test_input_without_end_does_not_hold_timers_for_ever(
     began = time.monotonic()
     loop.run_forever()
     loop.remove_reader(ours)
-    assert time.monotonic() - began < STALL + 5
+    assert time.monotonic() - began < patient(STALL + 1)
 
 
 def test_a_loop_that_stands_still_again_and_again_calls_its_timers(loop: HubLoop) -> None:
@@ -164,9 +166,10 @@ def test_a_loop_that_stands_still_again_and_again_calls_its_timers(loop: HubLoop
 
 def test_a_loop_that_waits_for_long_does_not_stand_still(loop: HubLoop) -> None:
     loop.stalls.take_seconds()
+    began, granted = time.monotonic(), granted_time()
     loop.run_until_complete(asyncio.sleep(2 * STALL))
-    # Of what the machine does meanwhile, no more than that.
-    assert loop.stalls.take_seconds() < STALL
+    starved = time.monotonic() - began - (granted_time() - granted)
+    assert loop.stalls.take_seconds() < STALL + starved
 
 
 # -- the hub --------------------------------------------------------------------------------------------
@@ -175,16 +178,19 @@ def test_a_loop_that_waits_for_long_does_not_stand_still(loop: HubLoop) -> None:
 def test_a_hub_that_was_stopped_does_not_end_before_it_sees_the_application_that_came(channel: str) -> None:
     """Without applications it ends after a while, and one that came meanwhile is no less one."""
     url = f"memory://{channel}"
-    with BareApplication(url, hub_linger_seconds=1.0) as first:
+    with BareApplication(url, hub_linger_seconds=LINGER_SECONDS) as first:
         pid = first.pid
         path = hub_path(first.settings)
-    wait_until(lambda: "the hub ends in 1 s" in log_of(path), what="the hub to miss its application")
-    with BareApplication(url, hub_linger_seconds=1.0) as second:
+    wait_until(
+        lambda: f"the hub ends in {LINGER_SECONDS:g} s" in log_of(path),
+        what="the hub to miss its application",
+    )
+    with BareApplication(url, hub_linger_seconds=LINGER_SECONDS) as second:
         with suspended(pid):
             answers: list[int] = []
             asking = threading.Thread(target=lambda: answers.append(second.pid))
             asking.start()
-            time.sleep(1.6)
+            time.sleep(LINGER_SECONDS + 0.6)
         asking.join(PATIENT_SECONDS)
         assert answers == [pid]
         with pytest.raises(TimeoutError):

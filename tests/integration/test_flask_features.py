@@ -101,7 +101,7 @@ def test_the_text_of_the_applications_json_provider_reaches_the_page_as_written(
         stream.wait_opened()
         assert server.publish(data, type="json", id=1, channel=channel) == 1
         # White space around it is no part of the value.
-        assert stream.next_event(1) == Event("json", app.json.dumps(data).strip(), "1")
+        assert stream.next_event() == Event("json", app.json.dumps(data).strip(), "1")
 
 
 def test_options_and_types_of_flasks_own_provider_hold(app: flask.Flask, channel: str) -> None:

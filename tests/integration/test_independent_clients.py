@@ -138,7 +138,7 @@ def test_a_page_comes_back_by_itself_after_the_time_that_an_event_said(channel: 
         assert server.publish("before", type="part", retry=50, channel=channel) == 1
         chromium.wait_for_function("events.length == 1")
         os.kill(server.status()["pid"], signal.SIGKILL)
-        chromium.wait_for_function("opened.length == 2", timeout=30_000)
+        chromium.wait_for_function("opened.length == 2")
         assert chromium.evaluate("opened[1] - failed[0]") < 30_000
         assert server.publish("after", type="part", channel=channel) == 1
         chromium.wait_for_function("events.length == 2")

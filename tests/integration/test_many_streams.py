@@ -112,11 +112,11 @@ def test_nginx_holds_nothing_back_and_tells_of_clients_that_leave(
     with Nginx(server.port, http_version) as nginx:
         for number in range(3):
             with StreamClient(nginx.port, path) as stream:
-                stream.wait_opened(1)
+                stream.wait_opened()
                 assert stream.headers["Server"].startswith("nginx")
                 for data in ("at once", "x" * 100_000, "again"):
                     assert hub.publish(data, channel=channel) == 1
-                    assert stream.next_event(timeout=1).data == data
+                    assert stream.next_event().data == data
                 # A connection that nginx would use again is none of the stream's.
                 assert get(nginx.port, f"/ordinary?who={number}").body == b"ordinary %d" % number
-            wait_until(lambda: hub.publish("anyone?", channel=channel) == 0, 2, "nginx to tell the hub")
+            wait_until(lambda: hub.publish("anyone?", channel=channel) == 0, what="nginx to tell the hub")

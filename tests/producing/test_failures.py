@@ -16,7 +16,7 @@ from flask import Flask
 from gevent import Timeout
 from tests.support.brokers import Broker, start_valkey
 from tests.support.local import LocalServer, make_app
-from tests.support.patience import PATIENT_SECONDS
+from tests.support.patience import PATIENT_SECONDS, patient
 from tests.support.processes import Process, suspended, wait_until
 from werkzeug.wrappers import Response
 
@@ -222,10 +222,10 @@ def work():
     begun.release()
     threading.Event().wait()
 
-for number in range(8):
+for number in range(16):
     arguments = work(), new_run(f"{sys.argv[2]}-{number}")
     threading.Thread(target=publisher.produce, args=arguments, daemon=True).start()
-for number in range(8):
+for number in range(16):
     begun.acquire()
 print("begun", flush=True)
 signal.pause()
@@ -239,7 +239,7 @@ def test_the_end_of_a_process_waits_for_all_its_runs_together(valkey: Broker, ch
         os.kill(process.pid, signal.SIGTERM)
         process.wait()
     with LocalServer(app) as server:
-        for number in range(8):
+        for number in range(16):
             with server.stream(f"/stream?channel=run:{channel}-{number}") as stream:
                 assert stream.wait_closed() == "eof"
                 assert b'"reason": "interrupted"' in stream.raw
@@ -252,5 +252,5 @@ def test_the_end_of_a_process_is_bounded_where_the_broker_stands_still(channel: 
             began = time.monotonic()
             os.kill(process.pid, signal.SIGTERM)
             process.wait()
-            # Eight in turn took 17 s, and one bound for all is 3 s.
-            assert time.monotonic() - began < run.END_SECONDS + 5
+            # Sixteen in turn took 34 s, and one bound for all is 3 s.
+            assert time.monotonic() - began < patient(run.END_SECONDS)

@@ -30,28 +30,34 @@ def patient(seconds: float) -> float:
 PATIENT_SECONDS = patient(15)
 
 
-class Stopwatch:
-    """How long this process waited and worked in the ``with`` block, for an upper bound.
+def granted_time(*pids: int) -> float:
+    """Return a clock in seconds that stands while this process, or another, could run and may not.
 
-    What does not count is the time in which its threads could run and others had the cores. Linux knows it
-    (the second number of ``schedstat``); elsewhere all counts. Of several threads it is the sum, and one may
-    not have waited for the other: on a busy machine the result is too small rather than too large.
+    For upper bounds. Linux knows how long threads waited for a core (the second number of ``schedstat``);
+    elsewhere the clock never stands. Of several threads it is the sum, and one may not have waited for the
+    other: on a busy machine this clock is too slow rather than too fast.
+
+    Args:
+        pids: The other processes that take part; they must live until the clock is read again.
+    """
+    starved_ns = 0
+    for pid in ("self", *pids):
+        for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            with suppress(OSError):  # the thread has ended
+                starved_ns += int(thread.read_text().split()[1])
+    return time.monotonic() - starved_ns / 1e9
+
+
+class Stopwatch:
+    """How long the ``with`` block took, by the clock of :func:`granted_time`.
 
     Attributes:
         seconds: The time, once the block has ended.
     """
 
     def __enter__(self) -> Self:
-        self._began = self._now()
+        self._began = granted_time()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.seconds = self._now() - self._began
-
-    @staticmethod
-    def _now() -> float:
-        starved_ns = 0
-        for thread in Path("/proc/self/task").glob("*/schedstat"):
-            with suppress(OSError):  # the thread has ended
-                starved_ns += int(thread.read_text().split()[1])
-        return time.monotonic() - starved_ns / 1e9
+        self.seconds = granted_time() - self._began

@@ -13,9 +13,7 @@ import pytest
 
 from flask_sse.brokers import deadline
 from flask_sse.brokers.redis import connection
-from flask_sse.hub.client import discovery as lifecycle
-from flask_sse.hub.client import hub_client as link
-from flask_sse.hub.client import hub_thread as thread
+from flask_sse.hub.client import discovery, hub_client, hub_thread
 
 from .patience import FACTOR, Stopwatch
 
@@ -25,9 +23,9 @@ _PROMISED = {
     for module, name in (
         (deadline, "CALL_SECONDS"),
         (connection, "CALL_SECONDS"),
-        (lifecycle, "ANSWER_SECONDS"),
-        (link, "ANSWER_SECONDS"),
-        (thread, "ANSWER_SECONDS"),
+        (discovery, "ANSWER_SECONDS"),
+        (hub_client, "ANSWER_SECONDS"),
+        (hub_thread, "ANSWER_SECONDS"),
     )
 }
 
