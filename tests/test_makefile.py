@@ -34,18 +34,20 @@ for module in modules:
 """
 
 
+def output_of_make(*words: str) -> str:
+    # `make test` gives its own flags, level and variables to the tests.
+    of_make = {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "FUZZ_SECONDS"}
+    environment = {name: value for name, value in os.environ.items() if name not in of_make}
+    run = subprocess.run(
+        ["make", *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    return run.stdout
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 @pytest.mark.parametrize(("words", "seconds"), [([], "600"), (["FUZZ_SECONDS=60"], "60")])
 def test_fuzzing_takes_as_long_as_make_is_told(words: list[str], seconds: str) -> None:
-    # `make test` gives its own flags and variables to the tests.
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in {"MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "FUZZ_SECONDS"}
-    }
-    command = ["make", "--dry-run", "fuzz", *words]
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    assert f"FUZZ_SECONDS={seconds} " in run.stdout
+    assert f"FUZZ_SECONDS={seconds} " in output_of_make("--dry-run", "fuzz", *words)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -68,11 +70,11 @@ def test_a_command_beside_busy_cores_has_its_own_status() -> None:
     assert subprocess.run(command, check=False).returncode == 7
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_make_help_lists_all_targets_that_are_documented() -> None:
     makefile = (ROOT / "Makefile").read_text()
     (phony,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
-    run = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert [line.split()[0] for line in run.stdout.splitlines()] == phony.split()
+    assert [line.split()[0] for line in output_of_make("help").splitlines()] == phony.split()
 
 
 def installed_with(*wanted: str) -> set[str]:

@@ -26,8 +26,9 @@ POLL_SECONDS = 0.01
 TERMINATE_SECONDS = 3.0  # what gets that long to end by itself before it is killed
 OUTPUT_SHOWN = 8000  # characters of output in an error, the last ones
 # Below the ports that systems give to outgoing connections: none of those can take a port while its
-# server restarts, nor can a client that keeps trying connect to itself.
-PORTS = range(10_000, 32_000)
+# server restarts, nor can a client that keeps trying connect to itself. Above 10080, the last of those to
+# which browsers do not connect (Fetch, 2.9 "Port blocking").
+PORTS = range(10_081, 32_000)
 
 
 class ProcessError(Exception):
