@@ -205,7 +205,7 @@ def test_a_run_is_not_lost_while_its_hub_stands_still(
     name, port = f"run:{channel}", free_port()
     with (
         Process([sys.executable, SERVER, valkey.url, str(port)], ready=port) as server,
-        Process([sys.executable, PRODUCER, valkey.url, name, "1.0"]) as producer,
+        Process([sys.executable, PRODUCER, valkey.url, name, "0.5"]) as producer,
         StreamClient(port, f"/stream?channel={name}") as stream,
     ):
         assert [event.type for event in stream.events(2)] == ["run-begin", "message"]
