@@ -15,7 +15,7 @@ from tests.support.client import StreamReader
 from tests.support.processes import wait_until
 
 from flask_sse.brokers.base import Publication
-from flask_sse.hub.protocol.control import FRAMES, StreamRequest
+from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
 from flask_sse.hub.server.backlogs import Backlogs
 from flask_sse.hub.server.stream import PIECE_BYTES, Stream
 from flask_sse.settings import History, StreamRules
