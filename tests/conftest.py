@@ -13,6 +13,7 @@ from tests.support.brokers import Broker, start_redis, start_valkey
 from tests.support.browser import start_chromium
 from tests.support.hubs import separate_hubs
 from tests.support.leftovers import pytest_runtest_makereport, pytest_runtest_protocol
+from tests.support.needs import allow_programs, mark_servers
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.promises import patient_product
 
@@ -31,6 +32,18 @@ expect.set_options(timeout=PATIENT_SECONDS * 1000)
 
 # Applications that web servers of the tests import; they ask for the settings that these pass on.
 collect_ignore_glob = ["*/apps/*"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Set the marker ``server`` before the markers are asked for."""
+    mark_servers(items)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Keep tests without the marker from starting servers."""
+    allow_programs(item)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -80,7 +80,10 @@ class Line(NamedTuple):
             return stream.wait_opened().last_event_id
 
 
-@pytest.fixture(scope="module", params=BROKERS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.server if start else ()) for name, start in BROKERS.items()],
+)
 def line(request: pytest.FixtureRequest) -> Iterator[Line]:
     start = BROKERS[request.param]
     with ExitStack() as stack:

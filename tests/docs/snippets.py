@@ -6,7 +6,6 @@ import os
 import runpy
 import shutil
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -17,11 +16,11 @@ from typing import Any, Self
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, free_port
 from tests.support.tools import require
+from tests.support.webservers import SCRIPTS
 from tests.tools import ROOT
 
 DOCS = ROOT / "docs"
 SNIPPETS = DOCS / "snippets"
-SCRIPTS = Path(sys.executable).parent
 # The port that snippets name, and what `flask run` takes if nobody names one.
 PORTS_SHOWN = ("8000", "5000")
 NGINX = """

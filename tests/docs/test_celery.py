@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import redis
-from tests.docs.snippets import SCRIPTS, lay, read, shell
+from tests.docs.snippets import lay, read, shell
 from tests.support.brokers import Broker, start_valkey
 from tests.support.patience import PATIENT_SECONDS, patient
 from tests.support.processes import Process
 from tests.support.proxy import Proxy
+from tests.support.webservers import SCRIPTS
 
 FILES = {
     "tasks.py": "tasks/tasks.py",

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 import pytest
-from tests.docs.snippets import DOCS, SCRIPTS
+from tests.docs.snippets import DOCS
+from tests.support.webservers import SCRIPTS
 
 from flask_sse import cli
 from flask_sse.commands import sse_group

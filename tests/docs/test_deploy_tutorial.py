@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-from tests.docs.snippets import DOCS, SCRIPTS, FlaskRun, at_port, lay, read, serving, shell
+from tests.docs.snippets import DOCS, FlaskRun, at_port, lay, read, serving, shell
 from tests.support.brokers import Broker, start_redis
 from tests.support.client import get
 from tests.support.processes import Process, free_port, wait_until
+from tests.support.webservers import SCRIPTS
 from tests.tools import find
 
 APP, PAGE = "tutorial/deploy/app.py", "tutorial/templates/index.html"

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.docs.snippets import SCRIPTS, at_port, read, run, shell
+from tests.docs.snippets import at_port, read, run, shell
 from tests.support.brokers import Broker
 from tests.support.client import StreamClient, get
 from tests.support.local import LocalServer
 from tests.support.processes import Process, children, free_port, running, wait_until
+from tests.support.webservers import SCRIPTS
 from tests.tools import find
 
 from flask_sse import HubUnavailableError, sse

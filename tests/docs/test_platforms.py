@@ -11,10 +11,11 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from tests.docs.snippets import SCRIPTS, lay, read, shell
+from tests.docs.snippets import lay, read, shell
 from tests.support.brokers import Broker, start_redis
 from tests.support.client import StreamClient, get
 from tests.support.processes import Process, children, free_port
+from tests.support.webservers import SCRIPTS
 
 from flask_sse import BrokerUnavailableError, Publisher
 from flask_sse.settings import Settings

@@ -13,6 +13,9 @@ from tests.faults.report import Behind, Disorder, Duplicate, Loss, Unknown, Viol
 
 from flask_sse.wire.decode import Event
 
+# A test of the test helpers.
+pytestmark = pytest.mark.long
+
 OLD, NEW = "aaaaaaaa", "bbbbbbbb"
 Seen = list[Opened | Event]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.faults.checker import channel_of, check
@@ -12,6 +13,9 @@ from tests.faults.records import STREAM_OPEN, STREAM_RESET, ClientLog, Opened, P
 from tests.faults.report import Behind, Disorder, Duplicate, Loss, Violation
 
 from flask_sse.wire.decode import Event
+
+# A test of the test helpers.
+pytestmark = pytest.mark.long
 
 
 class Page:

@@ -19,6 +19,9 @@ from tests.support.processes import free_port, wait_until
 
 from flask_sse.wire.decode import Event
 
+# A test of the test helpers.
+pytestmark = pytest.mark.long
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n"
 LAST_EVENT_ID = re.compile("\r\nlast-event-id: (.*)\r\n", re.IGNORECASE)
 

@@ -11,6 +11,9 @@ from tests.faults import growth
 from tests.faults.growth import grown, of_broker, of_process
 from tests.support.brokers import start_valkey
 
+# A test of the test helpers.
+pytestmark = pytest.mark.long
+
 
 def test_threads_descriptors_and_memory_of_a_process(tmp_path: Path) -> None:
     before = of_process(os.getpid())

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 import redis
-from tests.docs.snippets import SCRIPTS, shell
+from tests.docs.snippets import shell
 from tests.support.brokers import Broker
 from tests.support.client import StreamClient, get
 from tests.support.local import LocalServer, make_app
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, free_port
+from tests.support.webservers import SCRIPTS
 
 from flask_sse import new_run
 

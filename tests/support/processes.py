@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 import psutil
 
@@ -74,9 +74,12 @@ class Process:
         stdin: A descriptor that it reads from; nothing by default.
 
     Attributes:
+        allowed: How the path of its program must begin, one of these.
         argv: Its command line.
         pid: Its process id.
     """
+
+    allowed: ClassVar[tuple[str, ...]] = ("",)
 
     def __init__(
         self,
@@ -87,6 +90,8 @@ class Process:
         stdin: int = subprocess.DEVNULL,
     ) -> None:
         self.argv = [str(word) for word in argv]
+        if not self.argv[0].startswith(self.allowed):
+            raise ProcessError(f"{self.argv[0]}: only tests with the marker `server` start it")
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - close() closes it
         self._popen = subprocess.Popen(
             self.argv,

@@ -18,6 +18,9 @@ from tests.support.pipes import MAX_QUEUED_BYTES, RECEIVE_BYTES, Direction, Pipe
 from tests.support.processes import free_port, wait_until
 from tests.support.proxy import Proxy
 
+# A test of the test helpers.
+pytestmark = pytest.mark.long
+
 LARGE = bytes(range(256)) * 20_000
 SOON = 0.2  # seconds in which what should not come would have come
 

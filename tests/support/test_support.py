@@ -39,6 +39,9 @@ from tests.tools import CLIENTS, ROOT
 
 from flask_sse.wire.decode import Event
 
+# A test of the test helpers.
+pytestmark = [pytest.mark.long, pytest.mark.server]
+
 # Three events; then /short ends, and /stream stays open.
 APPLICATION = r"""
 import os

@@ -67,7 +67,7 @@ def ordinary() -> str:
 
 
 @app.get("/go-on")
-def resume() -> str:
+def continue_stream() -> str:
     """Let an answer end."""
     goes_on[request.args["who"]].set()
     return "yes"

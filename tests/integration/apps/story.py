@@ -97,7 +97,7 @@ def start_run() -> str:
 
 
 @app.get("/go-on")
-def resume() -> str:
+def continue_stream() -> str:
     """Let the letters go on."""
     goes_on.set()
     return "yes"

@@ -20,8 +20,7 @@ from ...brokers.deadline import deadline_extended, seconds_left
 from ...errors import HubUnavailableError
 from ...settings import Settings
 from ...wire.cursor import Cursor
-from ..protocol.packet import ANSWER_SECONDS
-from ..protocol.stream_request import StreamRequest
+from ..protocol.control import ANSWER_SECONDS, StreamRequest
 from ..server.app_connection import NOT_MEMORY
 from ..server.descriptors import duplicate
 from ..server.loop import HubLoop
