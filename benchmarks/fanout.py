@@ -19,7 +19,7 @@ Starter = Callable[[], AbstractContextManager[System]]
 
 def cost(system: System, client: Client, events: int, per_second: float) -> float:
     """Return microseconds of CPU for each event that reached a client, while other systems stand still."""
-    system.continue_stream()
+    system.resume()
     system.send(WARM_UP_EVENTS, per_second)
     client.wait_events(WARM_UP_EVENTS * client.count)
     client.reset()
@@ -42,7 +42,7 @@ def costs(
         measures: dict[tuple[str, int], Callable[[], float]] = {}
         for start, clients in starters:
             system = stack.enter_context(start())
-            stack.callback(system.continue_stream)
+            stack.callback(system.resume)
             client = stack.enter_context(system.clients(clients))
             system.pause()
             measures[system.name, clients] = partial(cost, system, client, events(clients), per_second)

@@ -67,8 +67,8 @@ class System:
         """Stop all its processes, so that they do not disturb others."""
         self._signal(signal.SIGSTOP)
 
-    def continue_stream(self) -> None:
-        """Let its processes go on, and do what has become due."""
+    def resume(self) -> None:
+        """Let its processes continue, and do what has become due."""
         self._signal(signal.SIGCONT)
         time.sleep(SETTLE_SECONDS)
 

@@ -81,12 +81,12 @@ def words(question: str) -> Iterator[str]:
     followers = defaultdict(list)
     for word, following in zip(text, text[1:] + text[:1], strict=True):
         followers[word].append(following)
-    jitter = random.Random(question)
-    word = jitter.choice([word for word in text if word[0].isupper()])
+    rng = random.Random(question)
+    word = rng.choice([word for word in text if word[0].isupper()])
     for _ in range(WORDS):
         yield word
-        word = jitter.choice(followers[word])
+        word = rng.choice(followers[word])
     while not word.endswith("."):
         yield word
-        word = jitter.choice(followers[word])
+        word = rng.choice(followers[word])
     yield word

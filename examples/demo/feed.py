@@ -16,12 +16,12 @@ from flask_sse import SSEError, sse
 LOOK_SECONDS = 0.25
 LOOKS_PER_READING = 4
 
-HistoryRead = dict[str, str | float]
+Reading = dict[str, str | float]
 
 
 def main() -> None:
     server = int(sys.argv[1])
-    history_reads = machine()
+    readings = machine()
     look, known = 0, None
     while os.getppid() == server:  # it gets another parent when the server is killed
         time.sleep(LOOK_SECONDS)
@@ -30,13 +30,13 @@ def main() -> None:
         with app.app_context(), suppress(SSEError):
             streams = sse.status()["streams"]
             if look == 0:
-                sse.publish(next(history_reads), type="reading")
+                sse.publish(next(readings), type="reading")
             if look == 0 or streams != known:
                 sse.publish({"open": streams}, type="streams")
                 known = streams
 
 
-def machine() -> Iterator[HistoryRead]:
+def machine() -> Iterator[Reading]:
     """Yield how busy the machine was since the last reading, as far as its system says without help."""
     if not Path("/proc/stat").exists():
         while True:

@@ -46,8 +46,10 @@ from .extension import (
 )
 from .hub.core.hub_events import goodbye, refused
 from .hub.core.revocation import REMEMBERED_SECONDS
-from .hub.protocol.control import ENVELOPES, FRAMES, STREAM_CHANNELS, BlockDecoder, StreamRequest
+from .hub.protocol.block import BlockDecoder
 from .hub.protocol.grant import Grant
+from .hub.protocol.requests import STREAM_CHANNELS
+from .hub.protocol.stream_request import ENVELOPES, FRAMES, StreamRequest
 from .producing.commit import listen_to_sessions
 from .producing.response import SourceLink, asked_of
 from .producing.run import Producer, new_run, start_run

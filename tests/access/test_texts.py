@@ -25,8 +25,8 @@ from flask_sse import (
 from flask_sse.channels import STATUS_CHANNEL
 from flask_sse.errors import InvalidMessageError
 from flask_sse.hub.core.runs import frame_of
-from flask_sse.hub.protocol.control import FRAMES, StreamRequest
 from flask_sse.hub.protocol.grant import Grant
+from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
 from flask_sse.producing.run import check_run
 from flask_sse.serving.relay import open_stream
 from flask_sse.settings import Settings, StreamRules

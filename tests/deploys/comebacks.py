@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Self, cast
 
-from tests.support.client import RECEIVE_BYTES, HistoryRead, connect, request_bytes
+from tests.support.client import RECEIVE_BYTES, Reading, connect, request_bytes
 from tests.support.swarm import MAX_OPENING, raise_descriptor_limit
 
 TURN_SECONDS = 0.05
@@ -72,9 +72,9 @@ class Comebacks:
         sock.sendall(self._request)
         sock.setblocking(False)
         self._opening += 1
-        self._selector.register(sock, selectors.EVENT_READ, HistoryRead())
+        self._selector.register(sock, selectors.EVENT_READ, Reading())
 
-    def _read(self, sock: socket.socket, reading: HistoryRead) -> None:
+    def _read(self, sock: socket.socket, reading: Reading) -> None:
         data = sock.recv(RECEIVE_BYTES)
         was_open = bool(reading.decoder.retry_ms)
         reading.feed(data)

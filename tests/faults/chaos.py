@@ -31,12 +31,12 @@ class Chaos:
         channels: Of which each client takes one, or all.
         clients: How many there are.
         publish_seconds: Between two calls of each of the two publishers.
-        seed: Of the jitter.
+        seed: Of the random numbers.
 
     Attributes:
         actions: What may happen, with how often.
         clients: Those that listen now.
-        jitter: For everything that is left to chance.
+        rng: For everything that is left to chance.
         done: How often each action happened.
     """
 
@@ -52,7 +52,7 @@ class Chaos:
     ) -> None:
         self.broker = broker
         self.channels = channels
-        self.jitter = random.Random(seed)
+        self.rng = random.Random(seed)
         self.actions: dict[str, tuple[float, Action]] = {
             "listening connections killed": (4, lambda: self._kill("pubsub")),
             "publishing connections killed": (2, lambda: self._kill("normal")),
@@ -96,7 +96,7 @@ class Chaos:
 
     def replace_a_client(self) -> None:
         """Let a client go for good, and another one come."""
-        client = self.clients.pop(self.jitter.randrange(len(self.clients)))
+        client = self.clients.pop(self.rng.randrange(len(self.clients)))
         client.stop()
         log = client.log()
         self._gone.append(ClientLog(log.name, log.channels, log.seen, connected=False))
@@ -108,10 +108,10 @@ class Chaos:
         weights = [weight for weight, _ in self.actions.values()]
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            [name] = self.jitter.choices(names, weights)
+            [name] = self.rng.choices(names, weights)
             self.actions[name][1]()
             self.done[name] = self.done.get(name, 0) + 1
-            threading.Event().wait(pause_seconds * self.jitter.uniform(0.2, 1.8))
+            threading.Event().wait(pause_seconds * self.rng.uniform(0.2, 1.8))
         for client in self.clients:
             client.resume()
 
@@ -160,17 +160,17 @@ class Chaos:
         self.broker.client().client_kill_filter(_type=kind, skipme=True)
 
     def _disconnect(self) -> None:
-        self.jitter.choice(self.clients).disconnect(reset=self.jitter.random() < 0.5)
+        self.rng.choice(self.clients).disconnect(reset=self.rng.random() < 0.5)
 
     def _pause_client(self) -> None:
-        client = self.jitter.choice(self.clients)
+        client = self.rng.choice(self.clients)
         client.pause()
-        timer = threading.Timer(self.jitter.uniform(0.5, 2), client.resume)
+        timer = threading.Timer(self.rng.uniform(0.5, 2), client.resume)
         timer.start()
         self._stack.callback(timer.cancel)
 
     def _trim(self) -> None:
-        self.broker.client().xtrim(f"flask-sse:{{{self.jitter.choice(self.channels)}}}:s", 5)
+        self.broker.client().xtrim(f"flask-sse:{{{self.rng.choice(self.channels)}}}:s", 5)
 
 
 def _milliseconds(cursor: str | None) -> int:

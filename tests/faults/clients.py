@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Self
 from urllib.parse import urlsplit
 
-from tests.support.client import RECEIVE_BYTES, HistoryRead, connect, request_bytes
+from tests.support.client import RECEIVE_BYTES, Reading, connect, request_bytes
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import wait_until
 
@@ -128,7 +128,7 @@ class RawClient:
     def _listen(self, connection: int, url: str) -> None:
         parts = urlsplit(url)
         headers = {"Last-Event-ID": self.last_event_id} if self.last_event_id else {}
-        reading = HistoryRead()
+        reading = Reading()
         # Browsers keep the id over connections; a block without one says nothing new.
         reading.decoder.last_event_id = reading.decoder._id_buffer = self.last_event_id
         with connect(parts.port or 80) as sock:
@@ -149,7 +149,7 @@ class RawClient:
         data = b"" if self._leaving else sock.recv(RECEIVE_BYTES)
         return b"" if self._leaving else data
 
-    def _take(self, data: bytes, reading: HistoryRead, opened: Opened) -> None:
+    def _take(self, data: bytes, reading: Reading, opened: Opened) -> None:
         is_new = not reading.head
         events = reading.feed(data)
         if is_new and reading.head:

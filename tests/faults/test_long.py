@@ -97,12 +97,12 @@ def test_nothing_is_lost_in_silence_and_nothing_comes_twice(
             "client replaced by another": (3, chaos.replace_a_client),
             "server paused": (
                 1,
-                lambda: broker.client().client_pause(PAUSE_MS, all=chaos.jitter.random() < 0.5),
+                lambda: broker.client().client_pause(PAUSE_MS, all=chaos.rng.random() < 0.5),
             ),
             "server killed and restarted": (1, lambda: restart(broker)),
             "all data removed": (0.3, broker.client().flushall),
-            "hub killed": (1, lambda: kill_hub(chaos.jitter.choice(servers))),
-            "worker killed": (1, lambda: kill_worker(chaos.jitter.choice(servers))),
+            "hub killed": (1, lambda: kill_hub(chaos.rng.choice(servers))),
+            "worker killed": (1, lambda: kill_worker(chaos.rng.choice(servers))),
         }
         chaos.run(SECONDS)
         report = chaos.settle(SETTLE_SECONDS)

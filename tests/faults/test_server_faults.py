@@ -175,7 +175,7 @@ def test_14_server_without_memory_refuses_and_goes_on(start: Callable[..., Broke
 def test_14_server_evicts_a_part_of_the_history(
     start: Callable[..., Broker], channel: str, kind: str
 ) -> None:
-    """What an eviction does, done by hand: which key goes is the server's jitter."""
+    """What an eviction does, done by hand: which key goes is up to the server."""
     with start() as broker, Line(broker.url, channel) as line:
         line.publish(1)
         with line.listen() as page:

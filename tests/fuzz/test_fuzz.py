@@ -25,15 +25,10 @@ from flask_sse.errors import InvalidMessageError, ProtocolError
 from flask_sse.hub.core.hub_events import stream_end
 from flask_sse.hub.core.revocation import Revocation
 from flask_sse.hub.core.runs import frame_of
-from flask_sse.hub.protocol.control import (
-    FRAMES,
-    Hello,
-    PacketDecoder,
-    StreamRequest,
-    read_channel,
-    read_publish,
-    read_rejected,
-)
+from flask_sse.hub.protocol.hello import Hello
+from flask_sse.hub.protocol.packet import PacketDecoder
+from flask_sse.hub.protocol.requests import read_channel, read_publication, read_rejected
+from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
 from flask_sse.wire.cursor import MAX_ID_BYTES, positions, read_cursor
 from flask_sse.wire.decode import Decoder
 from flask_sse.wire.envelope import pack, split_stamp, unpack
@@ -109,7 +104,7 @@ def test_control_protocol() -> None:
         decoder = PacketDecoder(MAX_BODY_BYTES)
         try:
             for packet in decoder.feed(data):
-                for read in (StreamRequest.read, Hello.read, read_publish, read_channel, read_rejected):
+                for read in (StreamRequest.read, Hello.read, read_publication, read_channel, read_rejected):
                     with contextlib.suppress(ProtocolError):
                         read(packet)
         except ProtocolError:

@@ -28,8 +28,9 @@ from flask_sse.hub.core.probation import PROBATION_SECONDS
 from flask_sse.hub.core.revocation import HISTORY, Arrival, Revocation
 from flask_sse.hub.core.runs import State
 from flask_sse.hub.core.timer_wheel import TICK_SECONDS
-from flask_sse.hub.protocol.control import ENVELOPES, FRAMES, PacketDecoder, StreamRequest
-from flask_sse.hub.protocol.grant import NOBODY, Grant
+from flask_sse.hub.protocol.grant import ANONYMOUS, Grant
+from flask_sse.hub.protocol.packet import PacketDecoder
+from flask_sse.hub.protocol.stream_request import ENVELOPES, FRAMES, StreamRequest
 from flask_sse.settings import StreamRules
 from flask_sse.wire.cursor import EARLIEST, Cursor, Stamp
 from flask_sse.wire.encode import HEARTBEAT
@@ -42,7 +43,11 @@ NOW = 1000.0
 
 
 def subscriber(
-    grant: Grant = NOBODY, *channels: str, mode: str = FRAMES, head: bytes = b"HTTP/1.1 200 OK", **rules: int
+    grant: Grant = ANONYMOUS,
+    *channels: str,
+    mode: str = FRAMES,
+    head: bytes = b"HTTP/1.1 200 OK",
+    **rules: int,
 ) -> Subscriber:
     """Return a stream that has just come, by takeover: the hub writes its head."""
     return Subscriber(StreamRequest(channels or ("a",), mode, StreamRules(**rules), head=head, grant=grant))  # type: ignore[arg-type]
@@ -154,8 +159,8 @@ def test_a_revocation_ends_what_it_names_whatever_the_clock_of_its_sender_says(
         subscriber(ANN, "a", "b"),
         subscriber(bob, "b"),
         subscriber(Grant("carl", issued_at=300)),
-        subscriber(NOBODY, "b"),
-        subscriber(NOBODY, "b", mode=ENVELOPES),
+        subscriber(ANONYMOUS, "b"),
+        subscriber(ANONYMOUS, "b", mode=ENVELOPES),
     ]
     core = core_with(*streams)
     assert set(order(core, **fields, at=at)) == {streams[number] for number in ended}
@@ -576,7 +581,7 @@ def test_one_client_that_makes_names_up_fills_no_hub() -> None:
     """13.15: what it had left counted for a minute, and nobody else came in."""
     core = core_with()
     for number in range(1000):
-        come_and_go(core, subscriber(NOBODY, f"made up {number}"))
+        come_and_go(core, subscriber(ANONYMOUS, f"made up {number}"))
     # 99 are left of them, beside the one that carries revocations.
     assert len(core.channels) == core.max_channels == 100
     others = [subscriber(ANN, f"page {number}", "shared") for number in range(98)]
@@ -585,8 +590,8 @@ def test_one_client_that_makes_names_up_fills_no_hub() -> None:
         core.add(each, NOW)
     assert len(core.channels) == 100
 
-    assert b"too many channels" in (core.refusal(subscriber(NOBODY, "one more")) or b"")
-    assert core.refusal(subscriber(NOBODY, "shared")) is None
+    assert b"too many channels" in (core.refusal(subscriber(ANONYMOUS, "one more")) or b"")
+    assert core.refusal(subscriber(ANONYMOUS, "shared")) is None
     assert core.admission.rejected["channels"] == 1
     assert all(name in core.channels for each in others for name in each.channels)
 
@@ -594,18 +599,18 @@ def test_one_client_that_makes_names_up_fills_no_hub() -> None:
 def test_the_channel_that_has_been_idle_for_longest_is_given_up_first_and_none_that_is_asked_for() -> None:
     core: Core[Subscriber] = Core(10_000, 3)
     for name in "abc":
-        come_and_go(core, subscriber(NOBODY, name))
-    come_and_go(core, subscriber(NOBODY, "a", "d"))
+        come_and_go(core, subscriber(ANONYMOUS, name))
+    come_and_go(core, subscriber(ANONYMOUS, "a", "d"))
     assert [name for name in "abcd" if name in core.channels] == ["a", "c", "d"]
-    come_and_go(core, subscriber(NOBODY, "c", "d", "b"))
+    come_and_go(core, subscriber(ANONYMOUS, "c", "d", "b"))
     assert [name for name in "abcd" if name in core.channels] == ["b", "c", "d"]
-    assert core.refusal(subscriber(NOBODY, *"abcd")) is not None
+    assert core.refusal(subscriber(ANONYMOUS, *"abcd")) is not None
     assert len(core.channels) == 3
 
 
 def test_a_stream_that_is_one_too_many_of_its_address_gives_no_channel_up() -> None:
     core: Core[Subscriber] = Core(10_000, 1)
-    come_and_go(core, subscriber(NOBODY, "idle"))
+    come_and_go(core, subscriber(ANONYMOUS, "idle"))
     assert core.refusal(subscriber(ANN, "new", max_streams_per_address=0)) is not None
     assert "idle" in core.channels
 
@@ -613,7 +618,7 @@ def test_a_stream_that_is_one_too_many_of_its_address_gives_no_channel_up() -> N
 @pytest.mark.parametrize("what", ["address", "subject"])
 def test_a_limit_of_streams_counts_the_channels_that_they_leave(what: str) -> None:
     """13.15: one stream at a time is enough to leave any number of channels for a minute."""
-    core = core_with(listening := subscriber(NOBODY, "mine 0"))
+    core = core_with(listening := subscriber(ANONYMOUS, "mine 0"))
     limit: dict[str, Any] = {f"max_streams_per_{what}": 3}
     other = Grant("bob", "192.0.2.9")
     come_and_go(core, subscriber(other, "other", **limit))
@@ -624,7 +629,7 @@ def test_a_limit_of_streams_counts_the_channels_that_they_leave(what: str) -> No
     left = [channel.name for channel in core.channels]
     assert left == [CONTROL, "mine 0", "other", "mine 47", "mine 48", "mine 49"]
     # One of them that has a stream again counts no more, and one that is left again counts as the latest.
-    core.add(again := subscriber(NOBODY, "mine 48"), NOW)
+    core.add(again := subscriber(ANONYMOUS, "mine 48"), NOW)
     come_and_go(core, subscriber(ANN, "mine 50", **limit))
     core.remove(again, NOW)
     core.remove(listening, NOW)

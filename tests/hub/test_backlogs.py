@@ -15,7 +15,7 @@ from tests.support.client import StreamReader
 from tests.support.processes import wait_until
 
 from flask_sse.brokers.base import Publication
-from flask_sse.hub.protocol.control import FRAMES, StreamRequest
+from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
 from flask_sse.hub.server.backlogs import Backlogs
 from flask_sse.hub.server.stream import PIECE_BYTES, Stream
 from flask_sse.settings import History, StreamRules
@@ -35,15 +35,15 @@ def stream_with(stack: contextlib.ExitStack, backlog: int) -> Stream:
 
 
 def test_the_largest_backlog_is_found_whatever_changes() -> None:
-    jitter = random.Random(13)
+    rng = random.Random(13)
     with contextlib.ExitStack() as stack:
         streams = [stream_with(stack, 0) for _ in range(20)]
         backlogs = Backlogs()
         assert backlogs.largest() is None
         for _ in range(500):
-            stream = jitter.choice(streams)
+            stream = rng.choice(streams)
             stream.backlog, stream.backlog_bytes = None, 0
-            stream.owe(b"x" * jitter.choice([0, 1, 7, 1000, 100_000, jitter.randrange(100_000)]))
+            stream.owe(b"x" * rng.choice([0, 1, 7, 1000, 100_000, rng.randrange(100_000)]))
             backlogs.note(stream)
             costs = {each: each.backlog_cost for each in streams}
             assert backlogs.total_bytes == sum(costs.values())

@@ -21,7 +21,9 @@ from flask_sse.hub.core.core import MAX_WAIT_SECONDS, Core
 from flask_sse.hub.core.groups import Subscriber
 from flask_sse.hub.core.hub_events import BROKER_AWAY, REFUSED_RETRY_MS, goodbye, refused
 from flask_sse.hub.core.timer_wheel import TICK_SECONDS
-from flask_sse.hub.protocol.control import ENVELOPES, FRAMES, BlockDecoder, StreamRequest, max_body_bytes
+from flask_sse.hub.protocol.block import BlockDecoder
+from flask_sse.hub.protocol.packet import max_body_bytes
+from flask_sse.hub.protocol.stream_request import ENVELOPES, FRAMES, StreamRequest
 from flask_sse.settings import StreamRules
 from flask_sse.wire.decode import Decoder, Event
 from flask_sse.wire.envelope import pack

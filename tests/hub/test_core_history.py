@@ -36,7 +36,8 @@ from flask_sse.hub.core.core import MAX_WAIT_SECONDS, Core
 from flask_sse.hub.core.groups import Subscriber
 from flask_sse.hub.core.history_reads import KEPT_PAGES, KEPT_SECONDS
 from flask_sse.hub.core.hub_events import BROKER_AWAY, STREAM_OPEN, STREAM_RESET, jitter
-from flask_sse.hub.protocol.control import ENVELOPES, FRAMES, BlockDecoder, StreamRequest
+from flask_sse.hub.protocol.block import BlockDecoder
+from flask_sse.hub.protocol.stream_request import ENVELOPES, FRAMES, StreamRequest
 from flask_sse.settings import StreamRules
 from flask_sse.wire import decode
 from flask_sse.wire.cursor import EARLIEST, NOWHERE, Cursor, positions, read_cursor

@@ -23,7 +23,9 @@ from tests.support.patience import PATIENT_SECONDS
 from tests.support.swarm import raise_descriptor_limit
 
 from flask_sse.hub.client.discovery import hub_path
-from flask_sse.hub.protocol.control import PROTOCOLS, Packet, publish_packet, status_request
+from flask_sse.hub.protocol.hello import PROTOCOLS
+from flask_sse.hub.protocol.packet import Packet
+from flask_sse.hub.protocol.requests import status_request, submit_request
 
 URL = "memory://hostile"
 MEGABYTE = 1024 * 1024
@@ -146,7 +148,7 @@ def ten_megabytes_announced(path: Path) -> None:
 def ten_megabytes_sent(path: Path) -> None:
     refuse(
         path,
-        publish_packet(publication("hostile", bytes(10 * MEGABYTE))).encode(),
+        submit_request(publication("hostile", bytes(10 * MEGABYTE))).encode(),
         b"a body of 10485760 bytes",
     )
     refuse(path, bytes(10 * MEGABYTE), b"fields that are not JSON")
@@ -194,7 +196,7 @@ def envelopes_that_nobody_can_read(path: Path) -> None:
     """Those are the publisher's fault alone: the connection goes on."""
     nested, number = b'{"data": ' + b"[" * 100_000, b'{"data": "", "retry": ' + b"9" * 5000 + b"}"
     for envelope in (nested, number, b"", b"\xff", b"null", b'{"data": NaN}', b'{"data": "", "type": {}}'):
-        with Peer(path, HELLO, publish_packet(publication(EVERYBODY, envelope)), status_request()) as peer:
+        with Peer(path, HELLO, submit_request(publication(EVERYBODY, envelope)), status_request()) as peer:
             peer.sock.shutdown(socket.SHUT_WR)
             assert peer.rest().count(b'"op":"answer"') == 3
 
@@ -240,7 +242,7 @@ NASTY: tuple[Any, ...] = (
 def nasty_values(path: Path) -> None:
     """Each field of each request with each nasty value, everything else right."""
     rules = {**asdict(ATTACH.rules), "retry_ms": list(ATTACH.rules.retry_ms)}
-    packets = [HELLO, ATTACH.packet(), publish_packet(publication("hostile", b"{}"))]
+    packets = [HELLO, ATTACH.packet(), submit_request(publication("hostile", b"{}"))]
     cases = [
         Packet(packet.op, {**packet.fields, name: nasty}, packet.body)
         for packet in packets
@@ -270,7 +272,7 @@ def random_packets(path: Path) -> None:
     valid = [
         HELLO,
         ATTACH.packet(),
-        publish_packet(publication("hostile", b'{"data": "x"}')),
+        submit_request(publication("hostile", b'{"data": "x"}')),
         status_request(),
     ]
     for number in range(500):

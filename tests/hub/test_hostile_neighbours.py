@@ -23,7 +23,8 @@ from tests.support.processes import Process, wait_until
 
 from flask_sse.errors import HubUnavailableError
 from flask_sse.hub.client.discovery import hub_path
-from flask_sse.hub.protocol.control import Packet, publish_packet, status_request
+from flask_sse.hub.protocol.packet import Packet
+from flask_sse.hub.protocol.requests import status_request, submit_request
 
 URL = "memory://neighbours"
 NOBODY = 65534
@@ -64,7 +65,7 @@ def fill_queue(path: Path, stack: contextlib.ExitStack) -> None:
 def test_application_cannot_publish_past_a_broker(valkey: Broker, channel: str) -> None:
     with BareApplication(valkey.url) as hub, hub.stream(channel) as stream:
         path = hub_path(hub.settings)
-        refused = publish_packet(publication(channel, b'{"data": "past it"}'))
+        refused = submit_request(publication(channel, b'{"data": "past it"}'))
         with Peer(path, HELLO, refused, status_request()) as peer:
             peer.sock.shutdown(socket.SHUT_WR)
             assert b"takes its events from a broker" in peer.rest()

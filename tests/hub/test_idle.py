@@ -16,7 +16,7 @@ from flask_sse.hub.core.core import LOOKS_AT_ONCE, Core
 from flask_sse.hub.core.groups import Subscriber
 from flask_sse.hub.core.runs import Run
 from flask_sse.hub.core.timer_wheel import TICK_SECONDS
-from flask_sse.hub.protocol.control import FRAMES, StreamRequest
+from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
 from flask_sse.settings import StreamRules
 from flask_sse.wire.cursor import EARLIEST
 

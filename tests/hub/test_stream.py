@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_sse.hub.core.keyed_chunks import KeyedChunks, join, pieces_of, rest_of
-from flask_sse.hub.protocol.control import FRAMES, StreamRequest
+from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
 from flask_sse.hub.server.stream import Stream
 from flask_sse.settings import StreamRules
 

@@ -36,15 +36,11 @@ from flask_sse.hub.client.discovery import hub_path
 from flask_sse.hub.core.runs import State
 from flask_sse.hub.core.timer_wheel import TICK_SECONDS
 from flask_sse.hub.handover.handover import Handover, Snapshot, hand_over
-from flask_sse.hub.protocol.control import (
-    ENVELOPES,
-    PROTOCOLS,
-    BlockDecoder,
-    Hello,
-    Packet,
-    StreamRequest,
-    status_request,
-)
+from flask_sse.hub.protocol.block import BlockDecoder
+from flask_sse.hub.protocol.hello import PROTOCOLS, Hello
+from flask_sse.hub.protocol.packet import Packet
+from flask_sse.hub.protocol.requests import status_request
+from flask_sse.hub.protocol.stream_request import ENVELOPES, StreamRequest
 from flask_sse.settings import History, Settings, StreamRules
 from flask_sse.wire.envelope import unpack
 
@@ -389,8 +385,8 @@ OTHER_RELEASE = """
 import sys
 from flask_sse import version
 version.__version__ = {version!r}
-from flask_sse.hub.protocol import control
-control.PROTOCOLS = {protocols!r}
+from flask_sse.hub.protocol import hello
+hello.PROTOCOLS = {protocols!r}
 from flask_sse.hub.process.main import main
 sys.exit(main())
 """

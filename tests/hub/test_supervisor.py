@@ -26,7 +26,8 @@ from tests.support.processes import Process, children, running, suspended, wait_
 from tests.tools import ROOT
 
 from flask_sse.errors import BrokerUnavailableError, HubUnavailableError
-from flask_sse.hub.protocol.control import FRAMES, StreamRequest, status_request
+from flask_sse.hub.protocol.requests import status_request
+from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
 from flask_sse.hub.server.listener import numbered
 from flask_sse.settings import History, StreamRules
 

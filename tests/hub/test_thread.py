@@ -95,12 +95,12 @@ def test_first_calls_of_many_threads_start_one_hub_thread() -> None:
 def test_fork_while_a_hub_thread_starts_does_not_lock_the_child_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    starting, continue_stream = threading.Event(), threading.Event()
+    starting, resume = threading.Event(), threading.Event()
 
     class SlowThread(thread.HubThread):
         def __init__(self, *settings: object) -> None:
             starting.set()
-            assert continue_stream.wait(PATIENT_SECONDS)
+            assert resume.wait(PATIENT_SECONDS)
             super().__init__(*settings)  # type: ignore[arg-type]
 
     with BareApplication(URL, hub="thread") as client, ThreadPoolExecutor(1) as pool:
@@ -116,7 +116,7 @@ def test_fork_while_a_hub_thread_starts_does_not_lock_the_child_out(
                 publish_many(client, "child", 1, count=2)
 
             wait = by_os(work)
-            continue_stream.set()
+            resume.set()
         assert wait() == 0
         assert status.result()
 

@@ -26,7 +26,7 @@ from tests.support.webservers import WEB_SERVERS, RunningServer
 from werkzeug.wrappers import Response
 
 from flask_sse import sse
-from flask_sse.hub.protocol.control import FRAMES, StreamRequest
+from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
 from flask_sse.serving import servers
 from flask_sse.serving.response import event_stream
 from flask_sse.serving.servers import uwsgi_speaks_plain_http

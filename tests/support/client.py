@@ -79,7 +79,7 @@ def request_bytes(path: str, headers: Mapping[str, str] | None = None, http_vers
     return "\r\n".join([*head, "", ""]).encode()
 
 
-class HistoryRead:
+class Reading:
     """What the bytes of one answer say so far; does no I/O.
 
     Attributes:
@@ -155,7 +155,7 @@ class StreamReader:
     """
 
     def __init__(self, sock: socket.socket) -> None:
-        self.reading = HistoryRead()
+        self.reading = Reading()
         self.sock = sock
         self._events: deque[Event] = deque()
         self._ending: str | None = None

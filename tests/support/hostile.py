@@ -11,7 +11,9 @@ from typing import Self
 
 from flask_sse.brokers.base import Publication
 from flask_sse.hub.client.discovery import hub_path
-from flask_sse.hub.protocol.control import Hello, Packet, StreamRequest
+from flask_sse.hub.protocol.hello import Hello
+from flask_sse.hub.protocol.packet import Packet
+from flask_sse.hub.protocol.stream_request import StreamRequest
 from flask_sse.settings import History, StreamRules
 
 from .bare_application import BareApplication, log_of

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Self, cast
 
-from .client import RECEIVE_BYTES, Address, HistoryRead, connect, request_bytes
+from .client import RECEIVE_BYTES, Address, Reading, connect, request_bytes
 from .patience import PATIENT_SECONDS
 from .processes import wait_until
 
@@ -39,7 +39,7 @@ class Swarm:
         self.closed: set[int] = set()
         self._addresses = itertools.cycle(addresses)
         self._request = request_bytes(path, headers)
-        self._history_reads: list[HistoryRead] = []
+        self._readings: list[Reading] = []
         self._waiting: deque[int] = deque()
         self._opening: set[int] = set()
         self._opened: set[int] = set()
@@ -58,7 +58,7 @@ class Swarm:
         """Begin to open ``count`` more streams, at each address in turn."""
         first = len(self.events)
         self.events += ([] for _ in range(count))
-        self._history_reads += (HistoryRead() for _ in range(count))
+        self._readings += (Reading() for _ in range(count))
         self._waiting.extend(range(first, first + count))
 
     def wait_opened(self, seconds: float = PATIENT_SECONDS) -> None:
@@ -111,7 +111,7 @@ class Swarm:
         data = b""
         with contextlib.suppress(ConnectionError):
             data = sock.recv(RECEIVE_BYTES)
-        reading = self._history_reads[number]
+        reading = self._readings[number]
         events = reading.feed(data)
         self.events[number] += (event.data for event in events if event.type != "stream-open")
         if reading.status == HTTPStatus.OK:

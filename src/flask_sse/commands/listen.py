@@ -14,7 +14,7 @@ from flask.cli import with_appcontext
 from ..channels import asked_channels
 from ..errors import SSEError
 from ..extension import Extension, current_extension
-from ..hub.protocol.control import FRAMES, StreamRequest
+from ..hub.protocol.stream_request import FRAMES, StreamRequest
 from ..serving.relay import open_stream, received
 from ..wire.cursor import END_ID, FROM_NOW, positions
 from ..wire.decode import Decoder, Event

@@ -20,7 +20,7 @@ from ..blueprint import sse
 from ..channels import STATUS_CHANNEL
 from ..errors import SSEError, UsageError
 from ..extension import current_extension
-from ..hub.protocol.control import FRAMES, StreamRequest
+from ..hub.protocol.stream_request import FRAMES, StreamRequest
 from ..serving.response import event_stream
 
 # How long somebody may watch before the application is asked again whether they may.

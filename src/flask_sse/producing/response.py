@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from ..hub.client.override import override
 from ..hub.core.hub_events import reconnect_in, refused, stream_end
-from ..hub.protocol.control import FRAMES, StreamRequest
+from ..hub.protocol.stream_request import FRAMES, StreamRequest
 from ..hub.server.descriptors import duplicate
 from ..hub.server.stream import Stream
 from ..hub.server.tcp import set_options, tcp_options

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from ..errors import HubError
 from ..hub.client.hub_client import StreamTaker
 from ..hub.core.hub_events import goodbye
-from ..hub.protocol.control import StreamRequest
+from ..hub.protocol.stream_request import StreamRequest
 from .callers import in_greenlet
 from .rejection import rejected
 from .shutdown_watcher import StreamEnd, lookout

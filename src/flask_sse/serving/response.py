@@ -16,7 +16,8 @@ from werkzeug.wsgi import ClosingIterator
 
 from ..errors import HubError
 from ..hub.client.hub_client import StreamTaker
-from ..hub.protocol.control import MAX_HEAD_BYTES, StreamRequest
+from ..hub.protocol.packet import MAX_HEAD_BYTES
+from ..hub.protocol.stream_request import StreamRequest
 from .callers import why_unsuitable
 from .endings import overlooks_leaving, vanished_noticed, watch_for_end, worker_is_ending
 from .obstacles import LONG_HEAD, NO_PLAIN_SOCKET, Obstacle, find_obstacle, note_relay

@@ -18,7 +18,7 @@ from ..errors import HubUnavailableError, UsageError
 from ..hub.client.hub_thread import HubThread, ThreadHubClient
 from ..hub.client.override import MEMORY_URL
 from ..hub.core.timer_wheel import TICK_SECONDS
-from ..hub.protocol.control import StreamRequest
+from ..hub.protocol.stream_request import StreamRequest
 from ..hub.server.loop import HubLoop
 from ..hub.server.server import HubServer
 from ..hub.server.stream import Stream

@@ -67,7 +67,7 @@ def ordinary() -> str:
 
 
 @app.get("/go-on")
-def continue_stream() -> str:
+def resume() -> str:
     """Let an answer end."""
     goes_on[request.args["who"]].set()
     return "yes"

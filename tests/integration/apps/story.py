@@ -97,7 +97,7 @@ def start_run() -> str:
 
 
 @app.get("/go-on")
-def continue_stream() -> str:
+def resume() -> str:
     """Let the letters go on."""
     goes_on.set()
     return "yes"

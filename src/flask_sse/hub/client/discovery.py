@@ -31,7 +31,8 @@ from ...version import is_older
 from ..handover.peer import connect, send_all
 from ..process.interpreter import hub_command, hub_environment
 from ..process.main import JOB_FD, LOCK_FD, Job
-from ..protocol.control import ANSWER_SECONDS, Hello, Packet, PacketDecoder
+from ..protocol.hello import Hello
+from ..protocol.packet import ANSWER_SECONDS, Packet, PacketDecoder
 from ..server.listener import identity, numbered
 from .config import HUB_SETTINGS, hub_config
 

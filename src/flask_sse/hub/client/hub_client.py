@@ -22,18 +22,17 @@ from ...errors import HubError, HubStartError, HubUnavailableError, InvalidSetti
 from ...settings import Settings
 from ...urls import memory_name
 from ...wire.cursor import Cursor
-from ..protocol.control import (
-    ANSWER_SECONDS,
-    Packet,
-    StreamRequest,
+from ..protocol.packet import ANSWER_SECONDS, Packet
+from ..protocol.requests import (
     cursor_request,
-    publish_packet,
     read_page,
     read_receipt,
     read_request,
     rejected_request,
     status_request,
+    submit_request,
 )
+from ..protocol.stream_request import StreamRequest
 from .forks import forget_after_fork
 from .hub_thread import ThreadHubClient
 
@@ -142,7 +141,7 @@ class ProcessHubClient:
 
     def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
         """See ``HubClient.publish``."""
-        return [read_receipt(fields) for fields in self._ask([*map(publish_packet, publications)])]
+        return [read_receipt(fields) for fields in self._ask([*map(submit_request, publications)])]
 
     def cursors(self, channels: Sequence[str]) -> list[Cursor]:
         """See ``HubClient.cursors``."""

@@ -20,7 +20,8 @@ from ...brokers.deadline import deadline_extended, seconds_left
 from ...errors import HubUnavailableError
 from ...settings import Settings
 from ...wire.cursor import Cursor
-from ..protocol.control import ANSWER_SECONDS, StreamRequest
+from ..protocol.packet import ANSWER_SECONDS
+from ..protocol.stream_request import StreamRequest
 from ..server.app_connection import NOT_MEMORY
 from ..server.descriptors import duplicate
 from ..server.loop import HubLoop

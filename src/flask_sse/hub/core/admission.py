@@ -6,7 +6,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from ..protocol.control import STREAM_CHANNELS
+from ..protocol.requests import STREAM_CHANNELS
 from .groups import Subscriber
 from .idle_channels import Owner
 from .revocation import HISTORY, REMEMBERED_SECONDS, Arrival, Revocation

@@ -31,7 +31,9 @@ from ...wire.encode import HEARTBEAT
 from ...wire.envelope import pack
 from ...wire.frame import Frame
 from ...wire.run import LOST, ended, is_run
-from ..protocol.control import ENVELOPES, FRAMES, encode_block, max_body_bytes
+from ..protocol.block import encode_block
+from ..protocol.packet import max_body_bytes
+from ..protocol.stream_request import ENVELOPES, FRAMES
 from .actions import Cancel, CheckAll, Continue, End, Order, ReportDropped, Revoke, WarnRevocationsLost, Write
 from .admission import Admission, Verdict
 from .channel_registry import ChannelRegistry

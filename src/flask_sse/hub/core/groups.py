@@ -12,8 +12,9 @@ from ...settings import StreamRules
 from ...wire.cursor import BEFORE_ALL, FROM_NOW, Cursor
 from ...wire.frame import Frame
 from ...wire.run import is_run
-from ..protocol.control import ENVELOPES, StreamRequest, encode_block
+from ..protocol.block import encode_block
 from ..protocol.grant import Grant
+from ..protocol.stream_request import ENVELOPES, StreamRequest
 from .idle_channels import Owner
 from .keyed_chunks import KeyedChunks, join
 from .resume import Resume, Tail, joined

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from ...wire.cursor import END_ID, Cursor
 from ...wire.encode import encode_comment, encode_event
-from ..protocol.control import ENVELOPES
+from ..protocol.stream_request import ENVELOPES
 
 # Where there is no room, and where no hub answers, which is over soon more often.
 REFUSED_RETRY_MS = (30_000, 90_000)

@@ -1,7 +1,7 @@
 """One hub takes the place of another: streams, applications, listening socket and history. Blocks.
 
 Both ends stand still meanwhile, so that nothing moves between what is told and what is done. The connection
-is a control connection whose first packet is ``succeed``; all packets are those of ``control.py``.
+is a control connection whose first packet is ``succeed``; all packets have the layout of ``protocol.packet``.
 
     successor     succeed                            who it is, which version of this page it speaks
     predecessor   snapshot, with the listening socket  or ``refused``
@@ -36,7 +36,8 @@ from ...version import __version__, is_newer
 from ..core.groups import SubscriberSnapshot
 from ..core.revocation import Arrival
 from ..core.runs import State
-from ..protocol.control import Packet, PacketDecoder, StreamRequest
+from ..protocol.packet import Packet, PacketDecoder
+from ..protocol.stream_request import StreamRequest
 from .peer import connect, peer_pid, send_all
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ...errors import HubUnavailableError, ProtocolError
 from ..handover.peer import connect
-from ..protocol.control import ANSWER_SECONDS, Packet, PacketDecoder
+from ..protocol.packet import ANSWER_SECONDS, Packet, PacketDecoder
 from ..server.listener import Listener, numbered
 from .interpreter import hub_command, hub_environment
 from .main import BAD_USAGE, DRAIN, ENDED, FAILED, IN_USE, NOT_TAKEN_OVER, REPLACED, STOP, Job

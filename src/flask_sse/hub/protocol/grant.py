@@ -1,4 +1,4 @@
-"""Whose stream it is and how long it may be open, as the application says it. No I/O, no clock."""
+"""The right to listen that an application gives a visitor: for whom, and until when. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ class Grant:
     """What an application found out about the visitor who opens a stream.
 
     Attributes:
-        subject: Who it is; ``None`` for nobody in particular.
+        subject: Who it is; ``None`` for an anonymous visitor.
         address: Where the visitor is; ``None`` where streams are not counted by address.
         ends_in: When the right to listen ends, in seconds; ``None`` for never.
         issued_at: When the ticket was made, or the request began in which the right was checked, in seconds
             of the wall clock; ``None`` for the application itself, whose streams are never revoked.
-        by_ticket: Whether a ticket gives the right. One that is over cannot be used again.
+        by_ticket: Whether a ticket gives the right. An expired one cannot be used again.
     """
 
     subject: str | None = None
@@ -25,4 +25,4 @@ class Grant:
     by_ticket: bool = False
 
 
-NOBODY = Grant()
+ANONYMOUS = Grant()

@@ -24,22 +24,19 @@ from ...version import __version__
 from ...wire.cursor import Cursor
 from ..handover.handover import ConnectionSnapshot, refuse_handover
 from ..handover.peer import is_trusted, peer_uid, send_all
-from ..protocol.control import (
-    Hello,
-    Packet,
-    PacketDecoder,
-    StreamRequest,
+from ..protocol.hello import Hello, common_protocol
+from ..protocol.packet import Packet, PacketDecoder, max_body_bytes
+from ..protocol.requests import (
     answer,
-    common_protocol,
-    max_body_bytes,
     page_answer,
-    publish_answer,
     read_channel,
-    read_publish,
+    read_publication,
     read_rejected,
     read_since,
+    receipt_answer,
     refusal,
 )
+from ..protocol.stream_request import StreamRequest
 
 logger = logging.getLogger(__name__)
 
@@ -253,7 +250,7 @@ class AppConnection:
             self._introduce(packet)
         elif packet.op == "attach":
             self._attach(StreamRequest.read(packet))
-        elif packet.op == "publish":
+        elif packet.op == "submit":
             self._publish(packet)
         elif packet.op == "cursor":
             cursor = self._hub.cursor(read_channel(packet))
@@ -275,8 +272,8 @@ class AppConnection:
             # The application waits 2 seconds for its answer and reports an error then. A hub that stood
             # still for longer must not publish behind that.
             return
-        receipt = self._hub.publish(read_publish(packet))
-        self._send(publish_answer(receipt) if receipt else refusal(NOT_MEMORY))
+        receipt = self._hub.publish(read_publication(packet))
+        self._send(receipt_answer(receipt) if receipt else refusal(NOT_MEMORY))
 
     def _introduce(self, packet: Packet) -> None:
         if packet.op == "succeed":

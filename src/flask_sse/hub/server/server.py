@@ -45,7 +45,7 @@ from ..core.revocation import REMEMBERED_SECONDS, Arrival, Revocation
 from ..core.timer_wheel import TICK_SECONDS
 from ..handover.handover import Snapshot, hand_over
 from ..handover.peer import peer_pid
-from ..protocol.control import StreamRequest
+from ..protocol.stream_request import StreamRequest
 from .app_connection import AppConnection
 from .applications import Applications
 from .backlogs import Backlogs

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from ..core.groups import Subscriber
 from ..core.keyed_chunks import pieces_of, rest_of
 from ..handover.handover import StreamSnapshot
-from ..protocol.control import StreamRequest
+from ..protocol.stream_request import StreamRequest
 from .tcp import set_options, tcp_options
 
 _DISCARD_BYTES = 64 * 1024
