@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_sse.channels import DEFAULT_CHANNEL, MAX_CHANNEL_BYTES, asked_channels, check_channel
+from flask_sse.channels import DEFAULT_CHANNEL, MAX_CHANNEL_BYTES, check_channel, requested_channels
 from flask_sse.errors import InvalidChannelError
 
 
@@ -88,7 +88,7 @@ def test_a_name_is_a_channel_or_refused(name: str) -> None:
     ],
 )
 def test_a_request_gets_the_channels_it_asks_for(asked: list[str], channels: tuple[str, ...]) -> None:
-    assert asked_channels(asked) == channels
+    assert requested_channels(asked) == channels
 
 
 def test_the_default_channel_is_1_0_s() -> None:
@@ -97,4 +97,4 @@ def test_the_default_channel_is_1_0_s() -> None:
 
 def test_one_bad_name_spoils_the_request() -> None:
     with pytest.raises(InvalidChannelError):
-        asked_channels(["good", "bad\n"])
+        requested_channels(["good", "bad\n"])

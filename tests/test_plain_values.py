@@ -13,7 +13,7 @@ from tests.support.brokers import Broker
 from tests.support.local import make_app, serve
 
 from flask_sse import Message, Publisher, sse
-from flask_sse.channels import asked_channels, check_channel
+from flask_sse.channels import check_channel, requested_channels
 from flask_sse.html import datastar_elements, htmx_oob, turbo_stream
 from flask_sse.producing.run import check_run, new_run
 from flask_sse.settings import Settings
@@ -49,7 +49,7 @@ def member(value: str) -> Any:
 
 PLAIN: dict[str, Callable[[], object]] = {
     "channel": lambda: check_channel(Word.ROOM),
-    "asked channels": lambda: asked_channels([Word.ROOM, "room"]),
+    "requested channels": lambda: requested_channels([Word.ROOM, "room"]),
     "run": lambda: check_run(Word.RUN),
     "new run": lambda: new_run(Word.ROOM),
     "subject": lambda: checked_subject(Word.ROOM),
@@ -75,7 +75,7 @@ def test_a_value_is_plain_behind_its_check(value: Callable[[], object]) -> None:
 
 
 def test_a_channel_that_is_asked_for_by_two_spellings_is_one() -> None:
-    assert asked_channels([Word.ROOM, "room"]) == ("room",)
+    assert requested_channels([Word.ROOM, "room"]) == ("room",)
 
 
 def test_settings_are_plain() -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import inspect
 import socket
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -16,26 +14,13 @@ import redis
 from flask import Blueprint, Flask, Response, current_app, has_request_context, request, url_for
 from flask.sansio.app import App
 
-from .access import (
-    TICKET,
-    Access,
-    RefusedError,
-    is_over_for_this_client,
-    keep_tickets_out_of_logs,
-    note_begin_of_requests,
-    note_own_revocation,
-    rights_known_at,
-    save_no_session,
-    signing_keys,
-    warn_of_rejected_channels,
-)
+from .access import Access, make_ticket
 from .brokers.redis.client import redis_py_url
 from .caller import warn_caller
-from .channels import DEFAULT_CHANNEL, asked_channels, check_channel
-from .cors import allow_origin, preflight_answer
-from .errors import HubError, HubUnavailableError, InvalidChannelError, SSEError, UsageError, shown
+from .channels import DEFAULT_CHANNEL, check_channel, requested_channels
+from .door import has_ended, no_stream
+from .errors import HubUnavailableError, SSEError, UsageError
 from .extension import (
-    Extension,
     Message,
     announce_from_now_on,
     broker_less_settings,
@@ -44,27 +29,25 @@ from .extension import (
     current_extension,
     hint_of_g,
 )
-from .hub.core.hub_events import goodbye, refused
-from .hub.core.revocation import REMEMBERED_SECONDS
 from .hub.protocol.block import BlockDecoder
-from .hub.protocol.grant import Grant
-from .hub.protocol.requests import STREAM_CHANNELS
-from .hub.protocol.stream_request import ENVELOPES, FRAMES, StreamRequest
+from .hub.protocol.stream_request import ENVELOPES, StreamRequest
 from .producing.commit import listen_to_sessions
 from .producing.response import SourceLink, asked_of
 from .producing.run import Producer, new_run, start_run
 from .producing.source import Items, Source, current_source
 from .publisher import Published
+from .rights import note_begin_of_requests, note_own_revocation
 from .serving.dev_server import BrokerErrorsOfDevServer
 from .serving.relay import open_stream, received
-from .serving.response import HEADERS, event_stream, without_cookies
-from .settings import Settings, redis_url
-from .subjects import checked_subject
-from .tickets import Ticket, sign
+from .serving.response import event_stream
+from .sessions import save_no_session
+from .settings import redis_url
+from .stream_view import allow_origin, answer_preflight, current_visit, in_place_of_stream, stream_response
+from .ticket_log_filter import keep_tickets_out_of_logs
+from .tickets import TICKET
 from .wire import message as wire_message
-from .wire.cursor import EARLIEST, FROM_NOW, positions
+from .wire.cursor import FROM_NOW
 from .wire.envelope import unpack
-from .wire.run import is_run
 
 OVERRIDES_MESSAGES = (
     "{} overrides messages(), so its streams come from there, as in Flask-SSE 1.0: one channel and a thread "
@@ -136,8 +119,7 @@ class ServerSentEventsBlueprint(Blueprint):
             def may_listen(channel):
                 return channel == f"user-{session['user_id']}"
         """
-        self._warn_of_second("authorize", self._access.may_listen, may_listen)
-        self._access.may_listen = may_listen
+        self._access.set_may_listen(may_listen)
         return may_listen
 
     def identify(self, subject: F) -> F:
@@ -147,17 +129,8 @@ class ServerSentEventsBlueprint(Blueprint):
         streams of one, and ``SSE_MAX_STREAMS_PER_SUBJECT`` counts them. ``None`` is nobody in particular.
         Without such a function it is the user id of Flask-Login, where the application uses that.
         """
-        self._warn_of_second("identify", self._access.subject_of_request, subject)
-        self._access.subject_of_request = subject
+        self._access.set_subject_of_request(subject)
         return subject
-
-    def _warn_of_second(self, decorator: str, first: Callable[..., Any] | None, second: F) -> None:
-        """Warn where one function takes the place of another; a factory may give the same one again."""
-        if first is not None and _code(first) != _code(second):
-            warn_caller(
-                f"{decorator}: {_named(second)} takes the place of {_named(first)}, which no application "
-                "asks any more; have one decide, or make a ServerSentEventsBlueprint for each application"
-            )
 
     def url(
         self,
@@ -187,13 +160,11 @@ class ServerSentEventsBlueprint(Blueprint):
             UsageError: If the time or the subject cannot be used, or the blueprint is not registered.
             BrokerUnavailableError: If the broker did not tell the cursor within 2 seconds.
         """
-        names = asked_channels(channels)
-        _check_expires_in(expires_in)
+        names = requested_channels(channels)
         if subject is None and has_request_context():
             subject = self._access.subject()
-        now = time.time()
-        ticket = Ticket(tuple(sorted(names)), checked_subject(subject), rights_known_at(), now + expires_in)
-        values: dict[str, Any] = {"channel": list(names), TICKET: sign(ticket, signing_keys())}
+        ticket = make_ticket(names, subject, expires_in)
+        values: dict[str, Any] = {"channel": list(names), TICKET: ticket}
         if cursor:
             values["last_event_id"] = self.cursor(*names)
         return url_for(self._endpoint(), _external=external, **values)
@@ -258,7 +229,7 @@ class ServerSentEventsBlueprint(Blueprint):
     def _answer_preflight(self) -> Response | None:
         if request.method != "OPTIONS" or not self._is_for_a_stream:
             return None
-        return preflight_answer(current_extension().settings)
+        return answer_preflight(current_extension().settings)
 
     def _allow_origin(self, response: Response) -> Response:
         """Let pages read what guards and errors answer, too."""
@@ -396,8 +367,8 @@ class ServerSentEventsBlueprint(Blueprint):
         Raises:
             UsageError: If the items cannot be iterated.
         """
-        if is_over_for_this_client():
-            return _no_stream("", HTTPStatus.NO_CONTENT)
+        if has_ended(current_visit()):
+            return in_place_of_stream(no_stream(HTTPStatus.NO_CONTENT))
         settings = broker_less_settings()
         link = SourceLink(Source(items, hint_of_g), _frame, call_in_contexts(), settings.max_responses)
         may_take_over = settings.takeover == "auto"
@@ -524,69 +495,18 @@ class ServerSentEventsBlueprint(Blueprint):
         extension = current_extension()
         if request.method == "OPTIONS":
             # A view of the application's own, which lets its guard and this see the question of a browser.
-            return preflight_answer(extension.settings) or current_app.make_default_options_response()
-        response = self._answer(extension, channels)
-        allow_origin(response, extension.settings)
-        return response
-
-    def _answer(self, extension: Extension, named: tuple[str, ...]) -> Response:
-        settings, is_decided = extension.settings, bool(named)
-        try:
-            channels = asked_channels(named or request.args.getlist("channel"))
-        except InvalidChannelError as error:
-            return _no_stream(f"{error}\n", HTTPStatus.BAD_REQUEST)
-        limit = self._access.max_channels(settings, is_decided=is_decided)
-        if self._overrides_messages:
-            limit = 1
-        if len(channels) > limit:
-            return _too_many_channels(extension, len(channels), limit)
-        try:
-            grant = self._access.admit(
-                channels,
-                settings,
-                is_guarded=self._view != self.stream or self._is_guarded(),
-                is_decided=is_decided,
-            )
-        except RefusedError as error:
-            return _no_stream("" if error.status == HTTPStatus.NO_CONTENT else f"{error}\n", error.status)
-        if self._overrides_messages:
-            return self._stream_of_messages(settings, channels[0], grant)
-        return event_stream(
-            current_app.response_class,
-            extension.link,
-            StreamRequest(
-                channels, FRAMES, settings.rules_of(channels), _since(settings.kept(channels)), grant=grant
-            ),
-            may_take_over=settings.takeover == "auto",
-            may_set_cookies=False,
+            return answer_preflight(extension.settings) or current_app.make_default_options_response()
+        return stream_response(
+            extension,
+            self._access,
+            channels,
+            is_guarded=self._view != self.stream or self._is_guarded(),
+            messages=(lambda channel: self.messages(channel=channel)) if self._overrides_messages else None,
         )
 
     @property
     def _overrides_messages(self) -> bool:
         return getattr(self.messages, "__func__", None) is not ServerSentEventsBlueprint.messages
-
-    def _stream_of_messages(self, settings: Settings, channel: str, grant: Grant) -> Response:
-        """Return a stream of what an overridden ``messages`` yields, as 1.0 did: it may hide events."""
-
-        def items() -> Iterator[object]:
-            yield from self.messages(channel=channel)
-
-        ends = [end for end in (grant.ends_in, settings.rules.max_stream_seconds) if end is not None]
-        link = SourceLink(
-            Source(items(), hint_of_g),
-            lambda message: str(message).encode(),
-            call_in_contexts(),
-            settings.max_responses,
-            # Whatever ended it, the page reconnects, and is asked for its right again.
-            lambda _: goodbye(FRAMES, settings.rules.retry_ms),
-        )
-        return event_stream(
-            current_app.response_class,
-            link,
-            replace(asked_of(settings.rules), grant=replace(grant, ends_in=min(ends, default=None))),
-            may_take_over=settings.takeover == "auto",
-            may_set_cookies=False,
-        )
 
     def _is_guarded(self) -> bool:
         """Return whether a guard of the blueprint, or of one around it, was asked."""
@@ -633,55 +553,8 @@ class ServerSentEventsBlueprint(Blueprint):
         return client
 
 
-def _check_expires_in(seconds: Any) -> None:
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not is_number or not 0 < seconds <= REMEMBERED_SECONDS:
-        hint = "; of a timedelta write .total_seconds()" if isinstance(seconds, timedelta) else ""
-        raise UsageError(
-            f"expires_in = {shown(seconds)} cannot be used: it must be above 0 and at most "
-            f"{REMEMBERED_SECONDS:g}, in seconds from now{hint}"
-        )
-
-
-def _code(function: Callable[..., Any]) -> object:
-    function = inspect.unwrap(function)
-    return getattr(function, "__code__", function)
-
-
-def _named(function: Callable[..., Any]) -> str:
-    function = inspect.unwrap(function)
-    code = getattr(function, "__code__", None)
-    name = getattr(function, "__qualname__", type(function).__name__)
-    return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"
-
-
-def _too_many_channels(extension: Extension, count: int, limit: int) -> Response:
-    warn_of_rejected_channels(count, limit)
-    with contextlib.suppress(HubError):
-        extension.link.count_rejected(STREAM_CHANNELS)
-    most = f"at most {limit} channel{'s' if limit > 1 else ''} on one stream (SSE_MAX_CHANNELS_PER_STREAM)"
-    return _no_stream(refused(FRAMES, most), HTTPStatus.OK, "text/event-stream")
-
-
-def _no_stream(body: str | bytes, status: HTTPStatus, mimetype: str = "text/plain") -> Response:
-    """Return an answer in place of a stream; it is not to be cached either."""
-    response_class = without_cookies(current_app.response_class)
-    return response_class(body, status, headers=HEADERS, mimetype=mimetype)
-
-
 def _frame(item: object) -> bytes:
     return (item if isinstance(item, wire_message.Message) else Message(item)).frame()
-
-
-def _since(kept: tuple[str, ...]) -> dict[str, str]:
-    """Return what the client of this request goes on from, for each channel that has a history."""
-    header = request.headers.get("Last-Event-ID", "")
-    # Browsers send UTF-8, and WSGI shows each byte as a character.
-    last_event_id = header.encode("latin-1", "replace").decode(errors="replace")
-    last_event_id = last_event_id or request.args.get("last_event_id", FROM_NOW)
-    since = dict(zip(kept, positions(last_event_id, kept), strict=True))
-    # A run is of no use without its beginning.
-    return {name: EARLIEST if text == FROM_NOW and is_run(name) else text for name, text in since.items()}
 
 
 sse = ServerSentEventsBlueprint("sse", __name__)

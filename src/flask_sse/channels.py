@@ -1,4 +1,4 @@
-"""Channel names: what may be one, checked where a name enters the package."""
+"""Channel names, checked where one enters the package."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .wire.text import flaw_of_line, plain_text
 
 DEFAULT_CHANNEL = "sse"
 MAX_CHANNEL_BYTES = 200
-# Carries what applications order the hubs to do; no page can ask for it and nobody can publish there.
+# Carries revocations to the hubs; no page can listen to it and no application can publish on it.
 CONTROL_CHANNEL = "flask-sse:control"
-# Carries what a hub tells of itself; it comes from no broker, and only an application's own page gets it.
+# Carries the state of a hub; it comes from no broker, and only an application's own page gets it.
 STATUS_CHANNEL = "flask-sse:status"
 _RESERVED = (CONTROL_CHANNEL, STATUS_CHANNEL)
 
@@ -41,8 +41,8 @@ def check_channel(name: Any) -> str:
     return plain_text(name)
 
 
-def asked_channels(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the channels that a request asks for, each once, in its order.
+def requested_channels(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the channels that a request names, each once, in its order.
 
     An empty name is the default channel, as in 1.0, and so is no name at all.
 

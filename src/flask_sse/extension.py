@@ -129,18 +129,18 @@ def current_extension() -> Extension:
     return extension
 
 
-def said(app: App) -> set[str]:
-    """Return what an application's log and warnings have said once and do not say again."""
-    texts: set[str] = app.extensions.setdefault(f"{_EXTENSION}.said", set())
-    return texts
+def logged_topics(app: App) -> set[str]:
+    """Return the topics of an application's notices and warnings that are written once."""
+    topics: set[str] = app.extensions.setdefault(f"{_EXTENSION}.logged", set())
+    return topics
 
 
 def _warn_of_other_processes(app: App) -> None:
     """Say once that events do not reach the pages of other worker processes, if the web server has some."""
     if not has_request_context() or not request.environ.get("wsgi.multiprocess"):
         return
-    if _OTHER_PROCESSES not in said(app):
-        said(app).add(_OTHER_PROCESSES)
+    if _OTHER_PROCESSES not in logged_topics(app):
+        logged_topics(app).add(_OTHER_PROCESSES)
         logger.warning(_OTHER_PROCESSES, app.name)
 
 
@@ -151,7 +151,7 @@ def check_configuration(app: App) -> None:
         InvalidSettingError: If one cannot be used.
     """
     check_settings(app.config)
-    warn_of_unknown_settings(app.config, said(app))
+    warn_of_unknown_settings(app.config, logged_topics(app))
 
 
 def broker_less_settings() -> Settings:

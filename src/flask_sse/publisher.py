@@ -14,7 +14,7 @@ from .brokers.deadline import deadline
 from .brokers.memory import MemoryPublisher
 from .brokers.registry import open_publisher
 from .caller import warn_caller
-from .channels import CONTROL_CHANNEL, DEFAULT_CHANNEL, asked_channels, check_channel
+from .channels import CONTROL_CHANNEL, DEFAULT_CHANNEL, check_channel, requested_channels
 from .errors import (
     BrokerUnavailableError,
     InvalidMessageError,
@@ -184,7 +184,7 @@ class LinkedPublisher:
             InvalidChannelError: If a channel's name cannot be used.
             BrokerUnavailableError: If the broker did not answer within 2 seconds.
         """
-        kept = self._settings.kept(asked_channels(channels))
+        kept = self._settings.kept(requested_channels(channels))
         return ",".join(map(str, self._broker.cursors(kept))) if kept else ""
 
     def disconnect(

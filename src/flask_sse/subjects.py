@@ -1,4 +1,4 @@
-"""Subjects: whose a stream is; what may be one, checked where it enters the package."""
+"""Subjects: the user that a stream belongs to, checked where one enters the package."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import click
 from flask.cli import with_appcontext
 
-from ..channels import asked_channels
+from ..channels import requested_channels
 from ..errors import SSEError
 from ..extension import Extension, current_extension
 from ..hub.protocol.stream_request import FRAMES, StreamRequest
@@ -37,7 +37,7 @@ def listen(*, channels: tuple[str, ...], since: str, raw: bool, count: int | Non
     No rule of the application is asked. If the hub ends, it goes on with the next one, as a page does.
     """
     with told(SSEError, KeyError), contextlib.suppress(KeyboardInterrupt):
-        follower = _Follower(current_extension(), asked_channels(channels), since)
+        follower = _Follower(current_extension(), requested_channels(channels), since)
         left = count
         for piece, event in follower.pieces():
             if raw:

@@ -15,13 +15,13 @@ from flask import Blueprint, abort, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.wrappers import Response
 
-from ..access import save_no_session
 from ..blueprint import sse
 from ..channels import STATUS_CHANNEL
 from ..errors import SSEError, UsageError
 from ..extension import current_extension
 from ..hub.protocol.stream_request import FRAMES, StreamRequest
 from ..serving.response import event_stream
+from ..sessions import save_no_session
 
 # How long somebody may watch before the application is asked again whether they may.
 WATCH_SECONDS = 300.0
@@ -66,7 +66,7 @@ class LivePage(Blueprint):
     def _guard(self) -> None:
         if not self._may_see():
             abort(HTTPStatus.FORBIDDEN)
-        # What the form of another site could send is refused: it can send no JSON unextension.
+        # What the form of another site could send is refused: it can send no JSON without a preflight.
         if request.method == "POST" and not request.is_json:
             abort(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 

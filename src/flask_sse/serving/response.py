@@ -18,6 +18,7 @@ from ..errors import HubError
 from ..hub.client.hub_client import StreamTaker
 from ..hub.protocol.packet import MAX_HEAD_BYTES
 from ..hub.protocol.stream_request import StreamRequest
+from ..wire.headers import STREAM_HEADERS
 from .callers import why_unsuitable
 from .endings import overlooks_leaving, vanished_noticed, watch_for_end, worker_is_ending
 from .obstacles import LONG_HEAD, NO_PLAIN_SOCKET, Obstacle, find_obstacle, note_relay
@@ -34,10 +35,6 @@ A = TypeVar("A", bound=Response)
 
 # How long a stream may go on for a client that may have left, where that cannot be known.
 OVERLOOKED_SECONDS = 300.0
-HEADERS = {
-    "Cache-Control": "no-store, no-cache, private, no-transform",
-    "X-Accel-Buffering": "no",
-}
 # Extensions that compress responses leave alone what is encoded already.
 _NOT_TO_BE_COMPRESSED = {"Content-Encoding": "identity"}
 
@@ -174,7 +171,7 @@ def event_stream(
     relay = Relay(link, asked)
     kind = EventStreamResponse if may_set_cookies else _StreamWithoutCookies
     made_of: type[EventStreamResponse] = _subclass(kind, response_class)  # type: ignore[arg-type] # it has a hash
-    response = made_of(relay, headers=HEADERS | _NOT_TO_BE_COMPRESSED)
+    response = made_of(relay, headers={**STREAM_HEADERS, **_NOT_TO_BE_COMPRESSED})
     response.link = link
     response.relay = relay
     response.may_take_over = may_take_over
