@@ -191,6 +191,8 @@ def test_when_the_hub_ends_the_page_reconnects_and_is_not_ended(
         with listening(server, "ann") as again:
             publish(filtered, server, "ann", "again")
             assert json.loads(again.next_event().data)["text"] == "again"
+        # Its generator waits for the hub, and would log in the next test that the hub has ended.
+        wait_until(lambda: server.status()["streams"] == 0, what="its messages() to end")
 
 
 def test_a_page_that_left_keeps_neither_thread_nor_stream_of_the_hub(
