@@ -27,9 +27,9 @@ def script() -> Callable[[int], object]:
     from flask_sse.wire.envelope import pack
 
     publication = Publication("sse", pack(Message(DATA)), Settings(URL).history_of("sse"))
-    keys, words = history.publish_words([publication])
-    publish = redis.Redis.from_url(URL).register_script(history.script("publish"))
-    return lambda count: [publish(keys, words) for _ in range(count)]
+    keys, args = history.append_args([publication])
+    publish = redis.Redis.from_url(URL).register_script(history.script("append"))
+    return lambda count: [publish(keys, args) for _ in range(count)]
 
 
 def one() -> Callable[[int], object]:

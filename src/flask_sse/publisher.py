@@ -209,7 +209,7 @@ class LinkedPublisher:
         if channel is not None:
             channel = check_channel(channel)
         order = revocation.Revocation(checked_subject(subject), channel, _checked_reason(reason), time.time())
-        self._broker.publish([Publication(CONTROL_CHANNEL, order.envelope(), revocation.HISTORY)])
+        self._broker.submit([Publication(CONTROL_CHANNEL, order.envelope(), revocation.HISTORY)])
 
     def produce(self, items: Items, channel: str) -> str:
         """Publish what a generator yields as a *run*, in this thread, until it ends.
@@ -280,7 +280,7 @@ class LinkedPublisher:
 
     def _send(self, publications: list[Publication]) -> list[Published]:
         try:
-            receipts = self._broker.publish(publications)
+            receipts = self._broker.submit(publications)
         except BrokerUnavailableError as error:
             error.published = list(map(_published, error.published))
             raise

@@ -53,18 +53,18 @@ class Store:
         self.publisher = RedisPublisher(url)
         self._read: Any = self.admin.register_script(history.script("read"))
 
-    def publish(self, *publications: Publication) -> list[Receipt]:
-        return self.publisher.publish(publications)
+    def submit(self, *publications: Publication) -> list[Receipt]:
+        return self.publisher.submit(publications)
 
     def append(self, channel: str, data: str = "x", **options: Any) -> Cursor:
         """Publish one event; return its position."""
-        [receipt] = self.publish(publication(channel, data, **options))
+        [receipt] = self.submit(publication(channel, data, **options))
         assert receipt.cursor
         return receipt.cursor
 
     def read(self, channel: str, since: object) -> Page:
-        keys, words = history.read_words(channel, str(since))
-        return history.page(self._read(keys, words))
+        keys, args = history.read_args(channel, str(since))
+        return history.page(self._read(keys, args))
 
     def cursor(self, channel: str) -> Cursor:
         return self.publisher.cursors([channel])[0]
@@ -160,7 +160,7 @@ def test_a_position_ahead_of_the_history_proves_nothing(store: Store, channel: s
 
 def test_many_events_come_in_pages(store: Store, channel: str) -> None:
     count = 2 * PAGE_EVENTS + 1
-    store.publish(*(publication(channel, str(number)) for number in range(count)))
+    store.submit(*(publication(channel, str(number)) for number in range(count)))
 
     pages = pages_from(store, channel, EARLIEST)
     assert [len(page.entries) for page in pages] == [PAGE_EVENTS, PAGE_EVENTS, 1]
@@ -197,7 +197,7 @@ def test_no_more_events_than_the_size_are_kept(store: Store, channel: str) -> No
 def test_the_oldest_of_the_own_ids_of_one_moment_is_forgotten(store: Store, channel: str) -> None:
     """15.12: equal times were ordered by the text of the ids, so "1059" went before "999"."""
     numbers = range(960, 1060)
-    store.publish(*(publication(channel, str(number), size=50, own_id=str(number)) for number in numbers))
+    store.submit(*(publication(channel, str(number), size=50, own_id=str(number)) for number in numbers))
 
     assert store.read(channel, "1009").since is None
     assert len(data_of(store.read(channel, "1010"))) == 49
@@ -222,7 +222,7 @@ def test_events_with_own_ids_that_outrun_the_clock_live_as_long_as_promised(
     """Each has a millisecond of its own, so the last one is seconds ahead."""
     first = store.append(channel, "first", seconds=2, size=5000)
     for _ in range(30):
-        store.publish(*(publication(channel, own_id="x", seconds=2, size=5000) for _ in range(100)))
+        store.submit(*(publication(channel, own_id="x", seconds=2, size=5000) for _ in range(100)))
     store.append(channel, "last", seconds=2, size=5000)
     if store.milliseconds() - order(first.id)[0] < 2000:
         assert store.read(channel, first).is_proven
@@ -232,7 +232,7 @@ def test_own_ids_need_no_right_to_ask_for_the_time(valkey: Broker, channel: str)
     with contextlib.closing(Store(valkey.url)) as store:
         store.admin.execute_command("ACL", "SETUSER", "timeless", "on", ">x", "&*", "~*", "+@all", "-time")
         with contextlib.closing(RedisPublisher(valkey.url.replace("//", "//timeless:x@"))) as publisher:
-            publisher.publish([publication(channel, "seen", own_id="7"), publication(channel, "missed")])
+            publisher.submit([publication(channel, "seen", own_id="7"), publication(channel, "missed")])
         assert data_of(store.read(channel, "7")) == envelopes("missed")
         store.admin.execute_command("ACL", "DELUSER", "timeless")
 
@@ -248,7 +248,7 @@ def test_own_ids_get_along_with_what_others_append(store: Store, channel: str) -
 
 @pytest.mark.parametrize("own_id", ["", "0", "earliest", "+inf", "(1", "a b", "ü" * 128, "\r"])
 def test_any_id_of_the_application_is_a_place_to_go_on_from(store: Store, channel: str, own_id: str) -> None:
-    store.publish(publication(channel, "seen", own_id=own_id), publication(channel, "missed"))
+    store.submit(publication(channel, "seen", own_id=own_id), publication(channel, "missed"))
 
     stream, _, own_ids = history.keys_of(channel)
     assert store.admin.xrange(stream)[0][1][b"i"] == own_id.encode()
@@ -268,7 +268,7 @@ def test_no_more_own_ids_than_the_size_are_kept(store: Store, channel: str) -> N
 
 def test_several_channels_are_published_to_and_asked_for_at_once(store: Store, channel: str) -> None:
     names = [f"{channel}-{number}" for number in range(250)]
-    receipts = store.publish(*(publication(name) for name in names))
+    receipts = store.submit(*(publication(name) for name in names))
 
     assert store.publisher.cursors(names) == [receipt.cursor for receipt in receipts]
     assert len({cursor.epoch for cursor in store.publisher.cursors(names)}) == 250
@@ -295,9 +295,9 @@ def test_connections_that_many_threads_needed_at_once_are_closed_again(
 
 
 def test_what_is_not_kept_leaves_nothing(store: Store, channel: str) -> None:
-    assert store.publish(publication(channel, size=0)) == [Receipt(0, None)]
+    assert store.submit(publication(channel, size=0)) == [Receipt(0, None)]
     kept = publication(f"{channel}-kept", seconds=SHORT_SECONDS)
-    store.publish(publication(channel, size=0), kept)
+    store.submit(publication(channel, size=0), kept)
 
     assert not store.admin.exists(*history.keys_of(channel))
 
@@ -309,9 +309,9 @@ def test_a_user_who_may_do_nothing_but_publish_can_publish_what_is_not_kept(
     try:
         publisher = RedisPublisher(store.url.replace("://", "://teller:teller@"))
         with contextlib.closing(publisher):
-            assert publisher.publish([publication(channel, size=0)] * 2) == [Receipt(0, None)] * 2
+            assert publisher.submit([publication(channel, size=0)] * 2) == [Receipt(0, None)] * 2
             with pytest.raises(BrokerUnavailableError, match=r"[Nn]o permissions|NOPERM"):
-                publisher.publish([publication(channel)])
+                publisher.submit([publication(channel)])
     finally:
         store.admin.execute_command("ACL", "DELUSER", "teller")
 
@@ -321,7 +321,7 @@ def test_a_user_who_may_do_nothing_but_publish_can_publish_what_is_not_kept(
 
 def test_every_key_has_a_time_to_live(store: Store, channel: str) -> None:
     with_keys = [publication(channel, own_id="seven", key="once"), publication(channel, size=0, key="k")]
-    store.publish(*with_keys)
+    store.submit(*with_keys)
     store.cursor(f"{channel}-asked")
     store.read(f"{channel}-read", FROM_NOW)
     store.read(f"{channel}-read", "never given")
@@ -332,7 +332,7 @@ def test_every_key_has_a_time_to_live(store: Store, channel: str) -> None:
         stream: 3600,
         own_ids: 3600,
         meta: 3600 * REMEMBERED_LIVES,
-        **{history.publish_words([each])[0][3]: KEY_SECONDS for each in with_keys},
+        **{history.append_args([each])[0][3]: KEY_SECONDS for each in with_keys},
         history.keys_of(f"{channel}-asked")[1]: UNUSED_SECONDS,
         history.keys_of(f"{channel}-read")[1]: UNUSED_SECONDS,
     }
@@ -394,7 +394,7 @@ def test_channels_that_were_published_to_once_leave_nothing(
     short = Kept(1000, SHORT_SECONDS)
     for start in range(0, channels, 1000):
         names = [f"{channel}-{number}" for number in range(start, start + 1000)]
-        store.publish(*(Publication(name, b'{"data": 1}', short, "done") for name in names))
+        store.submit(*(Publication(name, b'{"data": 1}', short, "done") for name in names))
 
     wait_until(lambda: store.admin.dbsize() == 0, 20, what="all keys to be gone")
 
@@ -491,7 +491,7 @@ def test_a_key_of_another_type_is_told_for_its_channel_only(store: Store, channe
     store.admin.set(history.keys_of(wrong)[kind], "of somebody else")
 
     with pytest.raises(BrokerUnavailableError, match="WRONGTYPE") as refused:
-        store.publish(publication(right, "one"), publication(wrong), publication(right, "two"))
+        store.submit(publication(right, "one"), publication(wrong), publication(right, "two"))
     # In order, so what stands behind the refused one is not published either.
     assert [receipt.cursor for receipt in refused.value.published] == [store.cursor(right)]
     assert data_of(store.read(right, EARLIEST)) == envelopes("one")

@@ -249,14 +249,14 @@ def test_what_is_tried_again_with_a_key_is_published_once(
     monkeypatch.setenv("REDIS_URL", valkey.url)
     names = run("publish/once.py")
     broker = names["publisher"]._broker
-    publish = broker.publish
+    submit = broker.submit
     pauses: list[float] = []
 
     def lose_the_answer(publications: Any) -> None:
-        monkeypatch.setattr(broker, "publish", publish)
-        raise BrokerUnavailableError("here", f"after {publish(publications)}")
+        monkeypatch.setattr(broker, "submit", submit)
+        raise BrokerUnavailableError("here", f"after {submit(publications)}")
 
-    monkeypatch.setattr(broker, "publish", lose_the_answer)
+    monkeypatch.setattr(broker, "submit", lose_the_answer)
     monkeypatch.setattr(time, "sleep", pauses.append)
     with heard(valkey, "orders") as hear:
         names["tell_paid"](7)

@@ -111,14 +111,14 @@ def follows_whatever_comes(sequencer: Sequencer, stamp: Stamp) -> bool:
 
 def two_commands(patch: pytest.MonkeyPatch) -> None:
     """R3: another publisher comes between the two, and the hub believes the order in which they come."""
-    text = history.script("publish")
+    text = history.script("append")
     publishes = "redis.call('PUBLISH', channel, envelope) .. name"
     assert publishes in text
     appends = text.replace(publishes, "'0' .. name .. '|' .. envelope")
 
-    def publish_batch(publisher: RedisPublisher, publications: list[Publication]) -> Iterator[Receipt]:
+    def submit_batch(publisher: RedisPublisher, publications: list[Publication]) -> Iterator[Receipt]:
         client: redis.Redis = publisher._client
-        answers: Any = client.register_script(appends)(*history.publish_words(publications))
+        answers: Any = client.register_script(appends)(*history.append_args(publications))
         receipts = []
         for publication, answer in zip(publications, answers, strict=True):
             receipt, envelope = answer.split(b"|", 1)
@@ -127,7 +127,7 @@ def two_commands(patch: pytest.MonkeyPatch) -> None:
             receipts.append(receipt)
         return map(history.receipt, receipts)
 
-    patch.setattr(RedisPublisher, "_publish_batch", publish_batch)
+    patch.setattr(RedisPublisher, "_submit_batch", submit_batch)
     patch.setattr(Sequencer, "_follows", follows_whatever_comes)
 
 

@@ -126,7 +126,7 @@ def test_the_memory_of_backlogs_is_released(channel: str) -> None:
                 stack.enter_context(hub.stream(name, max_backlog_bytes=MEGABYTE))
             envelope = pack(Message(LARGE))
             for _ in range(9):
-                hub.link.publish([Publication(name, envelope, History(0)) for name in names])
+                hub.link.submit([Publication(name, envelope, History(0)) for name in names])
             assert memory_of(hub.pid, "VmRSS") > before + 50 * MEGABYTE, "else it shows nothing"
         wait_until(lambda: hub.status()["streams"] == 0, what="all gone")
         wait_until(lambda: memory_of(hub.pid, "VmRSS") < before + 30 * MEGABYTE, what="the memory back")

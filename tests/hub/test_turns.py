@@ -32,7 +32,7 @@ def hub(channel: str) -> Iterator[BareApplication]:
 def fill(hub: BareApplication, channel: str, count: int) -> None:
     some = [Publication(channel, b'{"data": "%d"}' % number, KEPT) for number in range(count)]
     for start in range(0, count, BATCH):
-        hub.link.publish(some[start : start + BATCH])
+        hub.link.submit(some[start : start + BATCH])
 
 
 def replay(hub: BareApplication, channel: str, max_backlog_bytes: int) -> StreamReader:

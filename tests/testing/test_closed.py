@@ -35,7 +35,7 @@ def publish(app: Flask, *args: object, **kwargs: object) -> None:
 def end_run(app: Flask, channel: str) -> None:
     with app.app_context():
         line = current_extension().publisher.line
-        line.broker().publish([line.checked(ended("finished"), channel)])
+        line.broker().submit([line.checked(ended("finished"), channel)])
 
 
 @pytest.mark.parametrize("number", range(5))

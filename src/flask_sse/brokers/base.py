@@ -127,7 +127,7 @@ def new_epoch() -> str:
 class BrokerPublisher(Protocol):
     """The application's end: blocking, safe to call from any thread, greenlet or forked process."""
 
-    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
+    def submit(self, publications: Sequence[Publication]) -> list[Receipt]:
         """Give envelopes to every hub that listens to their channels, in one round trip for each hundred.
 
         Raises:
@@ -157,7 +157,7 @@ class BrokerPublisher(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back all connections; a later call of ``publish`` opens new ones."""
+        """Give back all connections; a later call of ``submit`` opens new ones."""
         ...
 
 
@@ -242,7 +242,7 @@ class Sink(Protocol):
 class Carrier(Protocol):
     """Brings publications to the hub of this machine, for the broker that lives in it."""
 
-    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
+    def submit(self, publications: Sequence[Publication]) -> list[Receipt]:
         """Deliver.
 
         Raises:

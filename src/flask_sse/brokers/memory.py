@@ -28,13 +28,13 @@ class MemoryPublisher:
         self._url = url
         self._carrier = carrier
 
-    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
-        """See ``BrokerPublisher.publish``."""
+    def submit(self, publications: Sequence[Publication]) -> list[Receipt]:
+        """See ``BrokerPublisher.submit``."""
         receipts: list[Receipt] = []
         try:
             with deadline():
                 for start in range(0, len(publications), BATCH):
-                    receipts += self._carrier.publish(publications[start : start + BATCH])
+                    receipts += self._carrier.submit(publications[start : start + BATCH])
         except HubError as error:
             raise BrokerUnavailableError(self._url, error, receipts) from error
         return receipts
@@ -66,7 +66,7 @@ class MemoryFeed:
         self._sink = sink
         self._history = History()
 
-    def publish(self, publication: Publication) -> Receipt:
+    def submit(self, publication: Publication) -> Receipt:
         """Deliver at once."""
         now = time.time()
         first = self._history.result(publication, now)

@@ -120,11 +120,11 @@ class Attempt:
             time.sleep(GRACE_SECONDS)
             self._refuse_others()
         if state.is_cancelled:
-            self._broker().publish([self._note(_USED)])
+            self._broker().submit([self._note(_USED)])
             return False
         # Its own begin is there where the answer to it was lost.
         if state.attempt != self._token:
-            self._broker().publish([self._note(_BEGIN, key=f"begin after {state.top}")])
+            self._broker().submit([self._note(_BEGIN, key=f"begin after {state.top}")])
             news = _notes(self._broker().read(self._state, str(state.top)))
             if next((attempt for word, attempt in news if word == _BEGIN), None) != self._token:
                 raise RunInProgressError(self._channel)
@@ -166,7 +166,7 @@ class Attempt:
             self._known = state.top
         now = time.monotonic()
         if now - self._noted_at >= self._history.seconds / _REFRESHES:
-            self._broker().publish([self._note(_BEGIN)])
+            self._broker().submit([self._note(_BEGIN)])
             self._noted_at = now
         if now - self._renewed_at >= RENEW_SECONDS:
             self._renew()
@@ -176,7 +176,7 @@ class Attempt:
         """Give the run back; return whether something else had ended it before."""
         if self._read_state().attempt not in (None, self._token):
             return Verdict.REPLACED
-        self._broker().publish([self._note(_END), self._lease_of("")])
+        self._broker().submit([self._note(_END), self._lease_of("")])
         return Verdict.CANCELLED if self._read_state().was_cancelled else Verdict.GOES_ON
 
     def _read_state(self) -> State:
@@ -188,7 +188,7 @@ class Attempt:
         return notes[-1][1] if notes else "", page.end
 
     def _renew(self) -> None:
-        self._broker().publish([self._lease_of(self._token)])
+        self._broker().submit([self._lease_of(self._token)])
         self._renewed_at = time.monotonic()
 
     def _note(self, word: str, key: str | None = None) -> Publication:
@@ -205,7 +205,7 @@ def cancel(broker: BrokerPublisher, channel: str, history: History) -> bool:
     if before.is_over or before.is_cancelled:
         return False
     kept = History(_STATE_EVENTS, max(history.seconds, _STATE_SECONDS))
-    broker.publish([Publication(name, _envelope(_CANCEL, ""), kept)])
+    broker.submit([Publication(name, _envelope(_CANCEL, ""), kept)])
     after = State(broker.read(name, EARLIEST))
     return after.is_cancelled or after.was_cancelled
 

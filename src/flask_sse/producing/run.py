@@ -155,7 +155,7 @@ def cancel(line: Line, channel: str) -> None:
     """End a run, wherever it works: its pages are told at once, its generator ends where it yields next."""
     check_run(channel)
     if attempt.cancel(line.broker(), channel, line.history_of(channel)):
-        line.broker().publish([line.checked(ended(CANCELLED), channel)])
+        line.broker().submit([line.checked(ended(CANCELLED), channel)])
 
 
 def check_run(channel: str) -> str:
@@ -350,7 +350,7 @@ class Producer:
             if has_failed and self._has_arrived():
                 return
             has_failed = True
-            (receipt,) = self._line.broker().publish([publication])
+            (receipt,) = self._line.broker().submit([publication])
             self._position = receipt.cursor
 
         self._persistently(publish)

@@ -62,14 +62,14 @@ class HubForTests(ThreadHubClient):
             raise HubUnavailableError("capture()", "its block is over")
         return super()._start()
 
-    def _publish(self, server: HubServer, publication: Publication) -> Receipt | None:
+    def _submit(self, server: HubServer, publication: Publication) -> Receipt | None:
         channel, key = publication.channel, publication.key
         # First, so that who sees an event in a stream finds it among those that were published.
         if key is None or (channel, key) not in self._keys:
             self._published(publication)
         if key is not None:
             self._keys.add((channel, key))
-        return super()._publish(server, publication)
+        return super()._submit(server, publication)
 
     def attach_within(self, settings: Settings, descriptor: int, request: StreamRequest) -> None:
         """Take a stream over, if an application with these settings lets it in."""
@@ -152,9 +152,9 @@ class HubClientForTests:
         """See ``HubClient.attach``."""
         self.hub.attach_within(self._settings, descriptor, request)
 
-    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
-        """See ``HubClient.publish``."""
-        return self.hub.publish(publications)
+    def submit(self, publications: Sequence[Publication]) -> list[Receipt]:
+        """See ``HubClient.submit``."""
+        return self.hub.submit(publications)
 
     def cursors(self, channels: Sequence[str]) -> list[Cursor]:
         """See ``HubClient.cursors``."""

@@ -41,14 +41,14 @@ PREFIX = "flask-sse"
 
 _UNUSED_MS = int(UNUSED_SECONDS * 1000)
 
-Words = list[bytes | str | int]
+Args = list[bytes | str | int]
 
 
 @cache
 def script(name: str) -> str:
     """Return the text of a script."""
     folder = Path(__file__).parent
-    return "".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("begin", name))
+    return "".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", name))
 
 
 @cache
@@ -63,16 +63,16 @@ def keys_of(channel: str) -> tuple[str, ...]:
     return tuple(f"{PREFIX}:{{{channel}}}:{kind}" for kind in "smi")
 
 
-def publish_words(publications: Sequence[Publication]) -> tuple[list[str], Words]:
-    """Return keys and arguments of the script ``publish``."""
+def append_args(publications: Sequence[Publication]) -> tuple[list[str], Args]:
+    """Return keys and arguments of the script ``append``."""
     keys: list[str] = []
-    words: Words = []
+    args: Args = []
     for publication in publications:
         channel, history, own_id = publication.channel, publication.history, publication.own_id
         keys += keys_of(channel)
         keys.append(_key_of_result(channel, publication.key))
         kept_ms = max(1, int(history.seconds * 1000))
-        words += (
+        args += (
             channel,
             publication.envelope,
             history.size,
@@ -83,7 +83,7 @@ def publish_words(publications: Sequence[Publication]) -> tuple[list[str], Words
             0 if publication.key is None else KEY_SECONDS,
             "" if own_id is None else "1",
         )
-    return keys, words
+    return keys, args
 
 
 def _key_of_result(channel: str, key: str | None) -> str:
@@ -95,7 +95,7 @@ def _key_of_result(channel: str, key: str | None) -> str:
 
 
 def receipt(answer: bytes) -> Receipt:
-    """Understand one answer of the script ``publish``.
+    """Understand one answer of the script ``append``.
 
     Raises:
         ResponseError: If the server refused that publication.
@@ -104,10 +104,10 @@ def receipt(answer: bytes) -> Receipt:
     return Receipt(int(receivers), Cursor.of(cursor) if cursor else None, *own_id)
 
 
-def read_words(channel: str, since: str) -> tuple[list[str], Words]:
+def read_args(channel: str, since: str) -> tuple[list[str], Args]:
     """Return keys and arguments of the script ``read``."""
     cursor = read_cursor(since)
-    start: Words
+    start: Args
     if cursor is not None:
         start = ["cursor", *cursor]
     elif since in (FROM_NOW, EARLIEST):
@@ -129,17 +129,17 @@ def page(answer: list[bytes]) -> Page:
     return Page(epoch, top, since or None, entries, complete == "1")
 
 
-def tops_words(channels: Sequence[str]) -> tuple[list[str], Words]:
-    """Return keys and arguments of the script ``tops``."""
+def positions_args(channels: Sequence[str]) -> tuple[list[str], Args]:
+    """Return keys and arguments of the script ``positions``."""
     keys = [key for channel in channels for key in keys_of(channel)]
-    words: Words = [_UNUSED_MS]
+    args: Args = [_UNUSED_MS]
     for channel in channels:
-        words += (new_epoch(), int(listening_seconds(channel) * 1000))
-    return keys, words
+        args += (new_epoch(), int(listening_seconds(channel) * 1000))
+    return keys, args
 
 
 def cursor(answer: bytes) -> Cursor:
-    """Understand one answer of the script ``tops``.
+    """Understand one answer of the script ``positions``.
 
     Raises:
         ResponseError: If the server refused to tell.

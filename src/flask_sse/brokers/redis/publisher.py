@@ -73,38 +73,38 @@ class RedisPublisher:
         self._waiting: set[int] = set()
         self._peak = 0
 
-    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
-        """See ``BrokerPublisher.publish``."""
+    def submit(self, publications: Sequence[Publication]) -> list[Receipt]:
+        """See ``BrokerPublisher.submit``."""
         receipts: list[Receipt] = []
         try:
             with deadline():
                 for start in range(0, len(publications), BATCH):
                     with self._connection():
-                        answers = self._publish_batch(publications[start : start + BATCH])
+                        answers = self._submit_batch(publications[start : start + BATCH])
                     receipts.extend(answers)
         except (RedisError, OSError) as error:
             raise self._unavailable(error, receipts) from error
         return receipts
 
-    def _publish_batch(self, publications: Sequence[Publication]) -> Iterator[Receipt]:
+    def _submit_batch(self, publications: Sequence[Publication]) -> Iterator[Receipt]:
         """Return what becomes of each, one by one: those before a refused one stay."""
         if any(each.history.size or each.key is not None for each in publications):
-            return map(history.receipt, self._run("publish", *history.publish_words(publications)))
+            return map(history.receipt, self._run("append", *history.append_args(publications)))
         # Nothing is kept, so a user of the server may be allowed nothing but to publish.
         with self._client.pipeline(transaction=False) as pipeline:
             for each in publications:
                 pipeline.publish(each.channel, each.envelope)
             return map(Receipt, pipeline.execute(), repeat(None), [each.own_id for each in publications])
 
-    def _run(self, name: str, keys: list[str], words: history.Words) -> list[bytes]:
+    def _run(self, name: str, keys: list[str], args: history.Args) -> list[bytes]:
         digest = history.digest(name)
         try:
-            answers: list[bytes] = self._client.evalsha(digest, len(keys), *keys, *words)
+            answers: list[bytes] = self._client.evalsha(digest, len(keys), *keys, *args)
         except NoScriptError:
             # In one round trip; a Script of redis-py takes two.
             with self._client.pipeline(transaction=False) as pipeline:
                 pipeline.execute_command("SCRIPT LOAD", history.script(name))
-                pipeline.evalsha(digest, len(keys), *keys, *words)
+                pipeline.evalsha(digest, len(keys), *keys, *args)
                 _, answers = pipeline.execute()
         return answers
 
@@ -112,7 +112,7 @@ class RedisPublisher:
         """See ``BrokerPublisher.cursors``."""
         try:
             with deadline(), self._connection():
-                answers = self._run("tops", *history.tops_words(channels))
+                answers = self._run("positions", *history.positions_args(channels))
             return [history.cursor(answer) for answer in answers]
         except (RedisError, OSError) as error:
             raise self._unavailable(error) from error
@@ -121,7 +121,7 @@ class RedisPublisher:
         """See ``BrokerPublisher.read``."""
         try:
             with deadline(), self._connection():
-                return history.page(self._run("read", *history.read_words(channel, since)))
+                return history.page(self._run("read", *history.read_args(channel, since)))
         except (RedisError, OSError) as error:
             raise self._unavailable(error) from error
 

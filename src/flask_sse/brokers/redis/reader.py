@@ -178,8 +178,8 @@ class RedisReader:
         while True:
             async with self._client.pipeline(transaction=False) as pipeline:
                 for request in batch:
-                    keys, words = history.read_words(request.channel, request.since)
-                    pipeline.evalsha(self._sha or "0" * 40, len(keys), *keys, *words)
+                    keys, args = history.read_args(request.channel, request.since)
+                    pipeline.evalsha(self._sha or "0" * 40, len(keys), *keys, *args)
                 answers = await pipeline.execute(raise_on_error=False)
             for answer in answers:
                 if isinstance(answer, ReadOnlyError):
@@ -195,7 +195,7 @@ class RedisReader:
 
     async def _check(self) -> None:
         """Look for last events that were lost on their way, which nothing else would ever tell."""
-        tops = self._client.register_script(history.script("tops"))
+        positions = self._client.register_script(history.script("positions"))
         while True:
             await asyncio.sleep(CHECK_SECONDS * _dice.uniform(0.8, 1.2))
             channels = self._listened()
@@ -206,7 +206,7 @@ class RedisReader:
                     await asyncio.sleep(0)
                     continue
                 try:
-                    answers = await tops(*history.tops_words(some))
+                    answers = await positions(*history.positions_args(some))
                 except (RedisError, OSError, TimeoutError):
                     break
                 for channel, answer in zip(some, answers, strict=True):

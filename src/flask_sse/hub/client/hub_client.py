@@ -70,7 +70,7 @@ class StreamTaker(Protocol):
 class HubClient(StreamTaker, Protocol):
     """What an application can ask of its hub; blocking, for at most a few seconds."""
 
-    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
+    def submit(self, publications: Sequence[Publication]) -> list[Receipt]:
         """Deliver through the broker that lives in the hub.
 
         Raises:
@@ -139,8 +139,8 @@ class ProcessHubClient:
         number = next(self._turn) % self._processes
         self._ask([request.packet()], descriptor, number)
 
-    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
-        """See ``HubClient.publish``."""
+    def submit(self, publications: Sequence[Publication]) -> list[Receipt]:
+        """See ``HubClient.submit``."""
         return [read_receipt(fields) for fields in self._ask([*map(submit_request, publications)])]
 
     def cursors(self, channels: Sequence[str]) -> list[Cursor]:
@@ -254,9 +254,9 @@ class AutoHubClient:
         """See ``HubClient.attach``."""
         self._try(lambda link: link.attach(descriptor, request))
 
-    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
-        """See ``HubClient.publish``."""
-        return self._try(lambda link: link.publish(publications))
+    def submit(self, publications: Sequence[Publication]) -> list[Receipt]:
+        """See ``HubClient.submit``."""
+        return self._try(lambda link: link.submit(publications))
 
     def cursors(self, channels: Sequence[str]) -> list[Cursor]:
         """See ``HubClient.cursors``."""

@@ -67,13 +67,13 @@ class ThreadHubClient:
     def _attach(self, server: HubServer, sock: socket.socket, request: StreamRequest) -> None:
         server.attach(sock, request)
 
-    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
-        """See ``HubClient.publish``."""
-        receipts = self._call(lambda server: [self._publish(server, each) for each in publications])
+    def submit(self, publications: Sequence[Publication]) -> list[Receipt]:
+        """See ``HubClient.submit``."""
+        receipts = self._call(lambda server: [self._submit(server, each) for each in publications])
         return [_from_memory(receipt) for receipt in receipts]
 
-    def _publish(self, server: HubServer, publication: Publication) -> Receipt | None:
-        return server.publish(publication)
+    def _submit(self, server: HubServer, publication: Publication) -> Receipt | None:
+        return server.submit(publication)
 
     def cursors(self, channels: Sequence[str]) -> list[Cursor]:
         """See ``HubClient.cursors``."""

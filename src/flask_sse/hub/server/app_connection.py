@@ -73,7 +73,7 @@ class Hub(Protocol):
         """Take a stream over."""
         ...
 
-    def publish(self, publication: Publication) -> Receipt | None:
+    def submit(self, publication: Publication) -> Receipt | None:
         """Deliver an event; ``None`` if this hub has another broker."""
         ...
 
@@ -251,7 +251,7 @@ class AppConnection:
         elif packet.op == "attach":
             self._attach(StreamRequest.read(packet))
         elif packet.op == "submit":
-            self._publish(packet)
+            self._submit(packet)
         elif packet.op == "cursor":
             cursor = self._hub.cursor(read_channel(packet))
             self._send(answer(cursor=str(cursor)) if cursor else refusal(NOT_MEMORY))
@@ -267,12 +267,12 @@ class AppConnection:
         else:
             raise ProtocolError(f"a request {ascii(packet.op)[:80]}")
 
-    def _publish(self, packet: Packet) -> None:
+    def _submit(self, packet: Packet) -> None:
         if self._hangup.poll(0):
             # The application waits 2 seconds for its answer and reports an error then. A hub that stood
             # still for longer must not publish behind that.
             return
-        receipt = self._hub.publish(read_publication(packet))
+        receipt = self._hub.submit(read_publication(packet))
         self._send(receipt_answer(receipt) if receipt else refusal(NOT_MEMORY))
 
     def _introduce(self, packet: Packet) -> None:

@@ -583,9 +583,9 @@ class HubServer:
 
     # -- events ------------------------------------------------------------------------------------
 
-    def publish(self, publication: Publication) -> Receipt | None:
+    def submit(self, publication: Publication) -> Receipt | None:
         """Deliver for the broker that lives in the hub; ``None`` if this hub has another."""
-        return self._feed.publish(publication) if isinstance(self._feed, MemoryFeed) else None
+        return self._feed.submit(publication) if isinstance(self._feed, MemoryFeed) else None
 
     def cursor(self, channel: str) -> Cursor | None:
         """Return where a channel of the broker in this hub stands; ``None`` if this hub has another."""

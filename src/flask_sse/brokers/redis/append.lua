@@ -19,7 +19,7 @@ local function is_after(id, top)
   return ms > top_ms or (ms == top_ms and seq > top_seq)
 end
 
-local function publish(k, a)
+local function append_and_publish(k, a)
   local stream, meta, own_ids, result = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4]
   local channel, envelope, size, kept = ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 3]), ARGV[a + 4]
   local own_id, fresh_epoch, once = ARGV[a + 6], ARGV[a + 7], tonumber(ARGV[a + 8])
@@ -71,7 +71,7 @@ local function publish(k, a)
     -- Ids may be ahead of the clock.
     redis.call('XTRIM', stream, 'MINID', '~', string.format('%.0f', math.max(0, math.min(ms, now or ms) - kept)))
     redis.call('PEXPIRE', stream, kept)
-    live(meta, ARGV[a + 5])
+    extend_ttl(meta, ARGV[a + 5])
     cursor = epoch .. '.' .. id
     envelope = '{"data": "' .. cursor .. ' ' .. top .. '", ' .. string.sub(envelope, 2)
   end
@@ -89,7 +89,7 @@ end
 
 local receipts = {}
 for event = 0, #KEYS / 4 - 1 do
-  local done, receipt = pcall(publish, event * 4, event * 9)
+  local done, receipt = pcall(append_and_publish, event * 4, event * 9)
   if not done then
     receipts[event + 1] = '!' .. (type(receipt) == 'table' and receipt.err or receipt)
     break

@@ -13,7 +13,7 @@ local function begin(stream, meta, own_ids, fresh_epoch)
 end
 
 -- Let a key live for so long from now, or longer if it does already.
-local function live(key, milliseconds)
+local function extend_ttl(key, milliseconds)
   if redis.call('PTTL', key) < tonumber(milliseconds) then
     redis.call('PEXPIRE', key, milliseconds)
   end
@@ -22,5 +22,5 @@ end
 -- Keep meta because somebody asks for it; only for the second time where nothing was ever published, since
 -- visitors name such channels.
 local function listen(meta, top, milliseconds, unused_milliseconds)
-  live(meta, top == '0-0' and unused_milliseconds or milliseconds)
+  extend_ttl(meta, top == '0-0' and unused_milliseconds or milliseconds)
 end
