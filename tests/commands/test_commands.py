@@ -90,9 +90,9 @@ def test_every_line_is_an_event_and_a_key_makes_it_once(app: Flask) -> None:
 @pytest.mark.parametrize(
     ("words", "exit_code", "complaint"),
     [
-        (["--json", "{"], 2, "the data is no JSON"),
-        (["x", "--lines"], 2, "--lines goes with standard input"),
-        (["--lines", "--key", "k"], 2, "--lines goes with standard input"),
+        (["--json", "{"], 2, "the data is not JSON"),
+        (["x", "--lines"], 2, "--lines needs standard input"),
+        (["--lines", "--key", "k"], 2, "--lines needs standard input"),
         (["x", "-t", "stream-open"], 1, "reserved"),
         (["x", "-c", "flask-sse:control"], 1, "reserved"),
     ],
@@ -243,7 +243,7 @@ def test_status_says_what_cannot_be_reached(tmp_path: Path) -> None:
         app = make_app(SSE_BROKER_URL=broker.url, SSE_HUB=f"unix:{tmp_path}/none.sock")
         output = run(app, "status", exit_code=1)
         assert "none.sock" in output
-        assert "answers in" in output
+        assert "responds in" in output
         broker.kill()
         state = json.loads(run(app, "status", "--json", exit_code=1))
         assert "error" in state["hub"]

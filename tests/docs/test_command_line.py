@@ -43,7 +43,7 @@ def test_every_default_is_the_one_that_holds(help_text: str) -> None:
     shown = re.split(r"^\.\. option:: (.+)$", PAGE, flags=re.MULTILINE)[1:]
     for name, text in zip(shown[::2], shown[1::2], strict=True):
         default = re.search(r"\[default: (\w+)", options(help_text)[name])
-        said = re.search(r"`*(\w+)`* if you do not say", text)
+        said = re.search(r"`*(\w+)`* by default", text)
         assert (said and said[1]) == (default and default[1]), name
 
 
@@ -56,11 +56,11 @@ def test_what_names_the_socket_is_asked_in_the_order_that_is_written(
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(given))
         assert cli._path(None, [sock]) == cli._path(given, [sock]) == given
-        with pytest.raises(click.UsageError, match="is not the socket that systemd gave"):
+        with pytest.raises(click.UsageError, match="is not the socket that systemd passed"):
             cli._path(named, [sock])
     assert cli._path(None, []) == named
     assert cli._path(given, []) == given
-    order = "By default the socket that systemd gives, or else what SSE_HUB says."
+    order = "By default the socket that systemd passes, or else the one in SSE_HUB."
     assert order in options(help_text)["--socket FILE"]
     assert order in " ".join(PAGE.replace("``", "").split())
 

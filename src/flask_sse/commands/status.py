@@ -1,4 +1,4 @@
-"""``flask sse status``."""
+"""The command ``flask sse status``."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from ..extension import current_extension
 from ..health import ask_broker
 from ..wire.cursor import read_cursor
 from ..wording import counted
-from .errors import told
+from .click_errors import as_click_error
 
 WATCH_SECONDS = 1.0
 _SHOWN_CHANNELS = 20
 
 
 @click.command()
-@click.option("--watch", is_flag=True, help="Show it again every second, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Repeat every second, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object, for programs.")
 @with_appcontext
 @click.pass_context
 def status(context: click.Context, *, watch: bool, as_json: bool) -> None:
-    """Show how the hub and the broker are, and what is going on.
+    """Show the state of the hub and of the broker, with streams and rates.
 
-    Exit codes: 0 all is well; 1 the hub or the broker cannot be reached.
+    Exit codes: 0 both respond; 1 the hub or the broker cannot be reached.
     """
-    with told(KeyError), contextlib.suppress(KeyboardInterrupt):
+    with as_click_error(KeyError), contextlib.suppress(KeyboardInterrupt):
         state = look()
         while watch:
             click.clear()
@@ -44,11 +44,11 @@ def status(context: click.Context, *, watch: bool, as_json: bool) -> None:
 
 
 def look() -> dict[str, Any]:
-    """Ask the hub and the broker.
+    """Return the state of the hub and of the broker.
 
     Returns:
-        ``hub`` is what ``sse.status(details=True)`` returns; ``broker`` has ``milliseconds``, the time of a
-        round trip; either has ``error`` in their place if it did not answer. ``history`` is the setting.
+        ``hub`` is the result of ``sse.status(details=True)``; ``broker`` has ``milliseconds``, the time of a
+        round trip; either has only ``error`` if it did not respond. ``history`` is the setting.
     """
     history = current_extension().settings.history
     return {
@@ -81,9 +81,9 @@ def _show(state: dict[str, Any], *, as_json: bool) -> None:
         _line("hub", click.style(hub["error"], fg="red"))
     else:
         _line("hub", f"process {hub['pid']}, {counted(hub['apps'], 'connection')} of applications")
-    away = broker.get("error") or ("the hub cannot reach it" if hub.get("broker_away") else "")
-    answers = f"answers in {broker.get('milliseconds')} ms"
-    _line("broker", click.style(away, fg="red") if away else answers)
+    error = broker.get("error") or ("the hub cannot reach it" if hub.get("broker_away") else "")
+    responds = f"responds in {broker.get('milliseconds')} ms"
+    _line("broker", click.style(error, fg="red") if error else responds)
     _line("history", f"{counted(history['size'], 'event')}, {history['seconds']:g} s")
     if "error" not in hub:
         _show_hub(hub)
