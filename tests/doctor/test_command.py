@@ -43,12 +43,12 @@ def test_a_stream_without_problems_ends_it_with_0(start: Start) -> None:
     assert ESCAPE not in result.output
 
 
-def test_a_problem_ends_it_with_1_and_its_mend_stands_below(start: Start) -> None:
+def test_a_problem_ends_it_with_1_and_its_fix_stands_below(start: Start) -> None:
     server = start()
     result = run(server.app, f"http://127.0.0.1:{free_port()}/stream")
     assert result.exit_code == 1
     problem, rest = result.stdout.split("\n\n", 2)[1:]
-    assert problem.startswith("problem   Nobody listens there\n")
+    assert problem.startswith("problem   The connection is refused\n")
     assert "proxy_pass http://127.0.0.1:8000;" in problem
     assert rest.endswith("1 problem, 0 warnings, 0 fine\n")
 
@@ -75,20 +75,26 @@ def test_a_program_gets_json_with_all_that_was_seen(start: Start) -> None:
     assert (report["problems"], report["warnings"]) == (0, 2)
     assert report["findings"][0]["severity"] == "warning"
     assert report["findings"][0]["hint"]["Flask"][0] == "@sse.authorize"
-    assert [mark["was_flushed"] for mark in report["seen"]["marks"]] == [False] * 5
-    assert report["seen"]["silence"]["heartbeat_seconds"] is None
+    assert [mark["was_flushed"] for mark in report["observations"]["probe_events"]] == [False] * 5
+    assert report["observations"]["idle"]["heartbeat_seconds"] is None
 
 
 @pytest.mark.parametrize(
     ("words", "text"),
     [
         ([], "Missing argument 'URL'"),
-        (["/stream"], "is no URL of a stream"),
+        (["/stream"], "is not the URL of a stream"),
         (["--wait", "-1", "http://127.0.0.1/"], "--wait"),
         (["--wait", "long", "http://127.0.0.1/"], "--wait"),
         (["--channel", "", "http://127.0.0.1/"], "it is empty"),
-        (["--cookie-from-env", "NOTHING", "http://127.0.0.1/"], "the environment has no cookies in NOTHING"),
-        (["--cookie-from-env", "BROKEN", "http://127.0.0.1/"], "the environment has no cookies in BROKEN"),
+        (
+            ["--cookie-from-env", "NOTHING", "http://127.0.0.1/"],
+            "variable NOTHING has no cookies",
+        ),
+        (
+            ["--cookie-from-env", "BROKEN", "http://127.0.0.1/"],
+            "variable BROKEN has no cookies",
+        ),
     ],
 )
 def test_what_cannot_be_used_ends_it_with_2_and_is_named(words: list[str], text: str, start: Start) -> None:
@@ -110,6 +116,21 @@ def test_an_application_that_is_not_set_up_ends_it_with_2(config: dict[str, obje
     result = run(app, "http://127.0.0.1/")
     assert result.exit_code == 2
     assert text in re.sub(r"\s+", " ", result.output)
+
+
+def test_without_h11_it_ends_with_2_and_names_the_extra() -> None:
+    program = (
+        "import sys; sys.modules['h11'] = None\n"
+        "from flask import Flask; from flask_sse.commands import sse_group\n"
+        "app = Flask('app'); app.config['SSE_BROKER_URL'] = 'memory://'\n"
+        "result = app.test_cli_runner().invoke(sse_group, ['doctor', 'http://127.0.0.1/'])\n"
+        "print(result.output); sys.exit(result.exit_code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=PATIENT_SECONDS
+    )
+    assert done.returncode == 2, done.stderr
+    assert "flask sse doctor needs h11: pip install 'Flask-SSE[doctor]'" in done.stdout
 
 
 def test_the_application_is_the_one_that_flask_finds(start: Start) -> None:
@@ -136,11 +157,10 @@ def test_flask_lists_the_command() -> None:
         check=True,
         timeout=PATIENT_SECONDS,
     )
-    assert re.search(r"^  doctor +Look at the stream", done.stdout, re.MULTILINE)
+    assert re.search(r"^  doctor +Open the stream", done.stdout, re.MULTILINE)
 
 
-def test_the_doctor_loads_neither_flask_nor_asyncio() -> None:
-    program = (
-        "import sys, flask_sse.doctor.command\nassert not {'flask', 'asyncio', 'redis'} & sys.modules.keys()"
-    )
+def test_the_command_loads_neither_flask_nor_asyncio_nor_h11() -> None:
+    kept_out = "{'flask', 'asyncio', 'redis', 'h11'}"
+    program = f"import sys, flask_sse.doctor.command\nassert not {kept_out} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENT_SECONDS)

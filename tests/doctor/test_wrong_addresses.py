@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from flask import Flask, redirect
 from flask.typing import ResponseReturnValue
+from tests.support.diagnosis import HURRY, diagnose
 from tests.support.local import LocalServer, local_app, serve
 from tests.support.nginx import Nginx
-from tests.support.patients import HURRY, diagnose
 from tests.support.processes import free_port
 from tests.support.webservers import CERTIFICATE, KEY, make_certificate
 from tests.support.webservers import start as start_server
@@ -24,14 +24,14 @@ def html(*_: object, **__: object) -> ResponseReturnValue:
     return "<!doctype html><title>Welcome\x1b[31m</title>"
 
 
-def test_nobody_listens_at_a_port(start: Start) -> None:
+def test_no_server_listens_at_a_port(start: Start) -> None:
     found = diagnose(start().app, f"http://127.0.0.1:{free_port()}/stream")
-    assert found.problems == ["Nobody listens there"]
+    assert found.problems == ["The connection is refused"]
 
 
 def test_a_host_without_an_address(start: Start) -> None:
     found = diagnose(start().app, f"http://{'a' * 64}.invalid/stream")
-    assert found.problems == ["The host is not known"]
+    assert found.problems == ["The host name cannot be resolved"]
 
 
 def test_another_path_is_not_found(start: Start) -> None:
@@ -45,16 +45,18 @@ def test_a_page_is_no_stream_and_its_escapes_do_not_reach_the_terminal(start: St
     server = start()
     server.app.add_url_rule("/page", view_func=html)
     found = diagnose(server.app, f"http://127.0.0.1:{server.port}/page")
-    assert found.problems == ["This is no event stream"]
-    assert "text/html: <!doctype html><title>Welcome?[31m" in found["This is no event stream"].seen
+    assert found.problems == ["The response is not an event stream"]
+    assert (
+        "text/html: <!doctype html><title>Welcome?[31m" in found["The response is not an event stream"].seen
+    )
 
 
 def test_a_page_to_sign_in_is_named_without_its_query(start: Start) -> None:
     server = start()
     server.app.before_request(lambda: redirect("/login?next=/stream&token=geheim"))
     found = diagnose(server.app, f"http://127.0.0.1:{server.port}/stream")
-    assert found.problems == ["Redirected, not answered"]
-    seen = found["Redirected, not answered"].seen
+    assert found.problems == ["The request is redirected"]
+    seen = found["The request is redirected"].seen
     assert seen == f"status 302 to http://127.0.0.1:{server.port}/login"
 
 
@@ -62,14 +64,14 @@ def test_a_slash_that_flask_adds_is_a_redirection_to_the_stream(start: Start) ->
     server = start()
     server.app.add_url_rule("/other/", view_func=html)
     found = diagnose(server.app, f"http://127.0.0.1:{server.port}/other")
-    assert found["Redirected, not answered"].seen.endswith("/other/")
+    assert found["The request is redirected"].seen.endswith("/other/")
 
 
 def test_a_proxy_without_an_application_behind_it(start: Start) -> None:
     with Nginx(free_port()) as nginx:
         found = diagnose(start().app, f"{nginx.url}/stream")
-    assert found.problems == ["The proxy does not reach the application"]
-    assert "status 502 from nginx" in found["The proxy does not reach the application"].seen
+    assert found.problems == ["The proxy cannot reach the application"]
+    assert "status 502 from nginx" in found["The proxy cannot reach the application"].seen
 
 
 def test_an_application_that_fails(start: Start) -> None:
@@ -87,7 +89,7 @@ def test_the_stream_of_another_application_is_one_where_nothing_arrives(
     with local_app(SSE_BROKER_URL=f"memory://{uuid.uuid4().hex}", SSE_HUB="thread") as other:
         found = diagnose(other, f"http://127.0.0.1:{server.port}/stream", HURRY)
     assert found.problems == ["Events do not arrive"]
-    assert "0 of 5 came; the broker spoke of 0 receivers" in found["Events do not arrive"].seen
+    assert "0 of 5 arrived; publish returned 0 receivers" in found["Events do not arrive"].seen
     assert "another application" in found["Events do not arrive"].why
 
 
@@ -119,7 +121,7 @@ def test_a_certificate_is_checked_as_a_browser_does_and_http_2_is_seen(
 def test_a_server_that_speaks_no_tls(start: Start) -> None:
     server = start()
     found = diagnose(server.app, f"https://127.0.0.1:{server.port}/stream")
-    assert found.problems in (["TLS fails"], ["Nobody listens there"])
+    assert found.problems in (["TLS fails"], ["The connection is refused"])
 
 
 def test_an_application_of_its_own_hub_process_is_seen_with_it() -> None:
@@ -132,4 +134,4 @@ def test_an_application_of_its_own_hub_process_is_seen_with_it() -> None:
         url = f"http://127.0.0.1:{server.port}/stream"
         found = diagnose(app, url)
         assert found.problems == []
-        assert f"hub {pid} on this machine" in found["Who holds the stream"].seen
+        assert f"hub {pid} on this machine" in found["Takeover or relay"].seen

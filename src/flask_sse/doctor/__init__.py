@@ -1,6 +1,7 @@
-"""The doctor: goes through the real proxy to the real stream and says what is wrong there.
+"""The doctor: opens a stream through the real proxy, as a browser does, and reports what is wrong on the way.
 
-Rules of this package: ``probe`` waits and decides nothing, ``judge`` decides and waits for nothing; between
-them stand ``observations``. Whatever a server says is bounded here, in time and in bytes, and nothing of
-it reaches a terminal that is not printable. Nothing is imported here that needs Flask or asyncio.
+The layers: ``probe`` waits and decides nothing; ``rules`` decide and wait for nothing; the values of
+``observations`` are all that passes between them. Everything that a server sends is bounded, in time and in
+bytes, and only printable text of it reaches a terminal. No module here loads Flask or asyncio on import.
+h11 is the optional extra ``doctor``, so only ``probe`` and what it imports may load it.
 """

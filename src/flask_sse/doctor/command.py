@@ -8,31 +8,30 @@ import click
 
 from ..channels import check_channel
 from ..errors import UsageError
-from .address import Address
 from .application import Application
-from .judge import judge
-from .probe import Patience, examine
 from .report import as_json, as_text
+from .rules import apply_rules
+from .stream_url import StreamURL
 
 
 @click.argument("url")
 @click.option(
     "--channel",
     metavar="NAME",
-    help="Listen to this one where a channel made up is refused. By default the one that the URL names.",
+    help="Listen to this channel if a random one is denied. By default the one in the URL.",
 )
 @click.option(
     "--cookie-from-env",
     "variable",
     metavar="NAME",
-    help="Send the cookies in this environment variable, as a visitor who may listen does.",
+    help="Send the cookies in this environment variable, those of a user with access.",
 )
 @click.option(
     "--wait",
-    "silence_seconds",
+    "idle_seconds",
     metavar="SECONDS",
     type=click.FloatRange(0, 3600),
-    help="Listen so long in silence. By default until the first heartbeat.",
+    help="Observe the idle stream for this time. By default until the first heartbeat.",
 )
 @click.option("--json", "is_json", is_flag=True, help="Write a JSON object, for programs.")
 @click.pass_context
@@ -42,26 +41,31 @@ def doctor(
     url: str,
     channel: str | None,
     variable: str | None,
-    silence_seconds: float | None,
+    idle_seconds: float | None,
     is_json: bool,
 ) -> None:
-    """Look at the stream at URL, as a browser gets it, and say what is wrong on the way.
+    """Open the stream at URL as a browser does, and report what is wrong on the way.
 
-    Events are published by the application and must arrive through the proxy. Each finding names the line of
-    configuration that fixes it.
+    The application publishes events, which must arrive through the proxy. Each finding has the line of
+    configuration that fixes it. Needs h11: pip install 'Flask-SSE[doctor]'.
 
     \b
-    Exit codes: 0 no problem; 1 problems; 2 bad usage or settings.
-    """  # noqa: D301 - \b is a sign for click
+    Exit codes: 0 no problem; 1 problems; 2 bad usage or settings, or h11 is missing.
+    """  # noqa: D301 - \b is markup of click
     try:
-        address = Address.read(url)
+        from .probe import Timeouts, probe_stream  # noqa: PLC0415 - it loads h11, an optional extra
+    except ModuleNotFoundError as error:
+        if error.name != "h11":
+            raise
+        raise click.UsageError("flask sse doctor needs h11: pip install 'Flask-SSE[doctor]'") from error
+    try:
+        stream_url = StreamURL.parse(url)
         name = None if channel is None else check_channel(channel)
         application = Application()
     except (UsageError, KeyError) as error:
         raise click.UsageError(str(error.args[0])) from error
-    patience = Patience(silence=silence_seconds)
-    seen = examine(address, application, patience, name, _cookie(variable))
-    findings = judge(seen)
+    seen = probe_stream(stream_url, application, Timeouts(idle=idle_seconds), name, _cookie(variable))
+    findings = apply_rules(seen)
     click.echo(as_json(seen, findings) if is_json else as_text(seen, findings))
     context.exit(int(any(finding.severity == "problem" for finding in findings)))
 
@@ -69,7 +73,7 @@ def doctor(
 def _cookie(variable: str | None) -> str:
     if variable is None:
         return ""
-    cookie = os.environ.get(variable, "")
+    cookie = os.environ.get(variable, "").strip()
     if not cookie or not cookie.isascii() or not cookie.isprintable():
-        raise click.UsageError(f"the environment has no cookies in {variable}")
+        raise click.UsageError(f"the environment variable {variable} has no cookies")
     return cookie

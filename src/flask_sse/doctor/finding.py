@@ -1,4 +1,4 @@
-"""Finding: one thing that is right or wrong with a stream, and what to write where to hint it."""
+"""Finding: one thing that is right or wrong with a stream, and the configuration that fixes it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Severity = Literal["problem", "warning", "fine"]
-# What to write, by the program whose configuration it is.
-Mend = Mapping[str, tuple[str, ...]]
+# Lines of configuration, by the program that reads them.
+Fix = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,21 +16,35 @@ class Finding:
     """One finding.
 
     Attributes:
-        severity: A ``problem`` keeps events from pages; a ``warning`` may, or costs something; the rest is
-            ``fine``.
+        severity: A ``problem`` keeps events from pages; a ``warning`` may, or has a cost; ``fine`` is right.
         title: What it is, in a few words.
-        seen: What was seen, with figures.
-        why: Why it matters, in a sentence; empty where all is well.
-        hint: Lines of configuration, of which one program's are enough; empty where all is well.
+        seen: What was observed, with figures.
+        why: Why it matters, in a sentence; empty if nothing is wrong.
+        hint: The fix for each program, of which one is enough; empty if nothing is wrong.
     """
 
     severity: Severity
     title: str
     seen: str
     why: str = ""
-    hint: Mend = field(default_factory=dict)
+    hint: Fix = field(default_factory=dict)
 
 
-def span(seconds: float) -> str:
-    """Return a time as people read it."""
+def problem(title: str, seen: str, why: str, hint: Fix) -> Finding:
+    """Return a finding that keeps events from pages."""
+    return Finding("problem", title, seen, why, hint)
+
+
+def warning(title: str, seen: str, why: str, hint: Fix) -> Finding:
+    """Return a finding that may keep events from pages, or has a cost."""
+    return Finding("warning", title, seen, why, hint)
+
+
+def fine(title: str, seen: str) -> Finding:
+    """Return a finding that is as it should be."""
+    return Finding("fine", title, seen)
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people."""
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"

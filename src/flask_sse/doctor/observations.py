@@ -1,47 +1,49 @@
-"""What was seen at a stream: values alone, so that they are judged without a network, and written as JSON."""
+"""Observations of one stream: plain values that the probe fills in, the rules read and ``--json`` writes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 SHOWN_CHARACTERS = 200
 EVENT_STREAM = "text/event-stream"
 
-# How a try to open a stream failed before there was an answer.
-Failure = Literal["name", "refused", "silent", "tls", "cut", "not-http"]
-# How a stream ended: as if the server had said all; with the last chunk; or with an error.
+# Why there is no response.
+Failure = Literal["name", "refused", "timeout", "tls", "closed", "not-http"]
+# How a response ended: with the connection, with its last chunk, with a connection error, or with bytes that
+# are not valid or too many.
 Ending = Literal["closed", "last chunk", "reset", "unreadable"]
 
 
 def printable(text: str) -> str:
-    """Return foreign text so that a terminal does nothing with it: one line, no controls, bounded."""
+    """Return foreign text as one bounded line without anything that a terminal would execute."""
     shown = "".join(each if each.isprintable() else "?" for each in text[: SHOWN_CHARACTERS + 1])
     return f"{shown[:SHOWN_CHARACTERS]}..." if len(shown) > SHOWN_CHARACTERS else shown
 
 
-@dataclass(frozen=True, slots=True)
-class Door:
-    """A try to open the stream, and what was answered.
+@dataclass(slots=True)
+class OpenAttempt:
+    """An attempt to open the stream, and its response.
 
     Attributes:
-        channel: What was asked for.
-        is_own: Whether that is a channel made up for this, which nobody else listens to.
-        has_ticket: Whether the application had signed a ticket for it.
+        channel: The requested channel.
+        is_probe_channel: Whether that is a random one, so that no page receives the probe events.
+        has_ticket: Whether a ticket was sent that the application had signed.
         has_cookie: Whether cookies were sent.
-        failure: Why there is no answer; ``None`` if there is one, or one may still come.
-        reason: The failure in words, or why the body could not be read to its end.
-        connect_seconds: What the connection took, with the handshake of TLS.
-        status: Of the answer; 0 if there was none.
-        headers: Those of the answer that matter here, names in lower case.
-        head_seconds: When the head was there, counted from the request; ``None`` if it was not there in time.
-        body_seconds: When the first byte of the body was there.
-        beginning: How the body begins.
+        failure: Why there is no response; ``None`` if there is one, or it may still come.
+        reason: The text of the failure, or why the body could not be read to its end.
+        connect_seconds: Time for the connection and the TLS handshake.
+        status: Status code; 0 if there was no response.
+        headers: The headers that the rules need, names in lower case.
+        head_seconds: Time from the request to the end of the response headers; ``None`` if they did not
+            arrive.
+        body_seconds: Time from the request to the first byte of the body.
+        beginning: First characters of the body.
     """
 
     channel: str
-    is_own: bool
+    is_probe_channel: bool
     has_ticket: bool = False
     has_cookie: bool = False
     failure: Failure | None = None
@@ -55,28 +57,27 @@ class Door:
 
     @property
     def content_type(self) -> str:
-        """The type of the body, without parameters."""
+        """The media type of the body, without parameters."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
     def encoding(self) -> str:
-        """How the body is compressed; empty if it is not."""
+        """The compression of the body; empty if there is none."""
         encoding = self.headers.get("content-encoding", "").strip().lower()
         return "" if encoding == "identity" else encoding
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """An event that was published to be found again.
+@dataclass(slots=True)
+class ProbeEvent:
+    """An event that the application published for the probe.
 
     Attributes:
-        publish_seconds: What its publication took.
-        receivers: What the broker said of it; ``None`` if it did not take the event.
-        error: What the broker said instead.
-        arrival_seconds: When it was there, counted from the start of its publication; ``None`` if it never
-            was.
-        was_flushed: Whether it came only when the stream had been ended for that.
-        has_id: Whether it came with an id to go on from.
+        publish_seconds: Time that ``publish`` took.
+        receivers: What ``publish`` returned; ``None`` if it failed.
+        error: Why ``publish`` failed.
+        arrival_seconds: Time from the start of ``publish`` to its arrival; ``None`` if it did not arrive.
+        was_flushed: Whether it arrived only after the application had ended the stream.
+        has_id: Whether it arrived with an id, so that a page can resume after it.
     """
 
     publish_seconds: float
@@ -88,35 +89,35 @@ class Mark:
 
     @property
     def in_time(self) -> bool:
-        """Whether it came by itself."""
+        """Whether it arrived while the stream was open."""
         return self.arrival_seconds is not None and not self.was_flushed
 
 
-@dataclass(frozen=True, slots=True)
-class Silence:
-    """What became of the stream while nothing was published.
+@dataclass(slots=True)
+class IdlePeriod:
+    """The time in which no event was published.
 
     Attributes:
-        seconds: How long it was listened to, or how long it was silent before it was cut.
-        heartbeat_seconds: After how long something came by itself; ``None`` if nothing did.
-        was_cut: Whether it ended.
+        seconds: Its length, or after how much silence the stream ended.
+        heartbeat_seconds: Time until the first bytes arrived; ``None`` if there were none.
+        was_closed: Whether the stream ended.
     """
 
     seconds: float
     heartbeat_seconds: float | None = None
-    was_cut: bool = False
+    was_closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What the application says of itself.
+class AppSettings:
+    """Settings of the application that explain what was observed.
 
     Attributes:
-        broker: The scheme of its URL.
+        broker: Scheme of the broker's URL.
         heartbeat_seconds: ``SSE_HEARTBEAT_SECONDS``.
-        max_stream_seconds: ``SSE_MAX_STREAM_SECONDS``; ``None`` for no such limit.
+        max_stream_seconds: ``SSE_MAX_STREAM_SECONDS``; ``None`` for no limit.
         takeover: ``SSE_TAKEOVER``.
-        keeps_history: Whether the channel that was listened to has a history.
+        keeps_history: Whether the probed channel has a history.
     """
 
     broker: str
@@ -126,41 +127,41 @@ class Facts:
     keeps_history: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Observations:
-    """All that was seen.
+    """Everything that was observed.
 
     Attributes:
-        url: What was asked for, without tickets.
-        is_encrypted: Whether it is TLS.
-        is_this_machine: Whether the URL is one of this machine alone.
-        protocol: What the server chose where a browser's protocols were offered with TLS: ``h2``,
-            ``http/1.1``; empty if it was not asked or did not say.
-        doors: Each try to open it; the last one is the one that was listened to.
-        marks: What was published.
-        said: The texts of the comments and the types of the first events that came by themselves.
-        silence: What came after; ``None`` if it was not tried.
-        ending: How the stream ended while events were awaited; ``None`` if it did not.
-        ended_when_asked: Whether the stream ended when the application ended it, to see what was held back;
-            ``None`` if it was not asked to.
-        hub: What the hub of this machine says of itself; ``None`` if there is none.
-        facts: What the application says of itself.
+        url: The URL, without tickets.
+        is_encrypted: Whether it uses TLS.
+        is_local: Whether the traffic stays on this machine.
+        settings: Those of the application.
+        protocol: What the server chose of the protocols that browsers offer (ALPN): ``h2``, ``http/1.1``;
+            empty if there is no TLS or no choice.
+        attempts: In their order; the last one was probed with events.
+        probe_events: In the order of their publication.
+        first_messages: Texts of the first comments, and types of the first events.
+        idle: What followed; ``None`` if it was not tried.
+        ending: How the stream ended while events were expected; ``None`` if it did not.
+        ended_on_request: Whether the stream ended when the application ended it, to release buffered events;
+            ``None`` if that was not tried.
+        hub: Status of the hub of this machine; ``None`` if there is none.
     """
 
     url: str
     is_encrypted: bool
-    is_this_machine: bool
-    facts: Facts
+    is_local: bool
+    settings: AppSettings
     protocol: str = ""
-    doors: tuple[Door, ...] = ()
-    marks: tuple[Mark, ...] = ()
-    said: tuple[str, ...] = ()
-    silence: Silence | None = None
+    attempts: Sequence[OpenAttempt] = ()
+    probe_events: Sequence[ProbeEvent] = ()
+    first_messages: Sequence[str] = ()
+    idle: IdlePeriod | None = None
     ending: Ending | None = None
-    ended_when_asked: bool | None = None
+    ended_on_request: bool | None = None
     hub: Mapping[str, Any] | None = None
 
     @property
-    def door(self) -> Door:
-        """The try that counts."""
-        return self.doors[-1]
+    def attempt(self) -> OpenAttempt:
+        """The last attempt."""
+        return self.attempts[-1]

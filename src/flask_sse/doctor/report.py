@@ -1,4 +1,4 @@
-"""The report of an examination: for people, and as JSON for programs."""
+"""Report of the findings: text for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INDENT = " " * 10
 
 
 def as_text(seen: Observations, findings: Sequence[Finding]) -> str:
-    """Return the report for people, with colours that click takes out where there is no terminal."""
+    """Return the report for people, with colours, which click removes if the output is no terminal."""
     lines = [click.style(seen.url, bold=True), ""]
     for finding in findings:
         lines += _lines(finding)
@@ -27,12 +27,12 @@ def as_text(seen: Observations, findings: Sequence[Finding]) -> str:
 
 
 def as_json(seen: Observations, findings: Sequence[Finding]) -> str:
-    """Return the findings and all that was seen as a JSON object."""
+    """Return the findings and all observations as a JSON object."""
     report = {
         "url": seen.url,
         **{_plural(severity): _count(findings, severity) for severity in _COLOURS},
         "findings": [asdict(finding) for finding in findings],
-        "seen": asdict(seen),
+        "observations": asdict(seen),
     }
     return json.dumps(report, indent=2, ensure_ascii=False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flask_sse import UsageError
-from flask_sse.doctor.address import Address
+from flask_sse.doctor.stream_url import StreamURL
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from flask_sse.doctor.address import Address
     ],
 )
 def test_a_url_is_asked_for_as_a_browser_does(url: str, host: str, target: str, encrypted: bool) -> None:
-    address = Address.read(url)
+    address = StreamURL.parse(url)
     assert (address.host_header, address.target, address.is_encrypted) == (host, target, encrypted)
 
 
@@ -45,13 +45,13 @@ def test_a_url_is_asked_for_as_a_browser_does(url: str, host: str, target: str, 
 )
 def test_what_is_no_url_of_a_stream_is_refused(url: str) -> None:
     with pytest.raises(UsageError) as caught:
-        Address.read(url)
+        StreamURL.parse(url)
     assert "geheim" not in str(caught.value)
 
 
 def test_no_line_break_reaches_a_request() -> None:
-    address = Address.read("http://example.com/a\r\nX: y?channel=\r\nb\x85\u2028")
-    other = address.of_channel("a\r\nb")
+    address = StreamURL.parse("http://example.com/a\r\nX: y?channel=\r\nb\x85\u2028")
+    other = address.with_channel("a\r\nb")
     text = f"{address.target} {address.host_header} {other.target}"
     assert text.splitlines() == [text]
 
@@ -61,18 +61,18 @@ def test_no_line_break_reaches_a_request() -> None:
     [("", "sse"), ("?channel=", "sse"), ("?channel=a&channel=b", "a"), ("?x=1&channel=a%20b", "a b")],
 )
 def test_the_channel_of_a_url_is_the_first_one(query: str, channel: str) -> None:
-    assert Address.read(f"http://example.com/stream{query}").channel == channel
+    assert StreamURL.parse(f"http://example.com/stream{query}").channel == channel
 
 
 def test_another_channel_takes_the_place_of_all_and_of_what_goes_with_them() -> None:
-    address = Address.read("http://example.com/s?channel=a&x=1&ticket=t&channel=b&last_event_id=7")
-    assert address.of_channel("c d").target == "/s?x=1&channel=c+d"
-    assert address.of_channel("c", "new").target == "/s?x=1&channel=c&ticket=new"
-    assert address.without_position().target == "/s?channel=a&x=1&ticket=t&channel=b"
+    address = StreamURL.parse("http://example.com/s?channel=a&x=1&ticket=t&channel=b&last_event_id=7")
+    assert address.with_channel("c d").target == "/s?x=1&channel=c+d"
+    assert address.with_channel("c", "new").target == "/s?x=1&channel=c&ticket=new"
+    assert address.without_cursor().target == "/s?channel=a&x=1&ticket=t&channel=b"
 
 
 def test_a_ticket_is_not_shown() -> None:
-    address = Address.read("http://example.com/s?channel=a&ticket=geheim")
+    address = StreamURL.parse("http://example.com/s?channel=a&ticket=geheim")
     assert str(address) == "http://example.com/s?channel=a&ticket=..."
 
 
@@ -81,4 +81,4 @@ def test_a_ticket_is_not_shown() -> None:
     [("127.0.0.1", True), ("[::1]", True), ("localhost", True), ("app.localhost", True), ("10.0.0.1", False)],
 )
 def test_this_machine_is_known(host: str, is_here: bool) -> None:
-    assert Address.read(f"http://{host}/").is_this_machine == is_here
+    assert StreamURL.parse(f"http://{host}/").is_local == is_here

@@ -1,4 +1,4 @@
-"""What tests of the doctor share: a stream is examined, and its findings are looked up by their titles."""
+"""Diagnosis of a stream in tests of the doctor: its findings are looked up by their titles."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from dataclasses import dataclass
 import pytest
 from flask import Flask
 
-from flask_sse.doctor import stream_findings
-from flask_sse.doctor.address import Address
+from flask_sse.doctor import stream_rules
 from flask_sse.doctor.application import Application
 from flask_sse.doctor.finding import Finding
-from flask_sse.doctor.judge import judge
 from flask_sse.doctor.observations import Observations
-from flask_sse.doctor.probe import Patience, examine
+from flask_sse.doctor.probe import Timeouts, probe_stream
+from flask_sse.doctor.rules import apply_rules
+from flask_sse.doctor.stream_url import StreamURL
 
 from .patience import patient
 
-# What is well is not waited for, so there is time enough on a busy machine.
-CALM = Patience()
-# For what never comes.
-HURRY = Patience(connect=2, head=0.5, body=0.5, arrival=0.5, flush=2)
+# Steps that succeed do not wait, so these bounds are generous on a busy machine.
+CALM = Timeouts()
+# For steps that time out.
+HURRY = Timeouts(connect=2, head=0.5, body=0.5, arrival=0.5, flush=2)
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was seen and found."""
+    """Observations and findings."""
 
     seen: Observations
     findings: list[Finding]
@@ -41,16 +41,16 @@ class Diagnosis:
 
     @property
     def problems(self) -> list[str]:
-        """The titles of what is wrong."""
+        """The titles of all problems."""
         return self.titles("problem")
 
 
 def diagnose(
-    app: Flask, url: str, patience: Patience = CALM, *, channel: str | None = None, cookie: str = ""
+    app: Flask, url: str, timeouts: Timeouts = CALM, *, channel: str | None = None, cookie: str = ""
 ) -> Diagnosis:
-    """Examine the stream at ``url`` with the application that serves it."""
+    """Probe the stream at ``url`` with the application that serves it."""
     with app.app_context(), pytest.MonkeyPatch.context() as patch:
-        # What a busy machine adds is no fault of what stands in front of the application.
-        patch.setattr(stream_findings, "_LATE_SECONDS", patient(1.0))
-        seen = examine(Address.read(url), Application(), patience, channel, cookie)
-        return Diagnosis(seen, judge(seen))
+        # The delay of a busy machine is not a fault of the proxy.
+        patch.setattr(stream_rules, "_LATE_SECONDS", patient(1.0))
+        seen = probe_stream(StreamURL.parse(url), Application(), timeouts, channel, cookie)
+        return Diagnosis(seen, apply_rules(seen))
