@@ -16,6 +16,8 @@ from tests.support.processes import free_port
 from tests.support.webservers import CERTIFICATE, KEY, make_certificate
 from tests.support.webservers import start as start_server
 
+from flask_sse import sse
+
 Start = Callable[..., LocalServer]
 APPS = Path(__file__).parent.parent / "integration" / "apps"
 
@@ -108,6 +110,8 @@ def test_a_certificate_is_checked_as_a_browser_does_and_http_2_is_seen(
         start_server("hypercorn", "plain:app", APPS, env, options) as server,
         local_app(SSE_BROKER_URL=broker, SSE_HEARTBEAT_SECONDS=0.5) as app,
     ):
+        with app.app_context():
+            sse.publish("x")  # starts the hub, whose start is not what is examined
         url = server.url.replace("http:", "https:") + "/stream"
         found = diagnose(app, url)
         assert found.problems == ["TLS fails"]
