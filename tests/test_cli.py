@@ -185,7 +185,7 @@ def test_without_options_there_is_one_hub_that_replaces_nobody(supervised: Super
     assert run("hub", "--socket", "x", **MEMORY).exit_code == 0
     job = supervised.job
     assert (job.processes, job.log_level, job.json_logs, supervised.replaces) == (1, "INFO", False, False)
-    assert (job.lock, job.listener, job.succeeds, job.only_if_older) == (None, None, False, False)
+    assert (job.lock, job.listener, job.replaces, job.only_if_older) == (None, None, False, False)
 
 
 def test_options_are_passed_on(supervised: Supervised) -> None:

@@ -344,7 +344,7 @@ def test_what_is_read_again_ends_no_stream_that_was_let_in_after_it() -> None:
 
 def successor_of(old: Core[Subscriber]) -> Core[Subscriber]:
     new: Core[Subscriber] = Core(10_000, 100)
-    new.inherit(old.positions(), old.channels.runs_told(), list(old.admission.arrivals))
+    new.restore_channels(old.positions(), old.channels.ended_runs(), list(old.admission.arrivals))
     new.channels.obey()
     return new
 
@@ -389,7 +389,7 @@ def test_a_run_that_is_over_is_over_for_the_next_hub() -> None:
         elif isinstance(each, Read):
             core.page(each.number, Page("abcdefgh", "1-0", "1-0", (), complete=True), NOW)
     core.deliver("run:x", Stamp("abcdefgh", "2-0", "1-0"), pack(ended("finished")))
-    assert core.channels.runs_told() == {"run:x": State.OVER}
+    assert core.channels.ended_runs() == {"run:x": State.OVER}
     new = successor_of(core)
     assert new.channels["run:x"].run is not None
     assert new.channels["run:x"].run.state is State.OVER
@@ -505,7 +505,7 @@ def test_it_waits_on_in_the_next_hub() -> None:
         for each in streams
     ]
     for each, old in zip(moved, streams, strict=True):
-        successor.adopt(each, old.standing(NOW), NOW)
+        successor.restore(each, old.subscriber_snapshot(NOW), NOW)
     settle(successor)
     assert len(successor) == 3
     assert core.subscribers == set(streams)
@@ -532,7 +532,7 @@ def test_a_claim_goes_along_to_the_next_hub_with_the_time_that_is_left() -> None
 
     successor: Core[Subscriber] = Core(10_000, 100)
     moved = Subscriber(StreamRequest(stream.channels, stream.mode, stream.rules, grant=left))
-    successor.adopt(moved, stream.standing(later), 500)
+    successor.restore(moved, stream.subscriber_snapshot(later), 500)
     assert moved.expires_at == moved.ends_at == 540
     successor.remove(moved, 500)
     assert successor.admission._subjects == {}

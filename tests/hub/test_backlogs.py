@@ -30,7 +30,7 @@ def stream_with(stack: contextlib.ExitStack, backlog: int) -> Stream:
     ours, theirs = (stack.enter_context(each) for each in socket.socketpair())
     stack.enter_context(theirs)
     stream = Stream(ours, StreamRequest(("a",), FRAMES, StreamRules()))
-    stream.owe(b"x" * backlog)
+    stream.restore_backlog(b"x" * backlog)
     return stream
 
 
@@ -43,7 +43,7 @@ def test_the_largest_backlog_is_found_whatever_changes() -> None:
         for _ in range(500):
             stream = rng.choice(streams)
             stream.backlog, stream.backlog_bytes = None, 0
-            stream.owe(b"x" * rng.choice([0, 1, 7, 1000, 100_000, rng.randrange(100_000)]))
+            stream.restore_backlog(b"x" * rng.choice([0, 1, 7, 1000, 100_000, rng.randrange(100_000)]))
             backlogs.note(stream)
             costs = {each: each.backlog_cost for each in streams}
             assert backlogs.total_bytes == sum(costs.values())

@@ -437,13 +437,13 @@ class Hub:
         self.listened.clear()
         self.connected = True
         self.unsure.clear()
-        self.core.channels.inherit(old.channels.positions())
+        self.core.channels.restore(old.channels.positions())
         for client in clients:
-            standing = client.standing(self.now)
+            snapshot = client.subscriber_snapshot(self.now)
             Subscriber.__init__(
-                client, StreamRequest(client.channels, client.mode, client.rules, standing.since)
+                client, StreamRequest(client.channels, client.mode, client.rules, snapshot.since)
             )
-            self.core.adopt(client, standing, self.now)
+            self.core.restore(client, snapshot, self.now)
         self.carry_out()
 
     def check_position(self, name: str) -> None:

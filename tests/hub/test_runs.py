@@ -336,7 +336,7 @@ def test_the_next_hub_knows_which_runs_pages_were_told_are_lost(hub: Hub, broker
     broker.publish(begun(), Message("row"))
     hub.wait(SETTLED_SECONDS)
     new = hub.crash()
-    new.core.inherit(hub.core.positions(), hub.core.channels.runs_told(), [])
+    new.core.restore_channels(hub.core.positions(), hub.core.channels.ended_runs(), [])
     late = Page(new, RUN)
     assert late.reasons == ["lost"]
     new.wait(SETTLED_SECONDS)

@@ -35,7 +35,10 @@ from flask_sse.hub.client import discovery as lifecycle
 from flask_sse.hub.client.discovery import hub_path
 from flask_sse.hub.core.runs import State
 from flask_sse.hub.core.timer_wheel import TICK_SECONDS
-from flask_sse.hub.handover.handover import Handover, Snapshot, hand_over
+from flask_sse.hub.handover.handover_connection import HANDOVER_VERSION
+from flask_sse.hub.handover.receiver import Receiver
+from flask_sse.hub.handover.sender import send_snapshot
+from flask_sse.hub.handover.snapshot import Snapshot
 from flask_sse.hub.protocol.block import BlockDecoder
 from flask_sse.hub.protocol.hello import PROTOCOLS, Hello
 from flask_sse.hub.protocol.packet import Packet
@@ -204,9 +207,9 @@ def test_what_pages_were_told_of_runs_is_handed_over(tmp_path: Path) -> None:
     received = []
 
     def succeed_it() -> None:
-        handover = Handover(path, only_if_older=False)
-        handover.take()
-        received.append(handover.snapshot)
+        receiver = Receiver(path, only_if_older=False)
+        receiver.commit()
+        received.append(receiver.snapshot)
 
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -215,8 +218,8 @@ def test_what_pages_were_told_of_runs_is_handed_over(tmp_path: Path) -> None:
         successor.start()
         sock, _ = listener.accept()
         with sock:
-            assert b"succeed" in sock.recv(1000)
-            assert hand_over(sock, Snapshot(listener.fileno(), None, None, {}, runs, [], ()))
+            assert b"handover" in sock.recv(1000)
+            assert send_snapshot(sock, Snapshot(listener.fileno(), None, None, {}, runs, [], ()))
         successor.join(PATIENT_SECONDS)
     (snapshot,) = received
     os.close(snapshot.listener)
@@ -298,8 +301,8 @@ def test_a_successor_that_is_killed_at_any_step_leaves_the_old_hub_in_charge(cli
 
 IMPATIENT = """
 import sys
-from flask_sse.hub.handover import handover as handover
-handover.STEP_SECONDS = 0.3
+from flask_sse.hub.handover import handover_connection
+handover_connection.STEP_SECONDS = 0.3
 from flask_sse.hub.process.main import main
 sys.exit(main())
 """
@@ -356,26 +359,26 @@ RUN = "runpy.run_module('flask_sse.hub', run_name='__main__')"
     [
         ({"handover": 0}, b"hands over by version 3, not 0"),
         ({"handover": None}, b"hands over by version 3, not None"),
-        ({"handover": 3, "version": "2.0.0", "only_if_older": True}, b"already"),
-        ({"handover": 3, "version": "1.9.9", "only_if_older": True}, b"already"),
-        ({"handover": 3, "version": None, "only_if_older": True}, b"already"),
-        ({"handover": 3, "version": "not a number", "only_if_older": True}, b"already"),
+        ({"handover": HANDOVER_VERSION, "version": "2.0.0", "only_if_older": True}, b"already"),
+        ({"handover": HANDOVER_VERSION, "version": "1.9.9", "only_if_older": True}, b"already"),
+        ({"handover": HANDOVER_VERSION, "version": None, "only_if_older": True}, b"already"),
+        ({"handover": HANDOVER_VERSION, "version": "not a number", "only_if_older": True}, b"already"),
     ],
 )
 def test_who_may_not_succeed_is_told_why(
     fields: dict[str, object], reason: bytes, client: BareApplication
 ) -> None:
     pid = client.pid
-    with Peer(hub_path(client.settings), Packet("succeed", fields)) as peer:
+    with Peer(hub_path(client.settings), Packet("handover", fields)) as peer:
         assert reason in peer.rest()
     assert client.pid == pid
 
 
 def test_an_application_cannot_become_a_successor(client: BareApplication) -> None:
     pid = client.pid
-    succeeds = Packet("succeed", {"handover": 3})
+    succeeds = Packet("handover", {"handover": HANDOVER_VERSION})
     with Peer(hub_path(client.settings), Hello(1, 60).packet(), succeeds) as peer:
-        assert b"a request 'succeed'" in peer.rest()
+        assert b"a request 'handover'" in peer.rest()
     assert client.pid == pid
 
 

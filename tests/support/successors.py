@@ -24,34 +24,35 @@ from .processes import wait_until
 FAILING = """
 import json, os, signal, sys
 from pathlib import Path
-from flask_sse.hub.handover import handover as handover
+from flask_sse.hub.handover.handover_connection import HandoverConnection
+from flask_sse.hub.handover.receiver import Receiver
 
 number, way = int(sys.argv[1]), sys.argv[2]
 steps = 0
 
 def failing(method):
-    def step(peer, *arguments):
+    def step(connection, *arguments):
         global steps
-        steps += not (method.__name__ == "receive" and peer._packets)
+        steps += not (method.__name__ == "receive" and connection._packets)
         if steps == number != 0:
             os.kill(os.getpid(), signal.SIGKILL if way == "killed" else signal.SIGSTOP)
-        return method(peer, *arguments)
+        return method(connection, *arguments)
     return step
 
-handover._Peer.send = failing(handover._Peer.send)
-handover._Peer.receive = failing(handover._Peer.receive)
-taken = handover.Handover(Path(json.loads(sys.stdin.readline())["path"]), only_if_older=False)
+HandoverConnection.send = failing(HandoverConnection.send)
+HandoverConnection.receive = failing(HandoverConnection.receive)
+receiver = Receiver(Path(json.loads(sys.stdin.readline())["path"]), only_if_older=False)
 if number == 0:
-    steps += 3  # to say that it is ready, to hear that all is its own, to say that it has it
+    steps += 3  # prepared, commit, committed
     print(steps, flush=True)
     sys.exit()
-taken.take()
+receiver.commit()
 """
 
 
 def successor_job(settings: Settings) -> Job:
     """Return what a hub is told that takes over from the automatic one of an application."""
-    return Job(str(hub_path(settings)), hub_config(settings), succeeds=True)
+    return Job(str(hub_path(settings)), hub_config(settings), replaces=True)
 
 
 def succeed(settings: Settings) -> None:

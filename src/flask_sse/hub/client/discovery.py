@@ -28,7 +28,8 @@ from ...errors import HubError, HubStartError, HubUnavailableError, ProtocolErro
 from ...settings import Settings
 from ...urls import MEMORY_SCHEME, memory_name
 from ...version import is_older
-from ..handover.peer import connect, send_all
+from ..handover.descriptor_passing import send_with_descriptors
+from ..handover.peer_credentials import connect
 from ..process.interpreter import hub_command, hub_environment
 from ..process.main import JOB_FD, LOCK_FD, Job
 from ..protocol.hello import Hello
@@ -93,7 +94,7 @@ class HubConnection:
         """Write packets, with a descriptor at the first byte."""
         data = b"".join(packet.encode() for packet in packets)
         self._wait_no_longer()
-        send_all(self._sock, data, [] if descriptor is None else [descriptor])
+        send_with_descriptors(self._sock, data, [] if descriptor is None else [descriptor])
 
     def receive(self) -> dict[str, Any]:
         """Wait for the answer to a request.
@@ -224,7 +225,7 @@ class Finder:
             self._renewed_at = time.monotonic()
             logger.info("the hub at %s is of an older release; starting one that takes over", path)
             try:
-                _start(Job(str(path), hub_config(self._settings), succeeds=True, only_if_older=True))
+                _start(Job(str(path), hub_config(self._settings), replaces=True, only_if_older=True))
             except OSError as error:
                 logger.warning("the older hub goes on: %s", error)
         return self._renewed_at

@@ -176,7 +176,7 @@ class ChannelRegistry(Generic[M]):
             and channel.sequencer.position is not None
         }
 
-    def runs_told(self) -> dict[str, State]:
+    def ended_runs(self) -> dict[str, State]:
         """Return the channels with streams that were told that their run is over or lost."""
         states = {
             name: channel.run.state
@@ -185,7 +185,7 @@ class ChannelRegistry(Generic[M]):
         }
         return {name: state for name, state in states.items() if state in {State.OVER, State.LOST}}
 
-    def inherit(self, positions: Mapping[str, str]) -> None:
+    def restore(self, positions: Mapping[str, str]) -> None:
         """Begin where another hub stood, before any stream is taken in.
 
         Nothing counts as heard since then, so each channel is read from there when the broker confirms it.

@@ -293,15 +293,15 @@ class Core(Generic[M]):
             self._read_channel(channel)
         return False
 
-    def adopt(self, subscriber: M, standing: SubscriberSnapshot, now: float) -> None:
+    def restore(self, subscriber: M, snapshot: SubscriberSnapshot, now: float) -> None:
         """Take a stream of another hub in; ``subscriber`` was made of what remains to be done."""
-        owner = None if standing.has_begun else self.admission.exceeded_by(subscriber)
+        owner = None if snapshot.has_begun else self.admission.exceeded_by(subscriber)
         if owner is not None:
             self._probation.put(subscriber, owner, now)
             return
         channels = self._enter(subscriber, now)
-        subscriber.restore(standing, now)
-        if standing.is_current:
+        subscriber.restore(snapshot, now)
+        if snapshot.is_current:
             self._join(subscriber, channels)
         self._timers.put(
             subscriber, self._next_look(subscriber) if subscriber.has_begun else now + MAX_WAIT_SECONDS
@@ -356,11 +356,11 @@ class Core(Generic[M]):
             if is_expected:
                 self._unconfirmed.add(revocation)
 
-    def inherit(
+    def restore_channels(
         self, positions: Mapping[str, str], runs: Mapping[str, State], arrivals: Iterable[Arrival]
     ) -> None:
         """Begin with what another hub knew, before any stream is taken in."""
-        self.channels.inherit(positions)
+        self.channels.restore(positions)
         self._has_read_revocations = CONTROL_CHANNEL in positions
         for arrival in arrivals:
             self.admission.remember(arrival)

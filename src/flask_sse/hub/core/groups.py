@@ -111,8 +111,8 @@ class Subscriber(Item):
         """Return its grant as it is now, for another hub."""
         return self.grant if self.expires_at is None else replace(self.grant, ends_in=self.expires_at - now)
 
-    def standing(self, now: float) -> SubscriberSnapshot:
-        """Return what another hub must know to go on."""
+    def subscriber_snapshot(self, now: float) -> SubscriberSnapshot:
+        """Return what a successor needs to continue this stream."""
         return SubscriberSnapshot(
             since=self.resume.rest if self.resume is not None else dict.fromkeys(self.kept, FROM_NOW),
             has_begun=self.has_begun,
@@ -122,12 +122,12 @@ class Subscriber(Item):
             ends_in=None if self.ends_at is None else self.ends_at - now,
         )
 
-    def restore(self, standing: SubscriberSnapshot, now: float) -> None:
-        """Be where another hub left this stream."""
-        self.has_begun = standing.has_begun
-        self.quiet_since = now - standing.quiet_seconds
-        self.pace = standing.pace
-        self.ends_at = None if standing.ends_in is None else now + standing.ends_in
+    def restore(self, snapshot: SubscriberSnapshot, now: float) -> None:
+        """Continue this stream where the predecessor stopped."""
+        self.has_begun = snapshot.has_begun
+        self.quiet_since = now - snapshot.quiet_seconds
+        self.pace = snapshot.pace
+        self.ends_at = None if snapshot.ends_in is None else now + snapshot.ends_in
 
     @property
     def written_at(self) -> float:

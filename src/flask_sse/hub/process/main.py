@@ -21,7 +21,7 @@ from typing import Any
 
 from ...errors import HubUnavailableError, InvalidSettingError
 from ...wording import counted
-from ..handover.handover import Handover
+from ..handover.receiver import Receiver
 from ..server.crash_report import log_crash
 from ..server.descriptors import raise_descriptor_limit
 from ..server.listener import Listener
@@ -61,8 +61,8 @@ class Job:
         processes: How many hubs share the streams.
         lock: The descriptor of the lock that comes with it; ``None`` where it takes over, or has a parent.
         listener: The descriptor of a listening socket that its parent keeps; ``None`` where it has none.
-        succeeds: Whether it takes over from the hub that is there.
-        only_if_older: Whether it does so only from an older release.
+        replaces: Whether it takes the place of the hub that is there, by a handover.
+        only_if_older: Whether it does so only if that hub is of an older release.
         log_level: From where on it writes to its log.
         json_logs: Whether it writes a JSON object a line.
     """
@@ -72,7 +72,7 @@ class Job:
     processes: int = 1
     lock: int | None = None
     listener: int | None = None
-    succeeds: bool = False
+    replaces: bool = False
     only_if_older: bool = False
     log_level: str = "INFO"
     json_logs: bool = False
@@ -146,7 +146,7 @@ async def _serve(job: Job) -> int:
     path = Path(job.path)
     try:
         server = HubServer(**job.config, processes=job.processes)
-        if job.succeeds:
+        if job.replaces:
             _take_over(server, job, path)
         else:
             _listen(server, job, path)
@@ -183,14 +183,15 @@ def _listen(server: HubServer, job: Job, path: Path) -> None:
 
 
 def _take_over(server: HubServer, job: Job, path: Path) -> None:
-    handover = Handover(path, only_if_older=job.only_if_older)
-    snapshot = handover.snapshot
-    server.adopt(snapshot)
+    receiver = Receiver(path, only_if_older=job.only_if_older)
+    snapshot = receiver.snapshot
+    server.restore(snapshot)
     listener = Listener(path, socket.socket(fileno=snapshot.listener), snapshot.lock)
     if job.listener is not None:
         listener.release()
         listener = _kept(job.listener, path)
-    handover.take()
+    # All is restored: what fails from here on would end the streams.
+    receiver.commit()
     server.keep_revocations(Journal.beside(path))
     streams, apps = counted(len(snapshot.streams), "stream"), counted(len(snapshot.apps), "application")
     logger.info("took over %s and %s", streams, apps)

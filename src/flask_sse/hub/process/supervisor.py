@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import HubUnavailableError, ProtocolError
-from ..handover.peer import connect
+from ..handover.peer_credentials import connect
 from ..protocol.packet import ANSWER_SECONDS, Packet, PacketDecoder
 from ..server.listener import Listener, numbered
 from .interpreter import hub_command, hub_environment
@@ -106,13 +106,13 @@ class Supervisor:
                 if self._replaces and (sock := ask_for_listener(path, self._job.processes)):
                     is_given = number < len(self._given)
                     hubs.append(
-                        _Hub(job, Listener(path, sock, is_kept=True), succeeds=True, is_given=is_given)
+                        _Hub(job, Listener(path, sock, is_kept=True), replaces=True, is_given=is_given)
                     )
                 elif number < len(self._given):
                     listener = Listener(path, self._given[number], is_kept=True)
-                    hubs.append(_Hub(job, listener, succeeds=False, is_given=True))
+                    hubs.append(_Hub(job, listener, replaces=False, is_given=True))
                 else:
-                    hubs.append(_Hub(job, Listener.at(path), succeeds=False, is_given=False))
+                    hubs.append(_Hub(job, Listener.at(path), replaces=False, is_given=False))
         except BaseException:
             for hub in hubs:
                 hub.leave()
@@ -149,14 +149,14 @@ class _Hub:
     Args:
         job: What its processes do.
         listener: Its listening socket.
-        succeeds: Whether the first process takes over from a hub that is there.
+        replaces: Whether the first process takes over from a hub that is there.
         is_given: Whether the socket is there before us, and after.
     """
 
-    def __init__(self, job: Job, listener: Listener, *, succeeds: bool, is_given: bool) -> None:
+    def __init__(self, job: Job, listener: Listener, *, replaces: bool, is_given: bool) -> None:
         self._job = job
         self._listener = listener
-        self._succeeds = succeeds
+        self._replaces = replaces
         self._is_given = is_given
         self._process: _Process | None = None
         self._dead_heirs: set[int] = set()
@@ -169,7 +169,7 @@ class _Hub:
         if self._ending.is_set():
             return 0
         try:
-            self._process = await self._start(succeeds=self._succeeds)
+            self._process = await self._start(replaces=self._replaces)
         except OSError as error:
             logger.error("cannot start a hub: %s", error)  # noqa: TRY400 - the text says it all
             return FAILED
@@ -208,7 +208,7 @@ class _Hub:
                 await asyncio.wait_for(self._ending.wait(), pause)
                 return
             try:
-                self._process = await self._start(succeeds=False)
+                self._process = await self._start(replaces=False)
             except OSError as error:
                 # Short of memory or descriptors: it passes, and nobody else would start it.
                 logger.error("cannot start a hub: %s", error)  # noqa: TRY400 - the text says it all
@@ -222,7 +222,7 @@ class _Hub:
             if self._ending.is_set():
                 return
             try:
-                successor = await self._start(succeeds=True)
+                successor = await self._start(replaces=True)
             except OSError as error:
                 logger.error("the hub of before goes on: %s", error)  # noqa: TRY400 - the text says it all
                 return
@@ -252,8 +252,8 @@ class _Hub:
         """Leave the socket to whoever took over."""
         self._listener.release()
 
-    async def _start(self, *, succeeds: bool) -> _Process:
-        job = replace(self._job, listener=self._listener.sock.fileno(), succeeds=succeeds)
+    async def _start(self, *, replaces: bool) -> _Process:
+        job = replace(self._job, listener=self._listener.sock.fileno(), replaces=replaces)
         process = await _Process.start(job)
         if self._ending.is_set():
             # Told to end meanwhile.

@@ -10,8 +10,8 @@ A control connection is a stream socket between processes of one user. Everythin
 The application sends ``hello`` first, with the versions of the protocol that it speaks; the hub answers with
 the highest that both speak, or refuses. ``attach`` carries one descriptor with its first byte and has no
 answer; ``submit``, ``cursor``, ``read``, ``status`` and ``rejected`` are answered in order. Anything else
-is a protocol error, and the hub closes the connection. A hub that is to replace this one sends ``succeed``
-instead of ``hello``: see ``handover``.
+is a protocol error, and the hub closes the connection. A hub that is to replace this one sends ``handover``
+instead of ``hello``: see ``handover.handover_connection``.
 """
 
 from __future__ import annotations

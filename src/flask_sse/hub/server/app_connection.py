@@ -7,13 +7,11 @@ stream socket is closed.
 
 from __future__ import annotations
 
-import array
 import asyncio
 import logging
 import os
 import select
 import socket
-import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -22,8 +20,14 @@ from ...brokers.base import Page, Publication, Receipt
 from ...errors import ProtocolError
 from ...version import __version__
 from ...wire.cursor import Cursor
-from ..handover.handover import ConnectionSnapshot, refuse_handover
-from ..handover.peer import is_trusted, peer_uid, send_all
+from ..handover.descriptor_passing import (
+    ancillary_bytes,
+    receive_with_descriptors,
+    send_with_descriptors,
+)
+from ..handover.peer_credentials import is_trusted, peer_uid
+from ..handover.sender import reason_to_refuse
+from ..handover.snapshot import ConnectionSnapshot
 from ..protocol.hello import Hello, common_protocol
 from ..protocol.packet import Packet, PacketDecoder, max_body_bytes
 from ..protocol.requests import (
@@ -44,15 +48,9 @@ NOT_MEMORY = "this hub takes its events from a broker, not from applications"
 _RECEIVE_BYTES = 256 * 1024
 _MAX_DESCRIPTORS = 64
 _LAST_READS = 100
-# As plain numbers: Python's flags take longer to compare than the packet to read.
-_CLOSE_ON_EXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
-_CUT = int(getattr(socket, "MSG_CTRUNC", 0))
 _STREAM = int(socket.SOCK_STREAM)
 _KIND_AND_LISTENS = (socket.SO_TYPE, socket.SO_ACCEPTCONN)
-# Windows has neither this function nor control connections.
-_ANCILLARY_BYTES = (
-    socket.CMSG_SPACE(_MAX_DESCRIPTORS * array.array("i").itemsize) if sys.platform != "win32" else 0
-)
+_RESERVED_BYTES = ancillary_bytes(_MAX_DESCRIPTORS)
 
 
 class Hub(Protocol):
@@ -97,8 +95,8 @@ class Hub(Protocol):
         """Return counts, and what is going on."""
         ...
 
-    def succeed(self, sock: socket.socket) -> None:
-        """Hand over to another hub, which is at the other end of ``sock``."""
+    def hand_over(self, sock: socket.socket) -> None:
+        """Hand over to the successor at the other end of ``sock``."""
         ...
 
     def listener_descriptor(self) -> int | None:
@@ -141,25 +139,25 @@ class AppConnection:
         self._loop.add_reader(sock, self._readable)
 
     @classmethod
-    def of_another_hub(cls, left: ConnectionSnapshot, hub: Hub) -> AppConnection:
-        """Go on with a connection where another hub left it."""
-        connection = cls(socket.socket(fileno=left.descriptor), hub)
-        connection._introduced = left.is_introduced
-        connection._descriptors.extend(left.descriptors)
-        connection._decoder.begin_with(left.received)
-        if left.received:
-            # It may be whole: the other hub was in the midst of many.
+    def restore(cls, snapshot: ConnectionSnapshot, hub: Hub) -> AppConnection:
+        """Continue a connection where the predecessor stopped."""
+        connection = cls(socket.socket(fileno=snapshot.descriptor), hub)
+        connection._introduced = snapshot.is_introduced
+        connection._descriptors.extend(snapshot.descriptors)
+        connection._decoder.begin_with(snapshot.received)
+        if snapshot.received:
+            # It may be a whole packet: the predecessor may have paused between several of them.
             connection._pause()
         return connection
 
-    def left(self) -> ConnectionSnapshot:
-        """Return what another hub must know to go on with this connection."""
+    def snapshot(self) -> ConnectionSnapshot:
+        """Return what a successor needs to continue this connection."""
         return ConnectionSnapshot(
             self._sock.fileno(), self._introduced, self._decoder.incomplete, tuple(self._descriptors)
         )
 
     def release(self) -> None:
-        """Touch the connection no more; another hub has it."""
+        """Close this process's copies of the descriptors; the successor has its own."""
         self._loop.remove_reader(self._sock)
         self._sock.close()
         while self._descriptors:
@@ -219,9 +217,10 @@ class AppConnection:
         if not self._introduced and not is_trusted(uid := peer_uid(self._sock)):
             raise ProtocolError(f"a process of another user ({uid})")
         self._hub.free_memory()
-        data, complete = self._receive()
+        data, descriptors, is_complete = receive_with_descriptors(self._sock, _RECEIVE_BYTES, _RESERVED_BYTES)
+        self._descriptors.extend(descriptors)
         self._take_packets(data)
-        if not complete:
+        if not is_complete or len(self._descriptors) > _MAX_DESCRIPTORS:
             raise ProtocolError("more descriptors than this process may open or a packet has")
         if not data:
             self.close()
@@ -234,16 +233,6 @@ class AppConnection:
                 self._pause()
                 break
         return True
-
-    def _receive(self) -> tuple[bytes, bool]:
-        """Read bytes and the descriptors that came with them; ``False`` if some of those were lost."""
-        data, ancillary, flags, _ = self._sock.recvmsg(_RECEIVE_BYTES, _ANCILLARY_BYTES, _CLOSE_ON_EXEC)
-        for level, kind, content in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                numbers = array.array("i")
-                numbers.frombytes(content[: len(content) - len(content) % numbers.itemsize])
-                self._descriptors.extend(numbers)
-        return data, not flags & _CUT and len(self._descriptors) <= _MAX_DESCRIPTORS
 
     def _handle(self, packet: Packet) -> None:
         if not self._introduced:
@@ -276,8 +265,8 @@ class AppConnection:
         self._send(receipt_answer(receipt) if receipt else refusal(NOT_MEMORY))
 
     def _introduce(self, packet: Packet) -> None:
-        if packet.op == "succeed":
-            self._give_up_for(packet)
+        if packet.op == "handover":
+            self._hand_over(packet)
             return
         if packet.op == "listener":
             self._share_listener()
@@ -295,15 +284,17 @@ class AppConnection:
         listener = self._hub.listener_descriptor()
         if listener is None:
             raise ProtocolError("this hub is ending")
-        send_all(self._sock, answer(processes=self._hub.processes).encode(), [listener])
+        send_with_descriptors(self._sock, answer(processes=self._hub.processes).encode(), [listener])
 
-    def _give_up_for(self, packet: Packet) -> None:
-        if reason := refuse_handover(packet):
+    def _hand_over(self, packet: Packet) -> None:
+        if reason := reason_to_refuse(packet):
             raise ProtocolError(reason)
-        # The connection is no application's any more, and what is handed over has none of it.
+        # The connection is closed as an application's, so that the snapshot does not contain the successor
+        # itself. The handover begins in a turn of its own: it blocks, and this one
+        # is in the midst of a packet.
         sock = self._sock.dup()
         self.close()
-        self._loop.call_soon(self._hub.succeed, sock)
+        self._loop.call_soon(self._hub.hand_over, sock)
 
     def _attach(self, request: StreamRequest) -> None:
         if not self._descriptors:

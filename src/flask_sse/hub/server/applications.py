@@ -7,7 +7,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterable
 
-from ..handover.handover import ConnectionSnapshot
+from ..handover.snapshot import ConnectionSnapshot
 from .app_connection import AppConnection, Hub
 from .listener import Listener
 
@@ -71,17 +71,17 @@ class Applications:
 
     # -- handover --------------------------------------------------------------------------------
 
-    def left(self) -> list[ConnectionSnapshot]:
-        """Return all of them, for another hub."""
-        return [connection.left() for connection in self._connections]
+    def snapshots(self) -> list[ConnectionSnapshot]:
+        """Return what a successor needs of all of them."""
+        return [connection.snapshot() for connection in self._connections]
 
-    def adopt(self, apps: Iterable[ConnectionSnapshot]) -> None:
-        """Take those of another hub in."""
-        for app in apps:
-            self._keep(AppConnection.of_another_hub(app, self._hub))
+    def restore(self, snapshots: Iterable[ConnectionSnapshot]) -> None:
+        """Continue the connections of the predecessor."""
+        for snapshot in snapshots:
+            self._keep(AppConnection.restore(snapshot, self._hub))
 
     def release(self) -> None:
-        """Touch nothing any more: another process has all of it."""
+        """Close this process's copies of all descriptors; the successor has its own."""
         for connection in self._connections:
             connection.release()
         self._connections.clear()

@@ -43,8 +43,9 @@ from ..core.core import Core
 from ..core.hub_events import goodbye, refused
 from ..core.revocation import REMEMBERED_SECONDS, Arrival, Revocation
 from ..core.timer_wheel import TICK_SECONDS
-from ..handover.handover import Snapshot, hand_over
-from ..handover.peer import peer_pid
+from ..handover.peer_credentials import peer_pid
+from ..handover.sender import send_snapshot
+from ..handover.snapshot import Snapshot
 from ..protocol.stream_request import StreamRequest
 from .app_connection import AppConnection
 from .applications import Applications
@@ -217,8 +218,8 @@ class HubServer:
 
     # -- handover --------------------------------------------------------------------------------
 
-    def succeed(self, sock: socket.socket) -> None:
-        """Hand everything over to the hub at the other end of ``sock``; go on if it fails to take it."""
+    def hand_over(self, sock: socket.socket) -> None:
+        """Hand everything over to the successor at the other end of ``sock``; continue if it fails."""
         with sock:
             listener = self.applications.listener
             if listener is None or self._stopped.done():
@@ -226,27 +227,27 @@ class HubServer:
             self._finish()
             now = self._loop.time()
             self.successor = peer_pid(sock)
-            taken = hand_over(
+            is_handed_over = send_snapshot(
                 sock,
                 Snapshot(
                     listener=listener.sock.fileno(),
                     lock=listener.lock,
                     linger_seconds=self.applications.linger_seconds,
                     positions=self._core.positions(),
-                    runs=self._core.channels.runs_told(),
+                    runs=self._core.channels.ended_runs(),
                     arrivals=list(self._core.admission.arrivals),
                     history=self._feed.dump() if isinstance(self._feed, MemoryFeed) else (),
-                    streams=[stream.left(now) for stream in self.streams],
-                    apps=self.applications.left(),
+                    streams=[stream.snapshot(now) for stream in self.streams],
+                    apps=self.applications.snapshots(),
                 ),
             )
-        if taken:
+        if is_handed_over:
             self.is_replaced = True
-            self._let_go()
+            self._release()
             self.stop("another hub took over")
 
-    def _let_go(self) -> None:
-        """Touch nothing any more: another process has all of it."""
+    def _release(self) -> None:
+        """Close this process's copies of all descriptors and write nothing; the successor has its own."""
         if self._journal is not None:
             self._journal.close()
             self._journal = None
@@ -256,21 +257,21 @@ class HubServer:
             stream.sock.close()
             self._core.remove(stream, self._loop.time())
 
-    def adopt(self, snapshot: Snapshot) -> None:
-        """Take over what another hub had, before ``run``; nothing is written yet."""
+    def restore(self, snapshot: Snapshot) -> None:
+        """Restore the state of the predecessor, before ``run``; nothing is written yet."""
         now = self._loop.time()
         if isinstance(self._feed, MemoryFeed):
             for fields, body in snapshot.history:
                 self._feed.load(fields, body)
-        self._core.inherit(snapshot.positions, snapshot.runs, snapshot.arrivals)
+        self._core.restore_channels(snapshot.positions, snapshot.runs, snapshot.arrivals)
         # Those that wait for a place come last, when those that have one are counted.
-        for left in sorted(snapshot.streams, key=lambda left: not left.standing.has_begun):
-            stream = Stream(socket.socket(fileno=left.descriptor), left.request)
-            stream.owe(left.backlog)
-            self._core.adopt(stream, left.standing, now)
+        for each in sorted(snapshot.streams, key=lambda each: not each.subscriber.has_begun):
+            stream = Stream(socket.socket(fileno=each.descriptor), each.request)
+            stream.restore_backlog(each.backlog)
+            self._core.restore(stream, each.subscriber, now)
             self._watch(stream)
             self._backlogs.note(stream)
-        self.applications.adopt(snapshot.apps)
+        self.applications.restore(snapshot.apps)
 
     # -- revocations -------------------------------------------------------------------------------
 

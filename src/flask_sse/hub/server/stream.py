@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from ..core.groups import Subscriber
 from ..core.keyed_chunks import pieces_of, rest_of
-from ..handover.handover import StreamSnapshot
+from ..handover.snapshot import StreamSnapshot
 from ..protocol.stream_request import StreamRequest
 from .tcp import set_options, tcp_options
 
@@ -52,17 +52,17 @@ class Stream(Subscriber):
         sock.setblocking(False)
         set_options(sock, _TCP_OPTIONS)
 
-    def left(self, now: float) -> StreamSnapshot:
-        """Return what another hub must know to go on with this stream."""
-        standing = self.standing(now)
+    def snapshot(self, now: float) -> StreamSnapshot:
+        """Return what a successor needs to continue this stream."""
+        subscriber = self.subscriber_snapshot(now)
         grant = self.grant_now(now)
-        request = StreamRequest(self.channels, self.mode, self.rules, standing.since, self.head, grant)
+        request = StreamRequest(self.channels, self.mode, self.rules, subscriber.since, self.head, grant)
         return StreamSnapshot(
-            self.sock.fileno(), request, standing, b"".join(self.backlog.values() if self.backlog else ())
+            self.sock.fileno(), request, subscriber, b"".join(self.backlog.values() if self.backlog else ())
         )
 
-    def owe(self, backlog: bytes) -> None:
-        """Begin with bytes that another hub could not write."""
+    def restore_backlog(self, backlog: bytes) -> None:
+        """Begin with the bytes that the predecessor could not write."""
         if backlog:
             self.backlog = OrderedDict({0: memoryview(backlog)})
             self.backlog_bytes = len(backlog)

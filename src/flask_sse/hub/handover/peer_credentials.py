@@ -1,11 +1,14 @@
-"""Connections between processes of one user: who is at the other end of a Unix socket."""
+"""Peer credentials: which user and process is at the other end of a Unix socket, as the kernel says.
+
+File modes keep other users away from the socket, but an operator may set them wrong. ``SO_PEERCRED`` cannot
+be forged: the kernel notes the credentials of a process as it calls ``connect`` or ``listen``.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import ProtocolError
@@ -29,7 +32,12 @@ def peer_uid(sock: socket.socket) -> int | None:
 
 
 def peer_pid(sock: socket.socket) -> int | None:
-    """Return the process that connected; ``None`` where this one cannot see it or the system not tell."""
+    """Return the process that connected.
+
+    Returns:
+        ``None`` where the system does not tell. A process in another PID namespace, as of a container, has no
+        number here and the kernel says 0: that is ``None``, too, for 0 would signal our own process group.
+    """
     if hasattr(socket, "SO_PEERCRED"):
         data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _LINUX_CREDENTIALS.size)
         return int(_LINUX_CREDENTIALS.unpack(data)[0]) or None
@@ -42,10 +50,13 @@ def is_trusted(uid: int | None) -> bool:
 
 
 def connect(sock: socket.socket, path: Path) -> None:
-    """Connect to the hub that listens at a path, if it is one of our own user.
+    """Connect to the hub that listens at a path, if it belongs to our own user.
+
+    The check comes before the first byte is sent: a client's connection and cookies go to no other user, who
+    may have made the socket first.
 
     Raises:
-        OSError: If nobody listens there.
+        OSError: If no process listens there.
         ProtocolError: If it belongs to another user.
     """
     sock.connect(str(path))
@@ -54,10 +65,3 @@ def connect(sock: socket.socket, path: Path) -> None:
             f"it belongs to another user ({uid}); run hub and application as the same user, or give this "
             "one a hub of its own (SSE_HUB)"
         )
-
-
-def send_all(sock: socket.socket, data: bytes, descriptors: Sequence[int] = ()) -> None:
-    """Write bytes, with descriptors at the first of them; a plain ``sendmsg`` may stop half-way."""
-    sent = socket.send_fds(sock, [data], descriptors) if descriptors else 0
-    if sent < len(data):
-        sock.sendall(memoryview(data)[sent:])

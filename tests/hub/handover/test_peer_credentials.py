@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from flask_sse.hub.handover.peer import is_trusted, peer_uid
+from flask_sse.hub.handover.peer_credentials import is_trusted, peer_uid
 
 OTHER_UID = 54321
 
