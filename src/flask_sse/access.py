@@ -25,7 +25,7 @@ from .door import (
 )
 from .errors import InvalidSettingError, UsageError, shown
 from .extension import logged_topics
-from .hub.core.revocation import REMEMBERED_SECONDS
+from .hub.protocol.revocation import REMEMBERED_SECONDS
 from .rights import rights_known_at
 from .subjects import checked_subject
 from .tickets import Ticket, sign

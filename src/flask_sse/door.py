@@ -18,9 +18,10 @@ from typing import Any
 from .channels import requested_channels
 from .cors import cors_headers, is_allowed_origin
 from .errors import InvalidChannelError
-from .hub.core.hub_events import refused
 from .hub.protocol.grant import Grant
+from .hub.protocol.hub_events import REJECTED_RETRY_MS, rejection
 from .hub.protocol.stream_request import FRAMES, StreamRequest
+from .jitter import draw_ms
 from .settings import Settings
 from .subjects import checked_subject
 from .tickets import TICKET, read
@@ -262,7 +263,11 @@ def no_stream(status: HTTPStatus, reason: str = "", headers: Mapping[str, str] =
 
 def _too_many_channels(limit: int, headers: Mapping[str, str]) -> Answer:
     most = f"at most {limit} channel{'s' if limit > 1 else ''} on one stream (SSE_MAX_CHANNELS_PER_STREAM)"
-    return Answer(HTTPStatus.OK, {**headers, "Content-Type": EVENT_STREAM}, refused(FRAMES, most))
+    return Answer(
+        HTTPStatus.OK,
+        {**headers, "Content-Type": EVENT_STREAM},
+        rejection(FRAMES, most, draw_ms(REJECTED_RETRY_MS)),
+    )
 
 
 def _since(last_event_id: str, kept: tuple[str, ...]) -> dict[str, str]:

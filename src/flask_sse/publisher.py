@@ -25,7 +25,7 @@ from .errors import (
 )
 from .hub.client.hub_client import HubClient, open_hub_client, reaches_this_process_only
 from .hub.client.override import MEMORY_URL, override
-from .hub.core import revocation
+from .hub.protocol import revocation
 from .producing.commit import listen_to_sessions, send_on_commit
 from .producing.run import Line, Producer, cancel
 from .producing.source import Items, Source

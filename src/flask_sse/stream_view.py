@@ -15,9 +15,10 @@ from .cors import blocked_origin, cors_headers, is_preflight, preflight
 from .door import Admitted, Question, Rules, TooManyChannels, answered, decide
 from .errors import HubError
 from .extension import Extension, call_in_contexts, hint_of_g
-from .hub.core.hub_events import goodbye
+from .hub.protocol.hub_events import goodbye
 from .hub.protocol.requests import STREAM_CHANNELS
 from .hub.protocol.stream_request import FRAMES
+from .jitter import draw_ms
 from .producing.response import SourceLink, asked_of
 from .producing.source import Source
 from .serving.response import event_stream, without_cookies
@@ -136,7 +137,7 @@ def _stream_of_messages(messages: Messages, settings: Settings, admitted: Admitt
         call_in_contexts(),
         settings.max_responses,
         # Whatever ended it, the page reconnects, and its right is checked again.
-        lambda _: goodbye(FRAMES, settings.rules.retry_ms),
+        lambda _: goodbye(FRAMES, draw_ms(settings.rules.retry_ms)),
     )
     return event_stream(
         current_app.response_class,

@@ -22,7 +22,7 @@ from tests.support.successors import succeed
 
 from flask_sse import ServerSentEventsBlueprint, publisher
 from flask_sse.hub.client.discovery import hub_path
-from flask_sse.hub.core.revocation import Revocation
+from flask_sse.hub.protocol.revocation import Revocation
 from flask_sse.hub.server.revocation_journal import Journal
 from flask_sse.settings import Settings
 

@@ -1,4 +1,4 @@
-"""Everything is restarted while streams are open: no client hub_events, no event is missing or doubled."""
+"""Everything is restarted while streams are open: no client notices, no event is missing or doubled."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from tests.support.processes import wait_until
 
 from flask_sse import BrokerUnavailableError
 from flask_sse.brokers.redis import feed, reader
-from flask_sse.hub.core.hub_events import STREAM_OPEN, STREAM_RESET
+from flask_sse.hub.protocol.hub_events import STREAM_OPEN, STREAM_RESET
 
 PROBE_SECONDS = 0.4
 CHECK_SECONDS = 0.5

@@ -93,7 +93,7 @@ def nothing_is_noticed_and_nothing_left(site: Site, worst: Worst, seconds: float
     assert site.status()["longest_turn_cpu_ms"] <= MAX_TURN_MS
 
     if site.served is RELAYED:
-        # A web server hub_events that a page has left when it writes to it, here at the second event.
+        # A web server notices that a page has left when it writes to it, here at the second event.
         for text in ("anybody", "there?"):
             site.publisher.publish(text, channel="pages")
     nothing_is_left(site, keys, {site.hub_pid: hub, site.worker_pid: worker})

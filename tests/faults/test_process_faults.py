@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -170,7 +171,7 @@ def test_34_one_event_for_many_streams_is_encoded_once(monkeypatch: pytest.Monke
         return original(envelope)
 
     monkeypatch.setattr(Frame, "of_envelope", count)
-    core: Core[Subscriber] = Core(1000, 10)
+    core: Core[Subscriber] = Core(1000, 10, random.random)
     for _ in range(MANY):
         core.add(Subscriber(StreamRequest(("a",), FRAMES, StreamRules(), {"a": FROM_NOW})), 0)
         while core.outbox:

@@ -22,12 +22,12 @@ from tests.support.local import local_app
 
 from flask_sse import ServerSentEventsBlueprint
 from flask_sse.errors import InvalidMessageError, ProtocolError
-from flask_sse.hub.core.hub_events import stream_end
-from flask_sse.hub.core.revocation import Revocation
 from flask_sse.hub.core.runs import frame_of
 from flask_sse.hub.protocol.hello import Hello
+from flask_sse.hub.protocol.hub_events import stream_end
 from flask_sse.hub.protocol.packet import PacketDecoder
 from flask_sse.hub.protocol.requests import read_channel, read_publication, read_rejected
+from flask_sse.hub.protocol.revocation import Revocation
 from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
 from flask_sse.wire.cursor import MAX_ID_BYTES, positions, read_cursor
 from flask_sse.wire.decode import Decoder

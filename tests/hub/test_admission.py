@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import pytest
@@ -25,11 +26,11 @@ from flask_sse.hub.core.channel_registry import CHANNEL_LINGER_SECONDS
 from flask_sse.hub.core.core import Core
 from flask_sse.hub.core.groups import Subscriber
 from flask_sse.hub.core.probation import PROBATION_SECONDS
-from flask_sse.hub.core.revocation import HISTORY, Arrival, Revocation
 from flask_sse.hub.core.runs import State
 from flask_sse.hub.core.timer_wheel import TICK_SECONDS
 from flask_sse.hub.protocol.grant import ANONYMOUS, Grant
 from flask_sse.hub.protocol.packet import PacketDecoder
+from flask_sse.hub.protocol.revocation import HISTORY, Arrival, Revocation
 from flask_sse.hub.protocol.stream_request import ENVELOPES, FRAMES, StreamRequest
 from flask_sse.settings import StreamRules
 from flask_sse.wire.cursor import EARLIEST, Cursor, Stamp
@@ -67,7 +68,7 @@ def written(core: Core[Subscriber]) -> list[tuple[Subscriber, bytes]]:
 
 def core_with(*subscribers: Subscriber) -> Core[Subscriber]:
     """Return a core whose channels are confirmed, with streams in it."""
-    core: Core[Subscriber] = Core(10_000, 100)
+    core: Core[Subscriber] = Core(10_000, 100, random.random)
     core.channels.obey()
     for each in subscribers:
         assert core.refusal(each) is None
@@ -180,7 +181,7 @@ def test_who_was_let_in_before_an_order_and_comes_after_it_is_sent_away() -> Non
 
 
 def test_orders_that_came_before_the_hub_began_hold() -> None:
-    core: Core[Subscriber] = Core(10_000, 100)
+    core: Core[Subscriber] = Core(10_000, 100, random.random)
     core.channels.obey()
     assert settle(core, revocation(subject="ann")) == []
     assert core.refusal(ticket(100)) is not None
@@ -276,7 +277,7 @@ def test_a_hub_that_begins_after_a_revocation_has_rights_of_before_checked_again
     issued_at: float, final: bool | None
 ) -> None:
     """The clock of its machine may be behind, so nobody is rejected for good."""
-    core: Core[Subscriber] = Core(10_000, 100)
+    core: Core[Subscriber] = Core(10_000, 100, random.random)
     core.channels.obey()
     early = subscriber(Grant("ann", issued_at=issued_at))
     core.add(early, NOW)
@@ -343,7 +344,7 @@ def test_what_is_read_again_ends_no_stream_that_was_let_in_after_it() -> None:
 
 
 def successor_of(old: Core[Subscriber]) -> Core[Subscriber]:
-    new: Core[Subscriber] = Core(10_000, 100)
+    new: Core[Subscriber] = Core(10_000, 100, random.random)
     new.restore_channels(old.positions(), old.channels.ended_runs(), list(old.admission.arrivals))
     new.channels.obey()
     return new
@@ -369,7 +370,7 @@ def test_revocations_go_along_to_the_next_hub() -> None:
 
 
 def test_a_hub_that_has_not_read_the_revocations_leaves_that_to_the_next_one() -> None:
-    core: Core[Subscriber] = Core(10_000, 100)
+    core: Core[Subscriber] = Core(10_000, 100, random.random)
     core.channels.obey()
     core.subscribed(CONTROL)
     (read,) = [each for each in core.outbox if isinstance(each, Read)]
@@ -379,7 +380,7 @@ def test_a_hub_that_has_not_read_the_revocations_leaves_that_to_the_next_one() -
 
 
 def test_a_run_that_is_over_is_over_for_the_next_hub() -> None:
-    core: Core[Subscriber] = Core(10_000, 100)
+    core: Core[Subscriber] = Core(10_000, 100, random.random)
     listens = StreamRequest(("a", "run:x"), FRAMES, StreamRules(), {"run:x": ""})
     core.add(Subscriber(listens), NOW)
     while core.outbox:
@@ -400,7 +401,7 @@ def test_a_run_that_is_over_is_over_for_the_next_hub() -> None:
 
 @pytest.mark.parametrize("is_kept", [True, False])
 def test_a_broker_that_has_lost_revocations_is_noticed(is_kept: bool) -> None:
-    core: Core[Subscriber] = Core(10_000, 100)
+    core: Core[Subscriber] = Core(10_000, 100, random.random)
     noted = revocation(subject="ann")
     core.revoke_again(noted, 300.0, is_expected=True)
     core.channels.obey()
@@ -530,7 +531,7 @@ def test_a_claim_goes_along_to_the_next_hub_with_the_time_that_is_left() -> None
     left = stream.grant_now(later)
     assert left == Grant("ann", "192.0.2.1", 40, 100, by_ticket=True)
 
-    successor: Core[Subscriber] = Core(10_000, 100)
+    successor: Core[Subscriber] = Core(10_000, 100, random.random)
     moved = Subscriber(StreamRequest(stream.channels, stream.mode, stream.rules, grant=left))
     successor.restore(moved, stream.subscriber_snapshot(later), 500)
     assert moved.expires_at == moved.ends_at == 540
@@ -597,7 +598,7 @@ def test_one_client_that_makes_names_up_fills_no_hub() -> None:
 
 
 def test_the_channel_that_has_been_idle_for_longest_is_given_up_first_and_none_that_is_asked_for() -> None:
-    core: Core[Subscriber] = Core(10_000, 3)
+    core: Core[Subscriber] = Core(10_000, 3, random.random)
     for name in "abc":
         come_and_go(core, subscriber(ANONYMOUS, name))
     come_and_go(core, subscriber(ANONYMOUS, "a", "d"))
@@ -609,7 +610,7 @@ def test_the_channel_that_has_been_idle_for_longest_is_given_up_first_and_none_t
 
 
 def test_a_stream_that_is_one_too_many_of_its_address_gives_no_channel_up() -> None:
-    core: Core[Subscriber] = Core(10_000, 1)
+    core: Core[Subscriber] = Core(10_000, 1, random.random)
     come_and_go(core, subscriber(ANONYMOUS, "idle"))
     assert core.refusal(subscriber(ANN, "new", max_streams_per_address=0)) is not None
     assert "idle" in core.channels

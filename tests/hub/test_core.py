@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import random
 import weakref
 from collections import defaultdict
 
@@ -19,9 +20,9 @@ from flask_sse.hub.core.actions import Continue, End, Order, ReportDropped, Subs
 from flask_sse.hub.core.channel_registry import CHANNEL_LINGER_SECONDS
 from flask_sse.hub.core.core import MAX_WAIT_SECONDS, Core
 from flask_sse.hub.core.groups import Subscriber
-from flask_sse.hub.core.hub_events import BROKER_AWAY, REFUSED_RETRY_MS, goodbye, refused
 from flask_sse.hub.core.timer_wheel import TICK_SECONDS
 from flask_sse.hub.protocol.block import BlockDecoder
+from flask_sse.hub.protocol.hub_events import BROKER_AWAY, REJECTED_RETRY_MS
 from flask_sse.hub.protocol.packet import max_body_bytes
 from flask_sse.hub.protocol.stream_request import ENVELOPES, FRAMES, StreamRequest
 from flask_sse.settings import StreamRules
@@ -77,7 +78,7 @@ class Hub:
         self.given_up: list[str] = []
         self.complaints: list[str] = []
         self.confirms_at_once = confirms_at_once
-        self.core: Core[Reader] = Core(MAX_EVENT_BYTES, MAX_CHANNELS)
+        self.core: Core[Reader] = Core(MAX_EVENT_BYTES, MAX_CHANNELS, random.random)
         self.core_ticks()
 
     def add(self, *readers: Reader) -> None:
@@ -734,37 +735,38 @@ def test_a_stream_that_is_not_known_can_be_removed(hub: Hub) -> None:
     assert len(hub.core) == 0
 
 
-# -- last words ------------------------------------------------------------------------------------
+# -- delays ----------------------------------------------------------------------------------------
 
 
-def test_a_refused_stream_hears_why_and_to_stay_away_for_long() -> None:
-    told = set()
-    for _ in range(50):
-        text = refused(FRAMES, "too many\nstreams")
-        decoder = Decoder()
-        assert decoder.feed(text) == []
-        assert text.startswith(b":too many\n:streams\n")
-        assert text.endswith(b"\n\n")
-        told.add(decoder.retry_ms)
-
-    assert len(told) > 10
-    assert all(ms is not None and REFUSED_RETRY_MS[0] <= ms <= REFUSED_RETRY_MS[1] for ms in told)
+def delay_ms(body: bytes | None) -> int:
+    decoder = Decoder()
+    assert body is not None
+    assert decoder.feed(body) == []
+    assert decoder.retry_ms is not None
+    return decoder.retry_ms
 
 
-def test_goodbye_is_a_reconnection_time_within_the_rules() -> None:
-    told = set()
-    for _ in range(50):
-        decoder = Decoder()
-        assert decoder.feed(goodbye(FRAMES, (100, 200))) == []
-        told.add(decoder.retry_ms)
+def test_rejected_streams_reconnect_at_moments_of_their_own_after_a_long_time() -> None:
+    hub = Hub()
+    hub.core.max_channels = 0
 
-    assert len(told) > 10
-    assert all(ms is not None and 100 <= ms <= 200 for ms in told)
+    delays = {delay_ms(hub.core.refusal(Reader("a"))) for _ in range(50)}
+
+    assert len(delays) > 10
+    assert all(REJECTED_RETRY_MS[0] <= ms <= REJECTED_RETRY_MS[1] for ms in delays)
 
 
-def test_a_reader_of_envelopes_needs_no_last_words() -> None:
-    assert refused(ENVELOPES, "too many") == b""
-    assert goodbye(ENVELOPES, (100, 200)) == b""
+def test_streams_of_a_hub_that_drains_reconnect_within_the_range_of_their_rules() -> None:
+    hub = Hub(confirms_at_once=True)
+    readers = [Reader("a", rules=rules(retry_ms=(100, 200))) for _ in range(50)]
+    hub.add(*readers)
+
+    hub.core.drain(1.0, hub.now)
+    hub.wait(2.0)
+
+    delays = {delay_ms(reader.writes[-1][1]) for reader in readers}
+    assert len(delays) > 10
+    assert all(100 <= ms <= 200 for ms in delays)
 
 
 # -- a plain list beside it ------------------------------------------------------------------------
@@ -787,7 +789,7 @@ class CoreBesideAList(RuleBasedStateMachine):
         self.expected: dict[Reader, bytes] = defaultdict(bytes)
         self.count = 0
         self.complaints = 0
-        self.core: Core[Reader] = Core(MAX_EVENT_BYTES, MAX_CHANNELS)
+        self.core: Core[Reader] = Core(MAX_EVENT_BYTES, MAX_CHANNELS, random.random)
 
     def _carry_out(self) -> list[tuple[Reader, bytes, bool]]:
         """Do what the core has ordered; return what it writes to whom, and whether that is the end."""

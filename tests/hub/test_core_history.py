@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 import sys
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,8 +37,8 @@ from flask_sse.hub.core.channel_registry import CHANNEL_LINGER_SECONDS
 from flask_sse.hub.core.core import MAX_WAIT_SECONDS, Core
 from flask_sse.hub.core.groups import Subscriber
 from flask_sse.hub.core.history_reads import KEPT_PAGES, KEPT_SECONDS
-from flask_sse.hub.core.hub_events import BROKER_AWAY, STREAM_OPEN, STREAM_RESET, jitter
 from flask_sse.hub.protocol.block import BlockDecoder
+from flask_sse.hub.protocol.hub_events import BROKER_AWAY, STREAM_OPEN, STREAM_RESET
 from flask_sse.hub.protocol.stream_request import ENVELOPES, FRAMES, StreamRequest
 from flask_sse.settings import StreamRules
 from flask_sse.wire import decode
@@ -274,14 +276,22 @@ class Hub:
     Args:
         broker: The truth.
         at_once: Whether everything that is asked is answered in the same moment, as ``memory://`` does.
+        draw: Random numbers for the core.
     """
 
-    def __init__(self, broker: ModelBroker | None = None, *, at_once: bool = False) -> None:
+    def __init__(
+        self,
+        broker: ModelBroker | None = None,
+        *,
+        at_once: bool = False,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.draw = draw
         self.broker = broker or ModelBroker()
         self.at_once = at_once
         self.now = START
         self.newcomers = itertools.count()
-        self.core: Core[Client] = Core(MAX_EVENT_BYTES, MAX_CHANNELS)
+        self.core: Core[Client] = Core(MAX_EVENT_BYTES, MAX_CHANNELS, draw)
         self.wanted: set[str] = set()
         self.asked_for: list[str] = []
         self.listened: set[str] = set()
@@ -430,7 +440,7 @@ class Hub:
     def change_hands(self) -> None:
         """Another hub takes over; what was on its way to this one is lost."""
         self.flush()
-        old, clients, self.core = self.core, self.clients, Core(MAX_EVENT_BYTES, MAX_CHANNELS)
+        old, clients, self.core = self.core, self.clients, Core(MAX_EVENT_BYTES, MAX_CHANNELS, self.draw)
         for on_its_way in (self.on_the_way, self.asked_for, self.reads, self.pages):
             on_its_way.clear()
         self.wanted.clear()
@@ -1085,8 +1095,7 @@ class CoreWithHistory(RuleBasedStateMachine):
         self.small.setattr(sequencer, "MAX_HELD_EVENTS", 4)
         self.small.setattr(resume, "MAX_TAIL_EVENTS", 3)
         # How long a stream may be silent is drawn.
-        jitter.seed(0)
-        self.hub = Hub()
+        self.hub = Hub(draw=random.Random(0).random)
         self.past: deque[Client] = deque(maxlen=20)
         self.own_ids = 0
         # Whether something is lost that only the position of a channel tells.

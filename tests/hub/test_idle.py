@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from typing import Any
@@ -47,7 +48,7 @@ def carry_out(core: Core[Subscriber], *, answers: bool = True) -> list[int]:
 
 
 def core_with_idle(prefix: str, count: int) -> Core[Subscriber]:
-    core: Core[Subscriber] = Core(10_000, count + 10)
+    core: Core[Subscriber] = Core(10_000, count + 10, random.random)
     for number in range(count):
         stream = subscriber(f"{prefix}{number}")
         core.add(stream, NOW)
@@ -98,7 +99,7 @@ def test_idle_channels_are_given_up_some_at_a_time() -> None:
 
 
 def test_streams_are_looked_at_some_at_a_time() -> None:
-    core: Core[Subscriber] = Core(10_000, 10)
+    core: Core[Subscriber] = Core(10_000, 10, random.random)
     for _ in range(3 * LOOKS_AT_ONCE):
         core.add(subscriber("a"), NOW)
     core.outbox.clear()
@@ -131,7 +132,7 @@ def test_runs_without_streams_are_not_looked_at(monkeypatch: pytest.MonkeyPatch)
 
 def test_reads_that_no_client_awaits_are_cancelled() -> None:
     """13.16: reads that Redis refused were repeated when all clients had left."""
-    core: Core[Subscriber] = Core(10_000, 10)
+    core: Core[Subscriber] = Core(10_000, 10, random.random)
     first = subscriber("a")
     core.add(first, NOW)
     carry_out(core)
@@ -151,7 +152,7 @@ def test_reads_that_no_client_awaits_are_cancelled() -> None:
 
 
 def test_the_position_of_a_channel_is_read_no_longer_when_its_last_client_leaves() -> None:
-    core: Core[Subscriber] = Core(10_000, 10)
+    core: Core[Subscriber] = Core(10_000, 10, random.random)
     first = subscriber("a")
     core.add(first, NOW)
     assert carry_out(core, answers=False) == []
@@ -166,7 +167,7 @@ def test_the_position_of_a_channel_is_read_no_longer_when_its_last_client_leaves
 
 def test_no_more_reads_are_awaited_than_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core_module, "MAX_READS", 2)
-    core: Core[Subscriber] = Core(10_000, 10)
+    core: Core[Subscriber] = Core(10_000, 10, random.random)
     for name in ("a", "b"):
         assert core.refusal(subscriber(name)) is None
         core.add(subscriber(name), NOW)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_sse.hub.core.revocation import HISTORY, REMEMBERED_SECONDS, Revocation
+from flask_sse.hub.protocol.revocation import HISTORY, REMEMBERED_SECONDS, Revocation
 from flask_sse.hub.server import revocation_journal as journal_module
 from flask_sse.hub.server.revocation_journal import Journal
 

@@ -21,7 +21,7 @@ from tests.tools import ROOT
 
 from flask_sse.errors import BrokerUnavailableError
 from flask_sse.hub.client.discovery import hub_path
-from flask_sse.hub.core.hub_events import REFUSED_RETRY_MS
+from flask_sse.hub.protocol.hub_events import REJECTED_RETRY_MS
 from flask_sse.settings import StreamRules
 
 URL = "memory://machine"
@@ -61,7 +61,7 @@ def test_35_with_64_descriptors_nine_tenths_are_used_and_who_comes_then_is_told_
             if b"too many streams" in stream.raw:
                 assert stream.wait_closed() == "eof"
                 assert stream.raw.startswith(b"HTTP/1.1 200 OK")
-                assert (stream.reading.decoder.retry_ms or 0) >= REFUSED_RETRY_MS[0]
+                assert (stream.reading.decoder.retry_ms or 0) >= REJECTED_RETRY_MS[0]
                 refused += 1
             else:
                 streams.append(stream)

@@ -19,7 +19,7 @@ from tests.support.processes import Process, children
 
 from flask_sse import sse
 from flask_sse.errors import BrokerUnavailableError, HubUnavailableError
-from flask_sse.hub.core.hub_events import UNREACHED_RETRY_MS
+from flask_sse.hub.protocol.hub_events import UNREACHED_RETRY_MS
 from flask_sse.wire.decode import Decoder
 
 URL = "memory://operator"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Callable, Iterable
 
@@ -93,7 +94,7 @@ class Hub:
     """What the server does with the core, beside a broker that answers at once or never."""
 
     def __init__(self, broker: Broker) -> None:
-        self.core: Core[Page] = Core(256 * 1024, 100)
+        self.core: Core[Page] = Core(256 * 1024, 100, random.random)
         self.broker = broker
         self.now = 1000.0
         self.reads: list[Read] = []

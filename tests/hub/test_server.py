@@ -21,8 +21,8 @@ from tests.support.processes import descriptors, running, wait_until
 
 from flask_sse.errors import HubUnavailableError
 from flask_sse.hub.client import discovery as lifecycle
-from flask_sse.hub.core.hub_events import REFUSED_RETRY_MS
 from flask_sse.hub.core.timer_wheel import TICK_SECONDS
+from flask_sse.hub.protocol.hub_events import REJECTED_RETRY_MS
 from flask_sse.hub.server.tcp import UNACKNOWLEDGED_MS
 from flask_sse.settings import StreamRules
 
@@ -211,7 +211,7 @@ def test_stream_over_the_limit_is_told_when_to_come_back() -> None:
         retry_ms = third.reading.decoder.retry_ms
         assert third.raw == HEAD + f":too many streams\n\nretry:{retry_ms}\n\n".encode()
         assert retry_ms is not None
-        assert REFUSED_RETRY_MS[0] <= retry_ms <= REFUSED_RETRY_MS[1]
+        assert REJECTED_RETRY_MS[0] <= retry_ms <= REJECTED_RETRY_MS[1]
         assert (hub.status()["streams"], hub.status()["rejected"]) == (2, 1)
         assert hub.publish("to those inside", channel="few") == 2
         first.close()

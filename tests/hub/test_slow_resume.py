@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque
 
 from tests.support.model_broker import ModelBroker
@@ -59,7 +60,7 @@ def test_a_slow_client_gets_one_page_at_a_time() -> None:
     for _ in range(5):
         broker.publish("a")
         broker.publish("b")
-    core: Core[SlowClient] = Core(1_000_000, 10)
+    core: Core[SlowClient] = Core(1_000_000, 10, random.random)
     client = SlowClient(since)
     core.add(client, NOW)
     pages = carry_out(core, broker)

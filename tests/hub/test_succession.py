@@ -1,4 +1,4 @@
-"""A hub takes the place of another: nobody hub_events, and one that fails to harms nobody."""
+"""A hub takes the place of another: nobody notices, and one that fails to harms nobody."""
 
 from __future__ import annotations
 

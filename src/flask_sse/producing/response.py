@@ -16,11 +16,12 @@ import time
 from collections.abc import Callable
 
 from ..hub.client.override import override
-from ..hub.core.hub_events import reconnect_in, refused, stream_end
+from ..hub.protocol.hub_events import REJECTED_RETRY_MS, reconnect_in, rejection, stream_end
 from ..hub.protocol.stream_request import FRAMES, StreamRequest
 from ..hub.server.descriptors import duplicate
 from ..hub.server.stream import Stream
 from ..hub.server.tcp import set_options, tcp_options
+from ..jitter import draw_ms
 from ..settings import StreamRules
 from ..wire.encode import HEARTBEAT
 from ..wire.run import FAILED, FINISHED
@@ -120,7 +121,7 @@ class SourceLink:
 
 
 def _beginning(request: StreamRequest) -> bytes:
-    return request.head + reconnect_in(request.rules.retry_ms)
+    return request.head + reconnect_in(draw_ms(request.rules.retry_ms))
 
 
 def _reject(sock: socket.socket, request: StreamRequest, reason: str) -> None:
@@ -133,7 +134,7 @@ def _reject(sock: socket.socket, request: StreamRequest, reason: str) -> None:
             responses.rejected,
         )
     stream = Stream(sock, request)
-    stream.send(request.head + refused(FRAMES, reason))
+    stream.send(request.head + rejection(FRAMES, reason, draw_ms(REJECTED_RETRY_MS)))
     stream.close()
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 
 from ..errors import HubError
-from ..hub.core.hub_events import UNREACHED_RETRY_MS, refused
+from ..hub.protocol.hub_events import UNREACHED_RETRY_MS, rejection
+from ..jitter import draw_ms
 from .servers import OwedBytesError
 
 logger = logging.getLogger(__name__)
@@ -28,4 +29,4 @@ def rejected(mode: str, error: Exception) -> bytes:
     else:
         logger.error("rejected a stream: %s", str(error) or repr(error))
     reason = "the hub cannot be reached" if isinstance(error, HubError) else "no stream can be opened now"
-    return refused(mode, reason, UNREACHED_RETRY_MS)
+    return rejection(mode, reason, draw_ms(UNREACHED_RETRY_MS))

@@ -14,8 +14,9 @@ from contextlib import AbstractContextManager
 
 from ..errors import HubError
 from ..hub.client.hub_client import StreamTaker
-from ..hub.core.hub_events import goodbye
+from ..hub.protocol.hub_events import goodbye
 from ..hub.protocol.stream_request import StreamRequest
+from ..jitter import draw_ms
 from .callers import in_greenlet
 from .rejection import rejected
 from .shutdown_watcher import StreamEnd, lookout
@@ -67,7 +68,7 @@ class Relay:
             if ending is None:
                 yield from _pieces(self._end.sock)
             else:
-                last = goodbye(self.asked.mode, self.asked.rules.retry_ms)
+                last = goodbye(self.asked.mode, draw_ms(self.asked.rules.retry_ms))
                 yield from received_until(self._end, ending, last)
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from ..errors import UsageError
-from ..hub.core.hub_events import STREAM_END, STREAM_OPEN
+from ..hub.protocol.hub_events import STREAM_END, STREAM_OPEN
 from ..serving.response import EventStreamResponse
 from ..wire.cursor import END_ID
 from ..wire.decode import Decoder

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from flask_sse.hub.core.groups import SubscriberSnapshot
-from flask_sse.hub.core.revocation import Arrival, Revocation
 from flask_sse.hub.core.runs import State
 from flask_sse.hub.handover.receiver import Receiver
 from flask_sse.hub.handover.sender import send_snapshot
 from flask_sse.hub.handover.snapshot import ConnectionSnapshot, Snapshot, StreamSnapshot
 from flask_sse.hub.protocol.grant import Grant
+from flask_sse.hub.protocol.revocation import Arrival, Revocation
 from flask_sse.hub.protocol.stream_request import StreamRequest
 from flask_sse.settings import StreamRules
 

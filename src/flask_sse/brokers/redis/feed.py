@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections import deque
 from itertools import islice
 from typing import Any
@@ -18,6 +17,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.exceptions import RedisError, ResponseError
 
+from ...jitter import backoff_seconds, failures_in_a_row
 from ...wire.envelope import split_stamp
 from ..base import Sink
 from ..tasks import run_together
@@ -29,13 +29,8 @@ CONNECT_SECONDS = 4.0
 PROBE_SECONDS = 5.0
 SOON_SECONDS = 0.001
 BACKOFF_FIRST_SECONDS = 0.5
-BACKOFF_FACTOR = 1.5
 BACKOFF_MAX_SECONDS = 10.0
-# A connection that lived so long was a good one, and the next attempt comes soon after its end.
-HEALTHY_SECONDS = 30.0
 COMMANDS_AT_ONCE = 500
-
-_dice = random.Random()  # noqa: S311 - spreads load
 
 
 class RedisFeed:
@@ -100,9 +95,8 @@ class RedisFeed:
             finally:
                 # Visitors come and go while the server is away: what counts is what is wanted afterwards.
                 self._session = None
-            failures = 1 if loop.time() - began > HEALTHY_SECONDS else failures + 1
-            pause = BACKOFF_FIRST_SECONDS * BACKOFF_FACTOR ** min(failures - 1, 20)
-            await asyncio.sleep(min(BACKOFF_MAX_SECONDS, pause) * _dice.uniform(0.5, 1.5))
+            failures = failures_in_a_row(failures, loop.time() - began)
+            await asyncio.sleep(backoff_seconds(failures, BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS))
 
 
 class _Session:

@@ -47,7 +47,7 @@ class RedisUnavailableError(BrokerUnavailableError, redis.exceptions.ConnectionE
 
 
 class RedisPublisher:
-    """One connection pool per process; redis-py's pool hub_events a fork and starts again."""
+    """One connection pool per process; redis-py's pool notices a fork and starts again."""
 
     def __init__(self, url: str) -> None:
         self._client = open_by_url(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import secrets
 from collections.abc import Callable
 from itertools import islice
@@ -22,6 +21,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.exceptions import NoPermissionError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 
+from ...jitter import backoff_seconds, draw_between
 from ..base import Sink
 from ..tasks import run_together
 from . import history
@@ -36,8 +36,6 @@ RETRY_SECONDS = 1.0
 REFUSED_FIRST_SECONDS = 2.0
 REFUSED_MAX_SECONDS = 30.0
 CHECK_SECONDS = 40.0
-
-_dice = random.Random()  # noqa: S311 - spreads load
 
 
 class _Request(NamedTuple):
@@ -102,11 +100,9 @@ class RedisReader:
         if request.number not in self._requests:
             return
         self._requests[request.number] = request._replace(refusals=request.refusals + 1)
-        pause = min(REFUSED_MAX_SECONDS, REFUSED_FIRST_SECONDS * 2 ** min(request.refusals, 20))
+        seconds = backoff_seconds(request.refusals + 1, REFUSED_FIRST_SECONDS, REFUSED_MAX_SECONDS)
         loop = asyncio.get_running_loop()
-        self._again[request.number] = loop.call_later(
-            pause * _dice.uniform(0.5, 1.0), self._ask, request.number
-        )
+        self._again[request.number] = loop.call_later(seconds, self._ask, request.number)
 
     async def probe(self) -> None:
         """Publish a sign of life to ``probe_channel``, on a new connection: it goes where publishers go now.
@@ -151,7 +147,7 @@ class RedisReader:
                 # What is still on its way must not be taken for the next answer.
                 self.reconnect()
                 self._put_last(numbers)
-                await asyncio.sleep(RETRY_SECONDS * _dice.uniform(0.5, 1.5))
+                await asyncio.sleep(RETRY_SECONDS * draw_between(0.5, 1.5))
                 continue
             for request, answer in zip(batch, answers, strict=True):
                 await self._take(request, answer)
@@ -197,7 +193,7 @@ class RedisReader:
         """Look for last events that were lost on their way, which nothing else would ever tell."""
         positions = self._client.register_script(history.script("positions"))
         while True:
-            await asyncio.sleep(CHECK_SECONDS * _dice.uniform(0.8, 1.2))
+            await asyncio.sleep(CHECK_SECONDS * draw_between(0.8, 1.2))
             channels = self._listened()
             for start in range(0, len(channels), CHECK_BATCH):
                 # Those without streams are only kept for streams that may come.

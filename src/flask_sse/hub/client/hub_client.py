@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import random
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from ...brokers.base import Page, Publication, Receipt
 from ...brokers.deadline import deadline
 from ...errors import HubError, HubStartError, HubUnavailableError, InvalidSettingError, ProtocolError
+from ...jitter import backoff_seconds, draw
 from ...settings import Settings
 from ...urls import memory_name
 from ...wire.cursor import Cursor
@@ -43,7 +43,6 @@ logger = logging.getLogger(__name__)
 
 # How soon a hub process is tried again where none could be started.
 RETRY_FIRST_SECONDS = 5.0
-RETRY_FACTOR = 2.0
 RETRY_MAX_SECONDS = 600.0
 _NO_NAME = (
     "without a name it belongs to one Flask application, and this program is none; write memory://NAME, with "
@@ -132,7 +131,7 @@ class ProcessHubClient:
         forget_after_fork(self)
         # How many hubs there are, as the first one said; which one gets the next stream.
         self._processes = 1
-        self._turn = itertools.count(random.randrange(_ANY_TURN))  # noqa: S311 - spreads load
+        self._turn = itertools.count(int(draw() * _ANY_TURN))
 
     def attach(self, descriptor: int, request: StreamRequest) -> None:
         """See ``HubClient.attach``."""
@@ -248,7 +247,7 @@ class AutoHubClient:
         self._unsaid = threading.Lock()
         # When a process is tried again, while the thread is used.
         self._retry_at: float | None = None
-        self._pause_seconds = RETRY_FIRST_SECONDS
+        self._failures = 1
 
     def attach(self, descriptor: int, request: StreamRequest) -> None:
         """See ``HubClient.attach``."""
@@ -299,7 +298,7 @@ class AutoHubClient:
         return answer
 
     def _fall_back(self, error: HubStartError) -> None:
-        self._retry_at = time.monotonic() + self._pause_seconds
+        self._retry_after_backoff()
         # Of all threads that come here, one says so.
         if self._unsaid.acquire(blocking=False):
             logger.warning(
@@ -308,16 +307,20 @@ class AutoHubClient:
                 error,
             )
 
+    def _retry_after_backoff(self) -> None:
+        seconds = backoff_seconds(self._failures, RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS)
+        self._retry_at = time.monotonic() + seconds
+
     def _look_again(self) -> None:
         """See whether a process can be started now; other threads use the hub thread meanwhile."""
-        self._pause_seconds = min(self._pause_seconds * RETRY_FACTOR, RETRY_MAX_SECONDS)
-        self._retry_at = time.monotonic() + self._pause_seconds
+        self._failures += 1
+        self._retry_after_backoff()
         try:
             self._process.status()
         except HubError:
             return
         logger.info("a hub process runs now; streams of the hub in a thread of this process are ended")
-        self._retry_at, self._pause_seconds, self._unsaid = None, RETRY_FIRST_SECONDS, threading.Lock()
+        self._retry_at, self._failures, self._unsaid = None, 1, threading.Lock()
         self._thread.close()
 
 

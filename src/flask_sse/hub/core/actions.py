@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .revocation import Revocation
+from ..protocol.revocation import Revocation
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from ..protocol.requests import STREAM_CHANNELS
+from ..protocol.revocation import HISTORY, REMEMBERED_SECONDS, Arrival, Revocation
 from .groups import Subscriber
 from .idle_channels import Owner
-from .revocation import HISTORY, REMEMBERED_SECONDS, Arrival, Revocation
 
 # How long a request takes at most from the check of its right until its stream reaches the hub. A clock that
 # says more was set meanwhile, and what it says is not believed.

@@ -17,7 +17,7 @@ the broker cannot be reached.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -32,28 +32,28 @@ from ...wire.envelope import pack
 from ...wire.frame import Frame
 from ...wire.run import LOST, ended, is_run
 from ..protocol.block import encode_block
-from ..protocol.packet import max_body_bytes
-from ..protocol.stream_request import ENVELOPES, FRAMES
-from .actions import Cancel, CheckAll, Continue, End, Order, ReportDropped, Revoke, WarnRevocationsLost, Write
-from .admission import Admission, Verdict
-from .channel_registry import ChannelRegistry
-from .groups import Channel, Group, Groups, M, Subscriber, SubscriberSnapshot
-from .history_reads import HistoryRead, HistoryReads
-from .hub_events import (
+from ..protocol.hub_events import (
     BROKER_AWAY,
-    ask_again,
+    REJECTED_RETRY_MS,
+    authorize_again,
     goodbye,
-    jitter,
     reconnect_in,
-    refused,
+    rejection,
     stream_end,
     stream_open,
     stream_reset,
 )
+from ..protocol.packet import max_body_bytes
+from ..protocol.revocation import Arrival, Revocation
+from ..protocol.stream_request import ENVELOPES, FRAMES
+from .actions import Cancel, CheckAll, Continue, End, Order, ReportDropped, Revoke, WarnRevocationsLost, Write
+from .admission import Admission, Verdict
+from .channel_registry import ChannelRegistry
+from .groups import Channel, Group, Groups, M, SubscriberSnapshot
+from .history_reads import HistoryRead, HistoryReads
 from .idle_channels import Owner
 from .probation import Probation
 from .resume import Replay, Resume, Tail, joined
-from .revocation import Arrival, Revocation
 from .runs import LOST_RETRY_MS, OVER, EndFrame, Now, Run, State, frame_of, marks_in
 from .sequencer import Dropped, Gap, Sequencer, Step
 from .timer_wheel import TICK_SECONDS, TimerWheel
@@ -91,6 +91,11 @@ class Counters:
 class Core(Generic[M]):
     """Channels, groups, heartbeats and ages of all streams of one hub.
 
+    Args:
+        max_event_bytes: Largest event that a publisher may send.
+        max_channels: Most channels.
+        draw: Returns a random number from 0 to 1, without 1.
+
     Attributes:
         outbox: What the server is to do now.
         counters: What happened so far.
@@ -101,7 +106,8 @@ class Core(Generic[M]):
         seen: The last events, with their channels, while somebody watches; ``None`` while nobody does.
     """
 
-    def __init__(self, max_event_bytes: int, max_channels: int) -> None:
+    def __init__(self, max_event_bytes: int, max_channels: int, draw: Callable[[], float]) -> None:
+        self._draw = draw
         self.outbox: deque[Order] = deque()
         self.counters = Counters()
         self.broker_away = False
@@ -143,16 +149,16 @@ class Core(Generic[M]):
         """Return the whole body of a stream that may not come in; ``None`` if it may."""
         verdict = self.admission.verdict(subscriber)
         if verdict is not None:
-            return _words_of(verdict, subscriber)
+            return self._words_of(verdict, subscriber)
         owner = self.admission.exceeded_by(subscriber)
         if owner is not None and not self._may_wait(subscriber, owner):
             return self._beyond_limit(subscriber, owner)
         if not self.channels.make_room(subscriber.channels, self.max_channels):
             self.admission.rejected["channels"] += 1
-            return refused(subscriber.mode, "too many channels")
+            return self._rejection(subscriber, "too many channels")
         if subscriber.kept and self._history_reads.awaited >= MAX_READS:
             self.admission.rejected["reads"] += 1
-            return refused(subscriber.mode, "the history is read too slowly")
+            return self._rejection(subscriber, "the history is read too slowly")
         return None
 
     def _may_wait(self, subscriber: M, owner: Owner) -> bool:
@@ -162,7 +168,17 @@ class Core(Generic[M]):
     def _beyond_limit(self, subscriber: M, owner: Owner) -> bytes:
         what, _ = owner
         self.admission.rejected[what] += 1
-        return refused(subscriber.mode, f"too many streams of this {what}")
+        return self._rejection(subscriber, f"too many streams of this {what}")
+
+    def _rejection(self, subscriber: M, reason: str) -> bytes:
+        return rejection(subscriber.mode, reason, self._draw_ms(REJECTED_RETRY_MS))
+
+    def _draw_ms(self, range_ms: tuple[int, int]) -> int:
+        low, high = range_ms
+        return low + int(self._draw() * (high - low + 1))
+
+    def _goodbye(self, subscriber: M) -> bytes:
+        return goodbye(subscriber.mode, self._draw_ms(subscriber.rules.retry_ms))
 
     def add(self, subscriber: M, now: float) -> None:
         """Take a stream in, or let it wait until those that it is one too many of were probed."""
@@ -341,7 +357,7 @@ class Core(Generic[M]):
 
     def _end(self, subscriber: M, verdict: Verdict) -> None:
         self.counters.revoked += 1
-        self.outbox.append(End(subscriber, _words_of(verdict, subscriber)))
+        self.outbox.append(End(subscriber, self._words_of(verdict, subscriber)))
 
     def revoke_again(self, revocation: Revocation, now: float, *, is_expected: bool) -> None:
         """Take what a hub noted that was here before; ahead of streams that are not adopted.
@@ -383,16 +399,18 @@ class Core(Generic[M]):
         rules = subscriber.rules
         # Below 1, so that a stream is never silent for longer than the setting says, and spread, so
         # that the heartbeats of many streams do not fall together.
-        subscriber.pace = rules.heartbeat_seconds * jitter.uniform(0.8, 1.0)
+        subscriber.pace = rules.heartbeat_seconds * (0.8 + 0.2 * self._draw())
         if rules.max_stream_seconds is not None:
-            end = now + rules.max_stream_seconds * jitter.uniform(0.8, 1.0)
+            end = now + rules.max_stream_seconds * (0.8 + 0.2 * self._draw())
             subscriber.ends_at = end if subscriber.ends_at is None else min(subscriber.ends_at, end)
         subscriber.has_begun = True
         self._timers.put(subscriber, self._next_look(subscriber))
         self.counters.opened += 1
         if subscriber.mode == ENVELOPES:
             return encode_block(b"")
-        return reconnect_in(rules.retry_ms, subscriber.resume.last_event_id if subscriber.resume else "")
+        return reconnect_in(
+            self._draw_ms(rules.retry_ms), subscriber.resume.last_event_id if subscriber.resume else ""
+        )
 
     def _begin_late(self, subscriber: M, now: float) -> None:
         self._write(subscriber, b"" if subscriber.mode == ENVELOPES else BROKER_AWAY, now)
@@ -763,17 +781,18 @@ class Core(Generic[M]):
         # next look ends them.
         for group in channel.groups:
             if not group.pending and group.mode != ENVELOPES and len(group.channels) == 1:
-                self.outbox.extend(End(subscriber, _end_of_run(channel)) for subscriber in group.subscribers)
+                self.outbox.extend(
+                    End(subscriber, self._end_of_run(channel)) for subscriber in group.subscribers
+                )
 
     def drain(self, seconds: float, now: float) -> None:
         """End all streams, spread evenly over a time: their clients must not come back all at once."""
         for subscriber in self._probation:
             self._probation.drop(subscriber)
-            self.outbox.append(End(subscriber, goodbye(subscriber.mode, subscriber.rules.retry_ms)))
-        subscribers = list(self._subscribers)
-        jitter.shuffle(subscribers)
+            self.outbox.append(End(subscriber, self._goodbye(subscriber)))
+        subscribers = sorted(self._subscribers, key=lambda _: self._draw())
         for number, subscriber in enumerate(subscribers):
-            subscriber.ends_at = now + seconds * (number + jitter.random()) / len(subscribers)
+            subscriber.ends_at = now + seconds * (number + self._draw()) / len(subscribers)
             if subscriber.has_begun:
                 self._timers.put(subscriber, self._next_look(subscriber))
 
@@ -799,27 +818,25 @@ class Core(Generic[M]):
         if has_expired and subscriber.grant.by_ticket:
             return stream_end(subscriber.mode, EXPIRED)
         # A session may have been prolonged meanwhile; the request of who comes back tells.
-        return goodbye(subscriber.mode, subscriber.rules.retry_ms)
+        return self._goodbye(subscriber)
 
     def _next_look(self, subscriber: M) -> float:
         due = subscriber.written_at + subscriber.pace
         return due if subscriber.ends_at is None else min(due, subscriber.ends_at)
 
+    def _end_of_run(self, channel: Channel[M]) -> bytes:
+        """Return the last bytes of a stream of one run."""
+        run = channel.run
+        may_return = run is not None and run.state is State.LOST and run.may_return
+        return goodbye(FRAMES, self._draw_ms(LOST_RETRY_MS)) if may_return else OVER
+
+    def _words_of(self, verdict: Verdict, subscriber: M) -> bytes:
+        """Return the last bytes of a stream that may not be open."""
+        if verdict.is_final:
+            return stream_end(subscriber.mode, verdict.reason)
+        return authorize_again(subscriber.mode, self._draw_ms(subscriber.rules.retry_ms))
+
 
 def _told_lost(channel: str, group: Group[M]) -> bytes:
     """Return what is written to a group of a run that is lost."""
     return group.bytes_of(LOST_ENVELOPE, EndFrame(channel, LOST))
-
-
-def _end_of_run(channel: Channel[M]) -> bytes:
-    """Return the last bytes of a stream of one run."""
-    run = channel.run
-    may_return = run is not None and run.state is State.LOST and run.may_return
-    return goodbye(FRAMES, LOST_RETRY_MS) if may_return else OVER
-
-
-def _words_of(verdict: Verdict, subscriber: Subscriber) -> bytes:
-    """Return the last bytes of a stream that may not be open."""
-    if verdict.is_final:
-        return stream_end(subscriber.mode, verdict.reason)
-    return ask_again(subscriber.mode, subscriber.rules.retry_ms)

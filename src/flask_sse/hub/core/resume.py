@@ -12,7 +12,7 @@ from functools import cached_property
 from ...brokers.base import Page
 from ...wire.cursor import BEFORE_ALL, EARLIEST, NOWHERE, Cursor, read_cursor
 from ...wire.frame import Frame
-from .hub_events import stream_reset
+from ..protocol.hub_events import stream_reset
 from .sequencer import NEW_EPOCH, NOT_KEPT
 
 UNKNOWN = "the last event id is not known"

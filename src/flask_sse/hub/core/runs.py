@@ -15,7 +15,7 @@ from ...wire.encode import encode_event
 from ...wire.envelope import unpack
 from ...wire.frame import Frame
 from ...wire.run import ALIVE_TYPE, BEGIN_TYPE, END_TYPE, LOST_SECONDS
-from .hub_events import STREAM_END
+from ..protocol.hub_events import STREAM_END
 
 # Sets the client's last event id and is no event itself (WHATWG HTML 9.2.6).
 OVER = encode_event(id=END_ID)

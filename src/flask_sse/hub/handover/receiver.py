@@ -12,9 +12,9 @@ from typing import Any
 from ...errors import HubUnavailableError, ProtocolError
 from ...version import __version__
 from ..core.groups import SubscriberSnapshot
-from ..core.revocation import Arrival
 from ..core.runs import State
 from ..protocol.packet import Packet
+from ..protocol.revocation import Arrival
 from ..protocol.stream_request import StreamRequest
 from .handover_connection import HANDOVER_VERSION, HandoverConnection
 from .peer_credentials import connect

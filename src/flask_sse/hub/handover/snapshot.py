@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.groups import SubscriberSnapshot
-from ..core.revocation import Arrival
 from ..core.runs import State
+from ..protocol.revocation import Arrival
 from ..protocol.stream_request import StreamRequest
 
 

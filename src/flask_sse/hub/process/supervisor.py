@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import HubUnavailableError, ProtocolError
+from ...jitter import backoff_seconds, failures_in_a_row
 from ..handover.peer_credentials import connect
 from ..protocol.packet import ANSWER_SECONDS, Packet, PacketDecoder
 from ..server.listener import Listener, numbered
@@ -30,10 +31,7 @@ from .systemd import notify
 logger = logging.getLogger(__name__)
 
 RESTART_FIRST_SECONDS = 0.1
-RESTART_FACTOR = 2.0
 RESTART_MAX_SECONDS = 5.0
-# A hub that lived so long was a good one.
-HEALTHY_SECONDS = 30.0
 _REPORT_BYTES = 64 * 1024
 _IN_USE_HINT = (
     "a hub runs there already, or another program listens; --replace takes over the streams of that hub, and "
@@ -195,15 +193,15 @@ class _Hub:
                     continue  # its successor is in charge
                 if self._ending.is_set() or (code == REPLACED and process.successor not in self._dead_heirs):
                     return
-                failures = 1 if loop.time() - began > HEALTHY_SECONDS else failures + 1
+                failures = failures_in_a_row(failures, loop.time() - began)
                 await self._start_again(process, code, failures)
 
     async def _start_again(self, process: _Process, code: int, failures: int) -> None:
         logger.error("hub process %d %s; last report: %s", process.pid, _how(code), process.last_report)
         self._process = None
         while not self._ending.is_set():
-            pause = min(RESTART_MAX_SECONDS, RESTART_FIRST_SECONDS * RESTART_FACTOR ** min(failures - 1, 10))
-            logger.info("starting another one in %g s", pause)
+            pause = backoff_seconds(failures, RESTART_FIRST_SECONDS, RESTART_MAX_SECONDS)
+            logger.info("starting another one in %.2g s", pause)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), pause)
                 return

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from ..core.revocation import HISTORY, REMEMBERED_SECONDS, Revocation
+from ..protocol.revocation import HISTORY, REMEMBERED_SECONDS, Revocation
 
 MAX_BYTES = 8 * 1024 * 1024
 # How much longer than a day a line may stay, so that the file is not written again all the time.

@@ -22,6 +22,7 @@ from ...brokers.memory import MemoryFeed
 from ...brokers.registry import open_feed
 from ...brokers.tasks import end_all
 from ...channels import CONTROL_CHANNEL, STATUS_CHANNEL
+from ...jitter import draw, draw_ms
 from ...settings import MAX_TOTAL_BACKLOG_BYTES
 from ...wire.cursor import Cursor, Stamp
 from ...wording import counted
@@ -40,12 +41,12 @@ from ..core.actions import (
     Write,
 )
 from ..core.core import Core
-from ..core.hub_events import goodbye, refused
-from ..core.revocation import REMEMBERED_SECONDS, Arrival, Revocation
 from ..core.timer_wheel import TICK_SECONDS
 from ..handover.peer_credentials import peer_pid
 from ..handover.sender import send_snapshot
 from ..handover.snapshot import Snapshot
+from ..protocol.hub_events import REJECTED_RETRY_MS, goodbye, rejection
+from ..protocol.revocation import REMEMBERED_SECONDS, Arrival, Revocation
 from ..protocol.stream_request import StreamRequest
 from .app_connection import AppConnection
 from .applications import Applications
@@ -119,7 +120,7 @@ class HubServer:
             raise TypeError(loop)
         self._loop = loop
         self._feed = open_feed(broker_url, self)
-        self._core: Core[Stream] = Core(max_event_bytes, channel_limit)
+        self._core: Core[Stream] = Core(max_event_bytes, channel_limit, draw)
         self._max_total_backlog_bytes = max_total_backlog_bytes
         self._backlogs = Backlogs()
         self._fan_out = FanOut(self._core, loop.turns, self._send, self._give_up)
@@ -213,7 +214,7 @@ class HubServer:
         self.applications.close()
         self._finish()
         for stream in self.streams:
-            self._send(stream, goodbye(stream.mode, stream.rules.retry_ms))
+            self._send(stream, goodbye(stream.mode, draw_ms(stream.rules.retry_ms)))
             self._drop(stream)
 
     # -- handover --------------------------------------------------------------------------------
@@ -399,7 +400,7 @@ class HubServer:
         if not self._has_room(stream.sock):
             self._rejected += 1
             self.log("limit", "rejected a stream: the hub has %s", counted(len(self._core), "stream"))
-            return refused(stream.mode, "too many streams")
+            return rejection(stream.mode, "too many streams", draw_ms(REJECTED_RETRY_MS))
         body = self._core.refusal(stream)
         if body is not None:
             self.log("admission", "rejected a stream: %s", ascii(body[:100]))

@@ -20,7 +20,7 @@ from ...errors import InvalidMessageError
 from ...settings import History
 from ...wire.envelope import pack, unpack
 from ...wire.message import Message
-from ..protocol.grant import Grant
+from .grant import Grant
 
 # How long a right lasts at most that nobody looks at again, so how long an order must be remembered.
 REMEMBERED_SECONDS = 24 * 3600.0
