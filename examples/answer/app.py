@@ -1,4 +1,4 @@
-"""An answer that is written word by word and survives a reload, as those of language models should.
+"""An answer that is written word by word and survives a reload, such as an LLM answer.
 
 The model here is a small one: it knows which word may follow which in its only text.
 """
@@ -16,13 +16,14 @@ from flask import Flask, abort, render_template, request
 from flask_sse import Message, new_run, sse
 
 TEXT = """
-A page asks the server once and keeps the line open. The server writes an event whenever there is something
-to say, and the page shows it at once. When the line breaks the page asks again and names the last event
-that it has seen. The server then writes what the page has missed and goes on from there. So a page that was
-closed for a moment shows the same answer as a page that was open all the time. The answer is written once
-and kept for a while, and whoever comes later reads it from the start. Nobody has to wait for a page that
-reads slowly, and the page does not have to wait for anybody. When there is nothing more to say the server
-says so, and the page closes the line and does not ask again.
+A page asks the server once and keeps the connection open. The server sends an event when there is
+something to say, and the page shows it at once. When the connection is lost the page reconnects and
+names the last event that it has seen. The server then sends what the page has missed and continues from
+there. So a page that was closed for a moment shows the same answer as a page that was open all the time.
+The answer is written once and kept for a while, and a page that connects later reads it from the start.
+The server does not wait for a page that reads slowly, and the page does not have to wait for other
+pages. When there is nothing more to say the server says so, and the page closes the connection and does
+not reconnect.
 """
 MAX_QUESTION_CHARACTERS = 500
 WORDS = 100
@@ -36,7 +37,7 @@ app.register_blueprint(sse, url_prefix="/stream")
 
 @sse.authorize
 def may_listen(channel: str) -> bool:
-    """Let everybody follow an answer whose name they know: nobody can guess it."""
+    """Let every client that knows the name of an answer follow it: names cannot be guessed."""
     return channel.startswith("run:")
 
 
@@ -47,7 +48,7 @@ def page() -> str:
 
 @app.post("/questions")
 def ask() -> dict[str, Any]:
-    """Begin to answer, whatever becomes of the page that asks."""
+    """Start an answer that does not depend on the page that asked."""
     question = str(_body().get("question", "")).strip()
     if not 0 < len(question) <= MAX_QUESTION_CHARACTERS:
         abort(400)

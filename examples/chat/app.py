@@ -1,4 +1,4 @@
-"""A chat with rooms. Who comes sees what was said: the room is a channel, and its history is the chat's."""
+"""A chat with rooms: a room is a channel, whose history shows earlier messages to new visitors."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def page(room: str = ROOMS[0]) -> str:
 
 @app.post("/<room>")
 def say(room: str) -> tuple[str, int]:
-    """Take ``{"name": ..., "text": ...}``; without a text somebody has come."""
-    body: Any = request.get_json()  # no form of another site can send it
+    """Take ``{"name": ..., "text": ...}``; without a text, a visitor has joined."""
+    body: Any = request.get_json()  # a form of another site cannot send JSON
     if room not in ROOMS or not isinstance(body, dict):
         abort(400)
     name, text = str(body.get("name", "")).strip(), str(body.get("text", "")).strip()

@@ -1,4 +1,4 @@
-"""Live figures. For a page that is behind, each one replaces the one before, so nobody sees old ones late."""
+"""Live figures. For a slow page, each value replaces the one before, so no page shows old values late."""
 
 from __future__ import annotations
 

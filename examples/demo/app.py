@@ -1,4 +1,4 @@
-"""A page that lives on events, and the web application behind it. `make demo` serves it."""
+"""A page with live events, and its web application. `make demo` serves it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_TEXT_CHARACTERS = 200
 app = Flask(__name__)
 app.config["SSE_BROKER_URL"] = "memory://demo"  # lives in the hub: no server to install
 app.config["SSE_HUB_LINGER_SECONDS"] = 5  # how long the hub outlives this application
-app.config["SSE_RETRY_MS"] = "500-1500"  # when a page that lost its stream asks again
+app.config["SSE_RETRY_MS"] = "500-1500"  # the retry delay of a page that lost its stream
 app.config["MAX_CONTENT_LENGTH"] = 4096
 app.config.from_prefixed_env()  # FLASK_SSE_BROKER_URL=redis://localhost make demo
 app.register_blueprint(sse, url_prefix="/stream")
@@ -34,7 +34,7 @@ def may_listen(channel: str) -> bool:
 
 @app.before_request
 def only_json_changes_anything() -> None:
-    """Refuse what the form of another site could send."""
+    """Reject what the form of another site could send."""
     if request.method == "POST" and not request.is_json:
         abort(415)
 
@@ -53,7 +53,7 @@ def page() -> str:
 
 @app.post("/messages")
 def send_message() -> tuple[dict[str, Any], int]:
-    """Tell every open page what somebody typed."""
+    """Broadcast a visitor's message to all open pages."""
     body = request.get_json()
     text = body.get("text") if isinstance(body, dict) else None
     if not isinstance(text, str) or not 0 < len(text.strip()) <= MAX_TEXT_CHARACTERS:
@@ -64,7 +64,7 @@ def send_message() -> tuple[dict[str, Any], int]:
 
 @app.post("/jobs")
 def start_job() -> tuple[dict[str, Any], int]:
-    """Start a job in a process of its own, which tells every open page how far it is."""
+    """Start a job in a separate process, which broadcasts its progress to all open pages."""
     if any(job.poll() is None for job in jobs):
         return {"error": "A job is running already."}, 409
     url = app.config["SSE_BROKER_URL"]

@@ -1,4 +1,4 @@
-"""Tell every open page, once a second, how busy this machine is, and at once how many streams are open."""
+"""Broadcast the load of this machine once per second, and the number of open streams when it changes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def main() -> None:
     server = int(sys.argv[1])
     readings = machine()
     look, known = 0, None
-    while os.getppid() == server:  # it gets another parent when the server is killed
+    while os.getppid() == server:  # a killed server leaves this process another parent
         time.sleep(LOOK_SECONDS)
         look = (look + 1) % LOOKS_PER_READING
-        # A hub that was ended is started again by the next call.
+        # The next call starts another hub.
         with app.app_context(), suppress(SSEError):
             streams = sse.status()["streams"]
             if look == 0:
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def machine() -> Iterator[Reading]:
-    """Yield how busy the machine was since the last reading, as far as its system says without help."""
+    """Yield the load of the machine since the last reading, as far as the system reports it by itself."""
     if not Path("/proc/stat").exists():
         while True:
             load = os.getloadavg()[0] / (os.cpu_count() or 1)
@@ -51,7 +51,7 @@ def machine() -> Iterator[Reading]:
 
 
 def cpu_times() -> tuple[int, int]:
-    """Return how long all CPUs were idle and how long they were there, in ticks since the start."""
+    """Return the idle time and the total time of all CPUs, in ticks since the start."""
     times = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
     return times[3] + times[4], sum(times)
 

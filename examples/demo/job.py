@@ -1,4 +1,4 @@
-"""A background job. It needs the URL of the broker and nothing of the web application."""
+"""A background job. It needs only the URL of the broker, nothing of the web application."""
 
 from __future__ import annotations
 

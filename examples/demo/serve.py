@@ -1,6 +1,6 @@
 """Serve the demo: one process with one thread answers, and a second one reads the machine's load.
 
-PORT=8001 make demo takes another port.
+PORT=8001 make demo uses another port.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
 
-# Browsers open connections before they need them. The only thread must not wait for those: Linux hands
-# over a connection when its request is there, and elsewhere the thread gives it up after this time.
+# Browsers open connections before they need them. The only thread must not wait for those: Linux returns
+# a connection when its request has arrived; elsewhere the thread closes it after this time.
 IDLE_SECONDS = 0.5
 DEFER_SECONDS = 30
 
@@ -34,7 +34,7 @@ class Handler(WSGIRequestHandler):
     timeout = IDLE_SECONDS
 
     def log_error(self, *args: object) -> None:
-        """Say nothing of connections that were not used."""
+        """Do not log connections that were not used."""
 
 
 def main() -> str | None:
@@ -65,7 +65,7 @@ def main() -> str | None:
 def helpers() -> Iterator[None]:
     """Run the feed, and end it and the job when the server ends."""
     environment = {**os.environ, "FLASK_SSE_BROKER_URL": app.config["SSE_BROKER_URL"]}
-    # In a group of its own, for Ctrl-C reaches a whole group, and serve.py ends its helpers itself.
+    # In its own process group: Ctrl-C reaches a whole group, and serve.py ends its helpers itself.
     command = [sys.executable, Path(__file__).with_name("feed.py"), str(os.getpid())]
     feed = subprocess.Popen(command, env=environment, process_group=0)
     try:

@@ -1,4 +1,4 @@
-"""Notifications from one user to another: each listens to a channel of their own, and nobody else can."""
+"""Notifications from one user to another: each user has a channel that no other user may listen to."""
 
 from __future__ import annotations
 
@@ -93,6 +93,6 @@ def signed_in() -> str:
 
 
 def posted() -> dict[str, Any]:
-    """Return the JSON of the request, which no form of another site can send."""
+    """Return the JSON of the request, which a form of another site cannot send."""
     body = request.get_json()
     return body if isinstance(body, dict) else {}

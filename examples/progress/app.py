@@ -1,4 +1,4 @@
-"""A job in the background: its page shows how far it is, in any number of windows, and after a reload."""
+"""A background job with a progress bar in any number of windows, which resumes after a reload."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ app.register_blueprint(sse, url_prefix="/stream")
 
 @sse.authorize
 def may_listen(channel: str) -> bool:
-    """Let everybody follow a job whose name they know: nobody can guess it."""
+    """Let every client that knows the name of a job follow it: names cannot be guessed."""
     return channel.startswith("run:")
 
 
@@ -45,14 +45,14 @@ def job_page(job: str) -> str:
 
 @app.post("/jobs/<job>/cancel")
 def cancel(job: str) -> dict[str, Any]:
-    if not request.is_json:  # no form of another site can send it
+    if not request.is_json:  # a form of another site cannot send JSON
         abort(415)
     sse.cancel(job)
     return {}
 
 
 def convert(pictures: int) -> Iterator[Message]:
-    """Convert pictures, or what stands for that, and tell after each one."""
+    """Simulate the conversion of pictures; yield the progress after each one."""
     saved = 0
     for number in range(1, pictures + 1):
         time.sleep(SECONDS_A_STEP)

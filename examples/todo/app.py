@@ -28,7 +28,7 @@ def may_listen(channel: str) -> bool:
 
 @app.before_request
 def only_htmx_changes_anything() -> None:
-    """Refuse what the form of another site could send."""
+    """Reject what the form of another site could send."""
     if request.method != "GET" and "HX-Request" not in request.headers:
         abort(403)
 
@@ -67,6 +67,6 @@ def remove(number: int) -> tuple[str, int]:
 
 
 def tell() -> tuple[str, int]:
-    """Send the list to every page, this one too. A page that is behind needs the last one only."""
+    """Broadcast the list to all pages, this one too. A slow page needs only the latest one."""
     sse.publish(show(), type="todos", collapse="todos")
     return "", 204

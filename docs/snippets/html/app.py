@@ -21,7 +21,7 @@ def htmx(word: str) -> tuple[str, int]:
 @app.get("/htmx/answer")
 def htmx_answer() -> Response:
     def lines() -> Iterator[str]:
-        yield from ["<li>one</li>", "<li>two</li>"]  # in place of a language model
+        yield from ["<li>one</li>", "<li>two</li>"]  # in place of an LLM
 
     return sse.response(lines())
 

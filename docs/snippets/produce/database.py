@@ -22,7 +22,7 @@ def close_db(_: BaseException | None) -> None:
 
 
 def rows(user: str) -> Iterator[dict[str, object]]:
-    # A connection of its own, closed when the generator has ended.
+    # A separate connection, closed when the generator has ended.
     for item, price in get_db().execute("SELECT item, price FROM orders WHERE user = ?", (user,)):
         yield {"item": item, "price": price}
 

@@ -6,5 +6,5 @@ publisher = Publisher(os.environ["BROKER_URL"])
 
 
 def export(channel: str, rows: int) -> None:
-    """A task of Celery, RQ or whatever runs your jobs; new_run() in the web application made the channel."""
+    """A task of Celery, RQ or another job queue; the web application made the channel with new_run()."""
     publisher.produce(({"row": number} for number in range(rows)), channel)

@@ -8,7 +8,7 @@ app = Flask(__name__)
 
 
 def tokens(question: str) -> Iterator[str]:
-    yield from ["Tell", "me", "more", "of", question]  # in place of a language model
+    yield from ["Tell", "me", "more", "of", question]  # in place of an LLM
 
 
 @app.get("/answer")

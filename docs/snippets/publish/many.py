@@ -14,7 +14,7 @@ def price_events(number: int, prices: dict[str, float]) -> list[dict[str, Any]]:
 
 
 def tell(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Publish events; return those that have to be tried again."""
+    """Publish events; return those to retry."""
     try:
         publisher.publish_many(events)
     except BrokerUnavailableError as error:

@@ -31,5 +31,5 @@ def order(item: str) -> tuple[str, int]:
         session.flush()  # gives it an id
         sse.publish_on_commit(session, {"id": new.id, "item": item}, type="order")
         if item == "nothing":
-            raise ValueError("rolled back, so nobody hears of it")
+            raise ValueError("rolled back, so the event is dropped")
     return "", 204

@@ -100,7 +100,7 @@ on("progress", ({ done, total, pid }) => {
 
 function jobStalled() {
   element("start").disabled = false;
-  show("job-result", "Nothing was heard from the job for a while.");
+  show("job-result", "No progress from the job for a while.");
 }
 
 element("job").addEventListener("submit", async (event) => {
