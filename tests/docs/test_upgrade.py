@@ -118,5 +118,5 @@ def test_the_page_begins_with_what_behaves_differently() -> None:
     # 14.44
     page = (ROOT / "docs" / "upgrade.rst").read_text()
     headings = re.findall(r"^(.+)\n-{5,}$", page, re.MULTILINE)
-    assert headings[:2] == ["What behaves differently", "What is refused now"]
+    assert headings[:2] == ["What behaves differently", "What is rejected now"]
     assert "You have to change something if" in page.partition(headings[0])[0]
