@@ -41,7 +41,7 @@ faults: $(VENV)/.test ## the faults that take longer, and a minute of chaos (LON
 	$(BIN)/python -m pytest -m long $(ARGS)
 
 fuzz: $(VENV)/.test ## hostile bytes at every door, ten minutes each (FUZZ_SECONDS=60: a minute)
-	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest --numprocesses 2 --dist load tests/fuzz $(ARGS)
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest --numprocesses 2 --dist load tests/stories/fuzz $(ARGS)
 
 lint: $(VENV)/.test $(VENV)/.lint ## style, types and the direction of imports
 	$(BIN)/ruff check

@@ -1,14 +1,14 @@
 """How much longer does an event take to all others while one client does its worst?
 
-The attacks are those of ``tests/faults``. Each round measures the others alone and beside the attack, and the
-ratio counts. The hub, the web server and all clients use both cores, as on a small machine.
+The attacks are those of ``tests/stories/faults``. Each round measures the others alone and beside the attack,
+and the ratio counts. The hub, the web server and all clients use both cores, as on a small machine.
 """
 
 from __future__ import annotations
 
 import contextlib
 
-from tests.faults.site import STANDSTILL, WORST, Site
+from tests.stories.faults.site import STANDSTILL, WORST, Site
 
 from .harness import Measured, Report
 

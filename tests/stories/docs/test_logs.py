@@ -1,0 +1,58 @@
+"""The page on logs names every logger, level and count that the code has, and no other."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from tests.stories.docs.snippets import DOCS
+from tests.support.local import local_app
+from tests.tools import ROOT
+
+from flask_sse import sse
+from flask_sse.metrics import HubCollector
+
+SOURCE = ROOT / "src"
+HUB = "flask_sse.hub.server.server"
+PAGE = (DOCS / "reference" / "logs.rst").read_text()
+LEVELS = {f"logger.{level}": level for level in ("debug", "info", "warning", "error")}
+
+
+def calls(module: Path) -> Iterator[tuple[str, str]]:
+    """Yield the logger and the level of each call that logs."""
+    parts = module.relative_to(SOURCE).with_suffix("").parts
+    own = ".".join(parts).removesuffix(".__init__")
+    for node in ast.walk(ast.parse(module.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        if name in LEVELS and own != "flask_sse.hub.server.crash_report":
+            yield own, LEVELS[name]
+        elif name in {"logger.exception", "log_crash"}:
+            yield own, "error"
+        elif name in {"self.log", "self._hub.log"}:
+            level = [ast.unparse(each.value) for each in node.keywords if each.arg == "level"]
+            yield HUB, level[0].removeprefix("logging.").lower() if level else "warning"
+
+
+def test_every_logger_and_level_is_documented_and_no_other() -> None:
+    # 14.44. A crash report is written with the logger of the hub.
+    written = {call for module in SOURCE.rglob("*.py") for call in calls(module)}
+    rows = re.findall(r"^    \* - (``flask_sse\..+)\n      - (\w+)$", PAGE, re.MULTILINE)
+    documented = {(name, level) for names, level in rows for name in re.findall(r"``([\w.]+)``", names)}
+    assert documented == written
+
+
+def test_every_count_and_metric_is_documented_and_no_other() -> None:
+    rows = re.findall(r"^    \* - ``(\w+)``\n      -(?: ``(flask_sse_\w+)``)?\n", PAGE, re.MULTILINE)
+    named = set(re.findall(r"``(flask_sse_\w+)``", PAGE.partition(".. _counts:")[2]))
+    registry = CollectorRegistry()
+    with local_app(SSE_BROKER_URL="memory://counts", SSE_HUB="thread") as app:
+        registry.register(HubCollector(app))
+        metrics = {sample.name for family in registry.collect() for sample in family.samples}
+        with app.app_context():
+            assert [key for key, _ in rows] == list(sse.status())
+    assert named == metrics
