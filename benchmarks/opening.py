@@ -23,7 +23,7 @@ def main() -> None:
     json, stream, worker, hub = Measured(), Measured(), Measured(), Measured()
     with systems.flask_sse_2() as system:
         assert system.broker is not None
-        link = open_hub_client(Settings(system.broker.url))
+        hub_client = open_hub_client(Settings(system.broker.url))
         web = [pid for pid in system.pids if pid != system.hub]
 
         def cost(path: str) -> tuple[float, float]:
@@ -32,7 +32,7 @@ def main() -> None:
             with Client(system.port, path, REQUESTS) as client:
                 client.wait_opened()
                 after = cpu_seconds(web), cpu_seconds([system.hub])
-            wait_until(lambda: link.status()["streams"] == 0, 30, "no stream is left")
+            wait_until(lambda: hub_client.status()["streams"] == 0, 30, "no stream is left")
             of_web, of_hub = (b - a for a, b in zip(before, after, strict=True))
             return of_web / REQUESTS * 1e6, of_hub / REQUESTS * 1e6
 
@@ -43,7 +43,7 @@ def main() -> None:
                 stream.values.append(of_worker + of_hub)
                 worker.values.append(of_worker)
                 hub.values.append(of_hub)
-        link.close()
+        hub_client.close()
     report.table(
         ["", "CPU µs a request"],
         [

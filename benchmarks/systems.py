@@ -135,9 +135,9 @@ def flask_sse_2(
             # The application starts the hub, on its own core, when it is needed.
             get(port, "/stream?channel=warm", whole=False)
             # With the same settings, for others mean another hub.
-            link = open_hub_client(Settings.from_mapping(settings))
-            wait_until(lambda: link.status()["opened"], what="the hub that has the stream")
-            hub = int(str(link.status()["pid"]))
+            hub_client = open_hub_client(Settings.from_mapping(settings))
+            wait_until(lambda: hub_client.status()["opened"], what="the hub that has the stream")
+            hub = int(str(hub_client.status()["pid"]))
             publisher = Publisher(broker.url)
             system = System(
                 name,
@@ -149,7 +149,7 @@ def flask_sse_2(
             )
             yield system
             publisher.close()
-            link.close()
+            hub_client.close()
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from .extension import (
 from .hub.protocol.block import BlockDecoder
 from .hub.protocol.stream_request import ENVELOPES, StreamRequest
 from .producing.commit import listen_to_sessions
-from .producing.response import SourceLink, asked_of
+from .producing.response import SourceServer, source_request
 from .producing.run import Producer, new_run, start_run
 from .producing.source import Items, Source, current_source
 from .publisher import Published
@@ -370,11 +370,11 @@ class ServerSentEventsBlueprint(Blueprint):
         if has_ended(current_visit()):
             return in_place_of_stream(no_stream(HTTPStatus.NO_CONTENT))
         settings = broker_less_settings()
-        link = SourceLink(Source(items, hint_of_g), _frame, call_in_contexts(), settings.max_responses)
+        server = SourceServer(Source(items, hint_of_g), _frame, call_in_contexts(), settings.max_responses)
         may_take_over = settings.takeover == "auto"
-        asked = asked_of(settings.rules)
+        asked = source_request(settings.rules)
         return event_stream(
-            current_app.response_class, link, asked, may_take_over=may_take_over, may_set_cookies=True
+            current_app.response_class, server, asked, may_take_over=may_take_over, may_set_cookies=True
         )
 
     def run(self, items: Items, channel: str | None = None) -> str:
@@ -435,7 +435,7 @@ class ServerSentEventsBlueprint(Blueprint):
         channels = (check_channel(channel),)
         rules = replace(settings.rules, max_stream_seconds=None)
         listen = StreamRequest(channels, ENVELOPES, rules, dict.fromkeys(settings.kept(channels), FROM_NOW))
-        stream = open_stream(extension.link, listen)
+        stream = open_stream(extension.hub_client, listen)
         pieces = received(stream)
         decoder = BlockDecoder()
         # The hub writes first when the broker has confirmed the channel.
@@ -535,8 +535,8 @@ class ServerSentEventsBlueprint(Blueprint):
             KeyError: If the application has no URL of a broker.
             HubUnavailableError: If no hub answered.
         """
-        link = current_extension().link
-        return link.details() if details else link.status()
+        hub_client = current_extension().hub_client
+        return hub_client.details() if details else hub_client.status()
 
     @property
     def redis(self) -> redis.Redis:

@@ -1,4 +1,4 @@
-"""What one application has: settings, a link to its hub, a publisher, and JSON of its own."""
+"""What one application has: settings, a client of its hub, a publisher, and JSON of its own."""
 
 from __future__ import annotations
 
@@ -79,18 +79,18 @@ class Extension:
 
     Attributes:
         settings: Its settings.
-        link: Its way to the hub.
+        hub_client: Its client of the hub.
         publisher: Its way to the broker.
     """
 
     settings: Settings
-    link: HubClient
+    hub_client: HubClient
     publisher: LinkedPublisher
 
     @property
     def reaches_this_process_only(self) -> bool:
         """Whether hub and broker are in this process, so that no other one gets its events."""
-        return reaches_this_process_only(self.settings, self.link)
+        return reaches_this_process_only(self.settings, self.hub_client)
 
 
 class _Creating:
@@ -196,16 +196,16 @@ def _extension() -> Extension:
     check_configuration(current_app)
     # For the same reason.
     _announce(current_app)
-    link = open_hub_client(settings)
-    return Extension(settings, link, _FlaskPublisher(settings, link))
+    hub_client = open_hub_client(settings)
+    return Extension(settings, hub_client, _FlaskPublisher(settings, hub_client))
 
 
 def _extension_at(instead: Override) -> Extension:
     """Return what the application has meanwhile: its own settings, but for where hub and broker are."""
     check_configuration(current_app)
     settings = Settings.from_mapping({**current_app.config, "SSE_BROKER_URL": MEMORY_URL})
-    link = instead.open_hub_client(settings)
-    return Extension(settings, link, _FlaskPublisher(settings, link))
+    hub_client = instead.open_hub_client(settings)
+    return Extension(settings, hub_client, _FlaskPublisher(settings, hub_client))
 
 
 def _announce(app: App) -> None:

@@ -74,7 +74,7 @@ class Published(int):
 
 
 class LinkedPublisher:
-    """Publishes with an application's settings and link.
+    """Publishes with an application's settings and hub client.
 
     Attributes:
         line: What a run needs of it.
@@ -82,10 +82,10 @@ class LinkedPublisher:
 
     message_class: builtins.type[Message] = Message
 
-    def __init__(self, settings: Settings, link: HubClient) -> None:
+    def __init__(self, settings: Settings, hub_client: HubClient) -> None:
         self._settings = settings
-        self._link = link
-        self._own_broker = open_publisher(settings.broker_url, link)
+        self._hub_client = hub_client
+        self._own_broker = open_publisher(settings.broker_url, hub_client)
         self.line = Line(lambda: self._broker, self._checked_message, settings.history_of)
         listen_to_sessions()
 
@@ -294,7 +294,7 @@ class LinkedPublisher:
     def close(self) -> None:
         """Give back all connections; a later call opens new ones."""
         self._own_broker.close()
-        self._link.close()
+        self._hub_client.close()
 
 
 def _published(receipt: Receipt) -> Published:
@@ -377,11 +377,11 @@ class Publisher(LinkedPublisher):
         defaults = {"SSE_BROKER_URL": url, "SSE_HUB_LINGER_SECONDS": 0}
         settings = Settings.from_mapping({**defaults, **config})
         warn_of_unknown_settings(config, set())
-        link = open_hub_client(settings)
-        if override() is None and reaches_this_process_only(settings, link):
+        hub_client = open_hub_client(settings)
+        if override() is None and reaches_this_process_only(settings, hub_client):
             logger.warning(
                 "Publisher(%r) with SSE_HUB=thread has a hub of its own, so its events reach no page; "
                 "leave SSE_HUB out, or use a Redis URL",
                 url,
             )
-        super().__init__(settings, link)
+        super().__init__(settings, hub_client)

@@ -19,7 +19,7 @@ from .hub.protocol.hub_events import goodbye
 from .hub.protocol.requests import STREAM_CHANNELS
 from .hub.protocol.stream_request import FRAMES
 from .jitter import draw_ms
-from .producing.response import SourceLink, asked_of
+from .producing.response import SourceServer, source_request
 from .producing.source import Source
 from .serving.response import event_stream, without_cookies
 from .settings import Settings
@@ -95,7 +95,7 @@ def stream_response(
     def answer(question: Question) -> Any:
         if isinstance(question, TooManyChannels):
             with contextlib.suppress(HubError):
-                extension.link.count_rejected(STREAM_CHANNELS)
+                extension.hub_client.count_rejected(STREAM_CHANNELS)
         return access.answer(question)
 
     outcome = answered(decide(visit, rules, time.time()), answer)
@@ -105,7 +105,7 @@ def stream_response(
     if messages is None:
         response = event_stream(
             current_app.response_class,
-            extension.link,
+            extension.hub_client,
             outcome.request,
             may_take_over=settings.takeover == "auto",
             may_set_cookies=False,
@@ -131,7 +131,7 @@ def _stream_of_messages(messages: Messages, settings: Settings, admitted: Admitt
 
     grant = admitted.request.grant
     ends = [end for end in (grant.ends_in, settings.rules.max_stream_seconds) if end is not None]
-    link = SourceLink(
+    server = SourceServer(
         Source(items(), hint_of_g),
         lambda message: str(message).encode(),
         call_in_contexts(),
@@ -141,8 +141,8 @@ def _stream_of_messages(messages: Messages, settings: Settings, admitted: Admitt
     )
     return event_stream(
         current_app.response_class,
-        link,
-        replace(asked_of(settings.rules), grant=replace(grant, ends_in=min(ends, default=None))),
+        server,
+        replace(source_request(settings.rules), grant=replace(grant, ends_in=min(ends, default=None))),
         may_take_over=settings.takeover == "auto",
         may_set_cookies=False,
     )

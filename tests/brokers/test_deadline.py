@@ -111,8 +111,8 @@ def test_memory_has_one_deadline_for_all_batches() -> None:
     url = f"memory://{uuid.uuid4().hex}"
     with contextlib.closing(Publisher(url)) as publisher:
         publisher.publish("starts the hub")
-        link = publisher._link  # the hub's pid
-        pid = int(str(link.status()["pid"]))
+        hub_client = publisher._hub_client  # the hub's pid
+        pid = int(str(hub_client.status()["pid"]))
         stopped = threading.Event()
 
         def slow_down() -> None:

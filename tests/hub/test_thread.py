@@ -1,4 +1,4 @@
-"""A hub in a thread starts when it is used, ends with its link, and fails aloud."""
+"""A hub in a thread starts when it is used, ends with its client, and fails aloud."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def hub_threads() -> list[threading.Thread]:
 
 def test_hub_thread_ends_on_close_and_says_goodbye() -> None:
     with BareApplication(URL, hub="thread") as client:
-        assert not hub_threads(), "a link that nobody used starts nothing"
+        assert not hub_threads(), "a client that nobody used starts nothing"
         with client.stream("all") as stream:
             assert client.pid == os.getpid()
             assert len(hub_threads()) == 1
@@ -58,7 +58,7 @@ def test_busy_hub_thread_is_an_error_soon_and_does_nothing_late(monkeypatch: pyt
         socket_pair() as (ours, hubs),
     ):
         free = threading.Event()
-        client.link._call(lambda server: server._loop.call_soon(free.wait))  # type: ignore[attr-defined]
+        client.hub_client._call(lambda server: server._loop.call_soon(free.wait))  # type: ignore[attr-defined]
         try:
             with monkeypatch.context() as patch:
                 patch.setattr(thread, "ANSWER_SECONDS", 0.1)
@@ -77,7 +77,7 @@ def test_busy_hub_thread_is_an_error_soon_and_does_nothing_late(monkeypatch: pyt
 def test_hub_thread_that_died_is_started_again() -> None:
     with BareApplication(URL, hub="thread") as client, client.stream("all") as stream:
         (first,) = hub_threads()
-        client.link._call(lambda server: server.stop("for the test"))  # type: ignore[attr-defined]
+        client.hub_client._call(lambda server: server.stop("for the test"))  # type: ignore[attr-defined]
         first.join()
         assert stream.wait_closed() == "eof"
         publish_many(client, "all", 2)

@@ -23,7 +23,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 
 
 class BareApplication:
-    """A link to a hub with what an application does through it; leaving the ``with`` block closes it.
+    """A client of a hub with what an application does through it; leaving the ``with`` block closes it.
 
     Args:
         broker_url: Where events are published.
@@ -32,8 +32,8 @@ class BareApplication:
 
     def __init__(self, broker_url: str, **settings: Any) -> None:
         self.settings = Settings(broker_url, **settings)
-        self.link = open_hub_client(self.settings)
-        self.publish = LinkedPublisher(self.settings, self.link).publish
+        self.hub_client = open_hub_client(self.settings)
+        self.publish = LinkedPublisher(self.settings, self.hub_client).publish
 
     def __enter__(self) -> Self:
         return self
@@ -43,11 +43,11 @@ class BareApplication:
 
     def close(self) -> None:
         """Give all connections to the hub back."""
-        self.link.close()
+        self.hub_client.close()
 
     def status(self) -> dict[str, Any]:
         """Return the counts of the hub."""
-        return self.link.status()
+        return self.hub_client.status()
 
     @property
     def pid(self) -> int:
@@ -59,7 +59,7 @@ class BareApplication:
     ) -> None:
         """Let the hub write a stream to ``sock``, with a response head before it."""
         rules = rules or self.settings.rules
-        self.link.attach(
+        self.hub_client.attach(
             sock.fileno(), StreamRequest(channels, mode, rules, head=HEAD if mode == FRAMES else b"")
         )
 

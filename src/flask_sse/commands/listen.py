@@ -68,7 +68,7 @@ class _Follower:
         """Yield bytes with the event that they complete, if any, until the hub ends the stream for good."""
         while self._last_event_id != END_ID:
             decoder = Decoder()
-            for piece in received(open_stream(self._extension.link, self._request())):
+            for piece in received(open_stream(self._extension.hub_client, self._request())):
                 for part, event in _split(decoder, piece):
                     self._last_event_id = decoder.last_event_id or self._last_event_id
                     yield part, event

@@ -81,7 +81,7 @@ class LivePage(Blueprint):
         rules = replace(extension.settings.rules, max_stream_seconds=WATCH_SECONDS)
         return event_stream(
             current_app.response_class,
-            extension.link,
+            extension.hub_client,
             StreamRequest((STATUS_CHANNEL,), FRAMES, rules),
             may_take_over=extension.settings.takeover == "auto",
             may_set_cookies=False,

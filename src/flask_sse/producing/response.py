@@ -34,13 +34,13 @@ _DISCARDED_BYTES = 4096
 NO_CHANNEL = ("response",)
 
 
-def asked_of(rules: StreamRules) -> StreamRequest:
+def source_request(rules: StreamRules) -> StreamRequest:
     """Return what stands for the request of such a stream."""
     return StreamRequest(NO_CHANNEL, FRAMES, rules)
 
 
-class SourceLink:
-    """What takes a connection over for one source, as a link to the hub does for channels.
+class SourceServer:
+    """What takes a connection over for one source, as a client of the hub does for channels.
 
     Args:
         source: What is sent.

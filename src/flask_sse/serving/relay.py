@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 from ..errors import HubError
-from ..hub.client.hub_client import StreamTaker
+from ..hub.client.hub_client import StreamServer
 from ..hub.protocol.hub_events import goodbye
 from ..hub.protocol.stream_request import StreamRequest
 from ..jitter import draw_ms
@@ -45,18 +45,18 @@ class Relay:
             from it means that nobody can tell.
     """
 
-    def __init__(self, link: StreamTaker, asked: StreamRequest) -> None:
+    def __init__(self, hub_client: StreamServer, asked: StreamRequest) -> None:
         self.asked = asked
         self.watch: Callable[[Callable[[], None]], Callable[[], object]] | None = None
         self.meanwhile: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
         self.find_ending: Callable[[], Callable[[], bool] | None] = lambda: None
-        self._link = link
+        self._hub_client = hub_client
         self._end: StreamEnd | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         try:
             ending = self.find_ending()
-            self._end = StreamEnd(open_stream(self._link, self.asked))
+            self._end = StreamEnd(open_stream(self._hub_client, self.asked))
         except (HubError, OSError) as error:
             yield rejected(self.asked.mode, error)
             return
@@ -77,7 +77,7 @@ class Relay:
             self._end.shut_down(socket.SHUT_RDWR)
 
 
-def open_stream(link: StreamTaker, request: StreamRequest) -> socket.socket:
+def open_stream(hub_client: StreamServer, request: StreamRequest) -> socket.socket:
     """Open a stream whose bytes are read here; the caller closes the socket.
 
     Raises:
@@ -86,7 +86,7 @@ def open_stream(link: StreamTaker, request: StreamRequest) -> socket.socket:
     """
     ours, hubs = socket.socketpair()
     try:
-        link.attach(hubs.fileno(), request)
+        hub_client.attach(hubs.fileno(), request)
     except BaseException:
         ours.close()
         raise

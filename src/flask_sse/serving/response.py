@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response
 from werkzeug.wsgi import ClosingIterator
 
 from ..errors import HubError
-from ..hub.client.hub_client import StreamTaker
+from ..hub.client.hub_client import StreamServer
 from ..hub.protocol.packet import MAX_HEAD_BYTES
 from ..hub.protocol.stream_request import StreamRequest
 from ..wire.headers import STREAM_HEADERS
@@ -56,7 +56,7 @@ class EventStreamResponse(Response):
     """A response that the hub writes. Made by ``event_stream``, for an application's own class."""
 
     default_mimetype = "text/event-stream"
-    link: StreamTaker
+    hub_client: StreamServer
     relay: Relay
     may_take_over: bool
     _is_answered = False
@@ -136,7 +136,7 @@ class EventStreamResponse(Response):
 
     def _hand_over(self, head: bytes, descriptor: int) -> None:
         try:
-            self.link.attach(descriptor, replace(self.relay.asked, head=head))
+            self.hub_client.attach(descriptor, replace(self.relay.asked, head=head))
         except (HubError, OSError) as error:
             answer_and_end(descriptor, head + self._rejected(error))
 
@@ -152,7 +152,7 @@ def _short(asked: StreamRequest) -> StreamRequest:
 
 def event_stream(
     response_class: type[A],
-    link: StreamTaker,
+    hub_client: StreamServer,
     asked: StreamRequest,
     *,
     may_take_over: bool,
@@ -162,17 +162,17 @@ def event_stream(
 
     Args:
         response_class: The application's own; the response is an instance of it.
-        link: What takes the stream, as the hub does.
+        hub_client: What takes the stream, as the hub does.
         asked: What the client listens to.
         may_take_over: Whether the hub may get the client's own connection.
         may_set_cookies: Whether it is the answer of a view, which may do so once, and no stream, which comes
             again by itself.
     """
-    relay = Relay(link, asked)
+    relay = Relay(hub_client, asked)
     kind = EventStreamResponse if may_set_cookies else _StreamWithoutCookies
     made_of: type[EventStreamResponse] = _subclass(kind, response_class)  # type: ignore[arg-type] # it has a hash
     response = made_of(relay, headers={**STREAM_HEADERS, **_NOT_TO_BE_COMPRESSED})
-    response.link = link
+    response.hub_client = hub_client
     response.relay = relay
     response.may_take_over = may_take_over
     return cast("A", response)  # no type can say that it is of both classes

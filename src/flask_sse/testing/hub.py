@@ -1,6 +1,6 @@
 """A hub for tests: the real one in a thread, with a memory of its own and a clock that can be set forward.
 
-It stands in for every hub of the process. Each application has a link of its own to it, with its own limits.
+It stands in for every hub of the process. Each application has a client of its own, with its own limits.
 """
 
 from __future__ import annotations

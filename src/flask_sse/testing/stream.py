@@ -199,9 +199,11 @@ class LiveStream:
 
     def _check_is_whole(self) -> None:
         """Fail if the hub has ended the stream because the test published faster than it was read."""
-        link = self._stream.link
+        hub_client = self._stream.hub_client
         limit = (
-            link.hub.limit_passed(self._stream.relay.asked) if isinstance(link, HubClientForTests) else None
+            hub_client.hub.limit_passed(self._stream.relay.asked)
+            if isinstance(hub_client, HubClientForTests)
+            else None
         )
         if limit is not None:
             raise AssertionError(
@@ -211,17 +213,17 @@ class LiveStream:
 
     def _sync(self) -> None:
         """Return when all that the hub has written so far was read."""
-        link = self._stream.link
+        hub_client = self._stream.hub_client
         if self._ended:
             return
-        if not isinstance(link, HubClientForTests):
+        if not isinstance(hub_client, HubClientForTests):
             raise UsageError("this needs a stream of the hub of capture(), or of the fixture sse_events")
-        mark = link.hub.mark(self._stream.relay.asked)
+        mark = hub_client.hub.mark(self._stream.relay.asked)
         if not self._wait(lambda: self._ended or (mark and self._mark == mark), OPEN_SECONDS):
             raise AssertionError("the hub does not answer")
 
     def _sync_if_it_can(self) -> None:
-        if isinstance(self._stream.link, HubClientForTests):
+        if isinstance(self._stream.hub_client, HubClientForTests):
             self._sync()
 
     def _wait_for_all(self, condition: Callable[[], Any], timeout: float) -> Any:

@@ -111,10 +111,10 @@ def test_reports_of_the_hub_go_on_whatever_a_subject_is(blueprint: Blueprint, st
     server = start(SSE_HUB="thread", SSE_BROKER_URL="memory://reports")
     with server.app.app_context():
         blueprint.publish("x")
-    link = server.app.extensions["sse"].link
+    hub_client = server.app.extensions["sse"].hub_client
     slow = StreamRequest(("slow",), FRAMES, StreamRules(max_backlog_bytes=10**8), grant=Grant(LONE))
-    watcher = open_stream(link, StreamRequest((STATUS_CHANNEL,), FRAMES, StreamRules()))
-    with closing(open_stream(link, slow)), closing(watcher), StreamReader(watcher) as reports:
+    watcher = open_stream(hub_client, StreamRequest((STATUS_CHANNEL,), FRAMES, StreamRules()))
+    with closing(open_stream(hub_client, slow)), closing(watcher), StreamReader(watcher) as reports:
         reports.reading.head = b"none"  # a stream without a head of HTTP
         with server.app.app_context():
             for _ in range(20):

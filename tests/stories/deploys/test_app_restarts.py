@@ -329,10 +329,10 @@ def test_two_users_never_share_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
             assert "a process of another user (54321)" in log_of(ours)
             # Nor the other way round; root alone may look everywhere.
             with as_another_user(lambda: listening(theirs)):
-                link = BareApplication(url, hub=f"unix:{theirs}")
+                app = BareApplication(url, hub=f"unix:{theirs}")
                 monkeypatch.setattr(os, "geteuid", lambda: 1000)
-                with link, pytest.raises(HubUnavailableError, match=r"belongs to another user \(54321\)"):
-                    link.status()
+                with app, pytest.raises(HubUnavailableError, match=r"belongs to another user \(54321\)"):
+                    app.status()
     finally:
         monkeypatch.undo()
         shutil.rmtree(folder)

@@ -229,7 +229,7 @@ def test_the_crontab_runs_the_script_with_its_variable() -> None:
 
 def test_a_publisher_takes_the_path_of_a_hub() -> None:
     publisher = run("publish/memory.py")["publisher"]
-    assert publisher._link._finder._settings.hub == "unix:/run/app/sse.sock"
+    assert publisher._hub_client._finder._settings.hub == "unix:/run/app/sse.sock"
 
 
 def test_a_page_can_tell_which_event_is_its_own() -> None:

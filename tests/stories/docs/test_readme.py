@@ -70,17 +70,17 @@ def test_what_is_said_reaches_a_stream(example: Path, runtime_directory: str) ->
 
 
 def test_what_one_window_says_is_seen_in_both(example: Path, runtime_directory: str, chromium: Page) -> None:
-    link = open_hub_client(Settings("memory://", application="app"))
+    hub_client = open_hub_client(Settings("memory://", application="app"))
     with FlaskRun(example) as server:
         other = chromium.context.new_page()
         for window in (chromium, other):
             window.goto(f"{server.url}/index.html")
-        wait_until(lambda: link.status()["streams"] == 2, what="both streams")
+        wait_until(lambda: hub_client.status()["streams"] == 2, what="both streams")
         chromium.fill("input", "hello")
         chromium.click("button")
         for window in (chromium, other):
             expect(window.locator("li")).to_have_text("hello")
-    link.close()
+    hub_client.close()
 
 
 def test_its_command_lines_are_shell() -> None:

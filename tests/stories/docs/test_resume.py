@@ -42,11 +42,11 @@ def shop(tmp_path: Path, runtime_directory: str) -> Iterator[FlaskRun]:
 
 
 @pytest.fixture
-def link(shop: FlaskRun) -> Iterator[HubClient]:
+def hub_client(shop: FlaskRun) -> Iterator[HubClient]:
     """A way to ask the hub of the shop."""
-    link = open_hub_client(Settings("memory://", application="app"))
-    yield link
-    link.close()
+    hub_client = open_hub_client(Settings("memory://", application="app"))
+    yield hub_client
+    hub_client.close()
 
 
 def wait_for_stock(page: Page, **wanted: int) -> None:
@@ -57,26 +57,26 @@ def wait_for_stock(page: Page, **wanted: int) -> None:
     )
 
 
-def kill_the_hub(link: HubClient) -> None:
-    pid = link.status()["pid"]
+def kill_the_hub(hub_client: HubClient) -> None:
+    pid = hub_client.status()["pid"]
     assert isinstance(pid, int)
     os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("path", ["/", "/live.html"])
 def test_a_page_follows_events_and_fetches_its_state_again_when_the_history_is_gone(
-    path: str, shop: FlaskRun, link: HubClient, chromium: Page
+    path: str, shop: FlaskRun, hub_client: HubClient, chromium: Page
 ) -> None:
     chromium.goto(shop.url + path)
     wait_for_stock(chromium, apples=3, pears=5)
-    wait_until(lambda: link.status()["streams"] == 1, what="the stream")
+    wait_until(lambda: hub_client.status()["streams"] == 1, what="the stream")
     post(f"{shop.url}/stock/apples/4")
     wait_for_stock(chromium, apples=4, pears=5)
-    kill_the_hub(link)
+    kill_the_hub(hub_client)
     post(f"{shop.url}/stock/pears/6")
     wait_for_stock(chromium, apples=4, pears=6)
     # It listens again.
-    wait_until(lambda: link.status()["streams"] == 1, what="the stream")
+    wait_until(lambda: hub_client.status()["streams"] == 1, what="the stream")
     post(f"{shop.url}/stock/pears/7")
     wait_for_stock(chromium, apples=4, pears=7)
 

@@ -183,4 +183,4 @@ def test_request(app: Flask) -> None:
 
     fuzz("request", target)
     with app.app_context():
-        assert app.extensions["sse"].link.status()["channels"] <= 200
+        assert app.extensions["sse"].hub_client.status()["channels"] <= 200

@@ -98,13 +98,13 @@ def test_the_largest_backlog_ends_first_and_no_other_is_touched(channel: str) ->
             count += 1
             assert count < 100
             hub.publish(LARGE, channel="large")
-            assert hub.link.details()["backlog_bytes"] <= 4 * MEGABYTE
+            assert hub.hub_client.details()["backlog_bytes"] <= 4 * MEGABYTE
         with pytest.raises(EOFError):
             largest.events(1000)
         assert hub.status()["streams"] == 3
         assert [event.data for event in small.events(10)] == [f"{number} {LARGE}" for number in range(10)]
         assert len(others[0].events(count)) == count
-        wait_until(lambda: hub.link.details()["backlog_bytes"] == 0, what="all read")
+        wait_until(lambda: hub.hub_client.details()["backlog_bytes"] == 0, what="all read")
 
 
 def memory_of(pid: int, kind: str) -> int:
@@ -126,7 +126,7 @@ def test_the_memory_of_backlogs_is_released(channel: str) -> None:
                 stack.enter_context(hub.stream(name, max_backlog_bytes=MEGABYTE))
             envelope = pack(Message(LARGE))
             for _ in range(9):
-                hub.link.submit([Publication(name, envelope, History(0)) for name in names])
+                hub.hub_client.submit([Publication(name, envelope, History(0)) for name in names])
             assert memory_of(hub.pid, "VmRSS") > before + 50 * MEGABYTE, "else it shows nothing"
         wait_until(lambda: hub.status()["streams"] == 0, what="all gone")
         wait_until(lambda: memory_of(hub.pid, "VmRSS") < before + 30 * MEGABYTE, what="the memory back")

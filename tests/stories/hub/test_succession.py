@@ -90,11 +90,11 @@ def test_history_keys_and_own_ids_of_memory_are_handed_over(client: BareApplicat
         first = app.publish("a", channel="kept", key="once", id="own")
         for number in range(600):
             app.publish(str(number), channel=f"many-{number}")
-        top = app.link.cursors(["kept", "many-599"])
+        top = app.hub_client.cursors(["kept", "many-599"])
         succeed(app.settings)
         again = app.publish("again", channel="kept", key="once", id="own")
         assert (again, again.id) == (first, first.id)
-        assert app.link.cursors(["kept", "many-599"]) == top
+        assert app.hub_client.cursors(["kept", "many-599"]) == top
         assert app.publish("b", channel="kept").id is not None
         for since in ("own", str(top[0]), "earliest"):
             with resumed(app, "kept", since) as stream:
@@ -107,7 +107,7 @@ def resumed(app: BareApplication, channel: str, since: str, **rules: Any) -> Ite
     ours, hubs = socket.socketpair()
     with StreamReader(ours) as stream, hubs:
         request = StreamRequest((channel,), "frames", StreamRules(**rules), {channel: since}, HEAD)
-        app.link.attach(hubs.fileno(), request)
+        app.hub_client.attach(hubs.fileno(), request)
         yield stream
 
 
@@ -155,7 +155,7 @@ def test_a_long_replay_goes_on_where_it_was(client: BareApplication) -> None:
         ours, hubs = tcp_pair()
         with StreamReader(ours) as stream, hubs:
             request = StreamRequest(("long",), "frames", StreamRules(), {"long": "earliest"}, HEAD)
-            app.link.attach(hubs.fileno(), request)
+            app.hub_client.attach(hubs.fileno(), request)
             # It takes a page when the one before is read, so some are left for each hub.
             got = data_of(stream, 10)
             succeed(app.settings)

@@ -68,7 +68,7 @@ def kept(
     ours, hubs = socket.socketpair()
     with StreamReader(ours) as stream, hubs:
         request = StreamRequest((channel,), FRAMES, rules or app.settings.rules, {channel: since}, HEAD)
-        app.link.attach(hubs.fileno(), request)
+        app.hub_client.attach(hubs.fileno(), request)
         hubs.close()
         if not since:
             stream.wait_opened()
@@ -111,7 +111,7 @@ def test_on_sighup_each_stream_gets_every_byte_once_and_in_order(path: Path) -> 
         kept(app, "all", rules=patient) as live,
         StreamReader(ours) as slow,
     ):
-        since = app.link.cursors(["all"])[0]
+        since = app.hub_client.cursors(["all"])[0]
         with hubs:
             app.hand_over(hubs, "all", rules=patient)
         slow.wait_for_bytes(b"retry:")
@@ -476,7 +476,7 @@ def test_streams_of_one_application_are_spread_over_several_hubs(
 
 def own_status(one: BareApplication) -> dict[str, int]:
     """Return the counts of this hub alone, where several share the streams."""
-    (fields,) = one.link._ask([status_request()])  # type: ignore[attr-defined]
+    (fields,) = one.hub_client._ask([status_request()])  # type: ignore[attr-defined]
     return dict(fields)
 
 

@@ -32,7 +32,7 @@ def hub(channel: str) -> Iterator[BareApplication]:
 def fill(hub: BareApplication, channel: str, count: int) -> None:
     some = [Publication(channel, b'{"data": "%d"}' % number, KEPT) for number in range(count)]
     for start in range(0, count, BATCH):
-        hub.link.submit(some[start : start + BATCH])
+        hub.hub_client.submit(some[start : start + BATCH])
 
 
 def replay(hub: BareApplication, channel: str, max_backlog_bytes: int) -> StreamReader:
@@ -42,7 +42,7 @@ def replay(hub: BareApplication, channel: str, max_backlog_bytes: int) -> Stream
         request = StreamRequest(
             (channel,), FRAMES, StreamRules(max_backlog_bytes=max_backlog_bytes), {channel: EARLIEST}, HEAD
         )
-        hub.link.attach(hubs.fileno(), request)
+        hub.hub_client.attach(hubs.fileno(), request)
     return StreamReader(ours)
 
 

@@ -183,7 +183,7 @@ def test_when_the_hub_ends_the_page_reconnects_and_is_not_ended(
         start(filtered, SSE_TAKEOVER=takeover, SSE_RETRY_MS=4711) as server,
         listening(server, "ann") as stream,
     ):
-        server.app.extensions["sse"].link.close()
+        server.app.extensions["sse"].hub_client.close()
         stream.wait_closed()
         assert bytes(stream.reading.body).endswith(b"retry:4711\n\n")
         assert b"stream-end" not in stream.raw

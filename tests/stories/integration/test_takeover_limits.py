@@ -108,7 +108,7 @@ def test_a_stream_is_never_written_into_an_earlier_answer(name: str, hub: BareAp
         assert server.get("/ordinary").status == 200
 
 
-class SlowLink:
+class SlowHub:
     """Takes a stream when it is told to."""
 
     def __init__(self) -> None:
@@ -116,16 +116,16 @@ class SlowLink:
         self.may_go_on = threading.Event()
 
     def attach(self, descriptor: int, request: StreamRequest) -> None:
-        """See ``StreamTaker.attach``."""
+        """See ``StreamServer.attach``."""
         self.is_asked.set()
         assert self.may_go_on.wait(PATIENT_SECONDS)
 
 
 class SlowApplication:
-    """Answers ``/large``, ``/stream`` by a slow link, and others when they are told to."""
+    """Answers ``/large``, ``/stream`` by a slow hub, and others when they are told to."""
 
     def __init__(self) -> None:
-        self.link = SlowLink()
+        self.hub_client = SlowHub()
         self.others = threading.Semaphore(0)
         self.stream_is_over = threading.Event()
         self._asked = StreamRequest(("all",), FRAMES, Settings(URL).rules)
@@ -135,7 +135,9 @@ class SlowApplication:
         if environ["PATH_INFO"] == "/large":
             return Response(b"x" * LARGE_BYTES)(environ, start_response)
         if environ["PATH_INFO"] == "/stream":
-            stream = event_stream(Response, self.link, self._asked, may_take_over=True, may_set_cookies=False)
+            stream = event_stream(
+                Response, self.hub_client, self._asked, may_take_over=True, may_set_cookies=False
+            )
             try:
                 return stream(environ, start_response)
             finally:
@@ -167,7 +169,7 @@ def test_where_waitress_closes_in_the_midst_of_a_takeover_nobody_else_is_cut() -
             attacker.sendall(request_bytes("/large") + request_bytes("/stream"))
             attacker.recv(1000)
             # Where the takeover begins it hangs, in the hands of the hub.
-            app.link.is_asked.wait(1)
+            app.hub_client.is_asked.wait(1)
             attacker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         # The next ones get the lowest number that is free.
         others = [stack.enter_context(connect(port)) for _ in range(3)]
@@ -175,7 +177,7 @@ def test_where_waitress_closes_in_the_midst_of_a_takeover_nobody_else_is_cut() -
             other.sendall(request_bytes("/other"))
         for _ in others:
             assert app.others.acquire(timeout=10)
-        app.link.may_go_on.set()
+        app.hub_client.may_go_on.set()
         for other in others:
             assert b"slow" in read_to_the_end(other, until=b"slow")
 

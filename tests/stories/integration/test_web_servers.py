@@ -39,11 +39,11 @@ class Hub(NamedTuple):
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
     """The hub that all servers of this module hand their streams to."""
-    link = open_hub_client(Settings(BROKER_URL))
+    hub_client = open_hub_client(Settings(BROKER_URL))
     publisher = Publisher(BROKER_URL)
-    yield Hub(publisher, link.status)
+    yield Hub(publisher, hub_client.status)
     publisher.close()
-    link.close()
+    hub_client.close()
 
 
 def start(name: str, **env: str) -> RunningServer:

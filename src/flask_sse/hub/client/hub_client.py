@@ -54,7 +54,7 @@ _ANY_TURN = 1000
 T = TypeVar("T")
 
 
-class StreamTaker(Protocol):
+class StreamServer(Protocol):
     """What takes streams; blocking, for at most a few seconds."""
 
     def attach(self, descriptor: int, request: StreamRequest) -> None:
@@ -66,7 +66,7 @@ class StreamTaker(Protocol):
         ...
 
 
-class HubClient(StreamTaker, Protocol):
+class HubClient(StreamServer, Protocol):
     """What an application can ask of its hub; blocking, for at most a few seconds."""
 
     def submit(self, publications: Sequence[Publication]) -> list[Receipt]:
@@ -251,31 +251,31 @@ class AutoHubClient:
 
     def attach(self, descriptor: int, request: StreamRequest) -> None:
         """See ``HubClient.attach``."""
-        self._try(lambda link: link.attach(descriptor, request))
+        self._try(lambda hub: hub.attach(descriptor, request))
 
     def submit(self, publications: Sequence[Publication]) -> list[Receipt]:
         """See ``HubClient.submit``."""
-        return self._try(lambda link: link.submit(publications))
+        return self._try(lambda hub: hub.submit(publications))
 
     def cursors(self, channels: Sequence[str]) -> list[Cursor]:
         """See ``HubClient.cursors``."""
-        return self._try(lambda link: link.cursors(channels))
+        return self._try(lambda hub: hub.cursors(channels))
 
     def read(self, channel: str, since: str) -> Page:
         """See ``HubClient.read``."""
-        return self._try(lambda link: link.read(channel, since))
+        return self._try(lambda hub: hub.read(channel, since))
 
     def count_rejected(self, limit: str) -> None:
         """See ``HubClient.count_rejected``."""
-        self._try(lambda link: link.count_rejected(limit))
+        self._try(lambda hub: hub.count_rejected(limit))
 
     def status(self) -> dict[str, object]:
         """See ``HubClient.status``."""
-        return self._try(lambda link: link.status())
+        return self._try(lambda hub: hub.status())
 
     def details(self) -> dict[str, Any]:
         """See ``HubClient.details``."""
-        return self._try(lambda link: link.details())
+        return self._try(lambda hub: hub.details())
 
     def close(self) -> None:
         """See ``HubClient.close``."""
@@ -325,7 +325,7 @@ class AutoHubClient:
 
 
 def open_hub_client(settings: Settings) -> HubClient:
-    """Return the link that the settings ask for; it connects when it is used.
+    """Return the hub client that the settings ask for; it connects when it is used.
 
     Raises:
         InvalidSettingError: If nothing says which hub it is: ``memory://`` without a name belongs to an
@@ -341,9 +341,9 @@ def open_hub_client(settings: Settings) -> HubClient:
     return ProcessHubClient(settings)
 
 
-def reaches_this_process_only(settings: Settings, link: HubClient) -> bool:
+def reaches_this_process_only(settings: Settings, hub_client: HubClient) -> bool:
     """Tell whether events of this process reach the streams of no other one."""
-    return isinstance(link, ThreadHubClient) and memory_name(settings.broker_url) is not None
+    return isinstance(hub_client, ThreadHubClient) and memory_name(settings.broker_url) is not None
 
 
 def announce(settings: Settings) -> object:

@@ -1,4 +1,4 @@
-"""Threads, greenlets and forked processes share a link to one hub, whatever happens to the hub."""
+"""Threads, greenlets and forked processes share a client of one hub, whatever happens to the hub."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from tests.tools import ROOT
 from flask_sse.errors import BrokerUnavailableError, HubUnavailableError
 from flask_sse.hub.client.hub_thread import ThreadHubClient
 
-URL = "memory://link"
+URL = "memory://client"
 
 
 @pytest.fixture(params=["auto", "thread"])
 def client(request: pytest.FixtureRequest) -> Iterator[BareApplication]:
-    """A link to a hub process, and one to a hub in a thread."""
+    """A client of a hub process, and one of a hub in a thread."""
     with BareApplication(URL, hub=request.param) as client:
         yield client
 
 
 @pytest.fixture
 def process_client(runtime_directory: str) -> Iterator[BareApplication]:
-    """A link to a hub process that a test may stop or kill."""
+    """A client of a hub process that a test may stop or kill."""
     with BareApplication(URL) as client:
         yield client
 
@@ -100,8 +100,8 @@ def test_a_forked_child_begins_without_what_its_parent_uses(client: BareApplicat
                 done.result()
 
     def work_of_child() -> None:
-        link: Any = client.link
-        for each in (link, getattr(link, "_process", link)):
+        hub_client: Any = client.hub_client
+        for each in (hub_client, getattr(hub_client, "_process", hub_client)):
             assert not any(getattr(each, "_idle", {}).values()), "connections of the parent"
             assert getattr(each, "_thread", None) is None or isinstance(each._thread, ThreadHubClient)
         publish_from_16_threads("child")
@@ -117,7 +117,7 @@ def test_link_that_was_closed_opens_again(client: BareApplication, channel: str)
     publish_many(client, channel, 2)
 
 
-# What greenlets do with a link; the arguments say whether gevent patched Python, and where the hub is.
+# What greenlets do with a client; the arguments say whether gevent patched Python, and where the hub is.
 GREENLETS = """
 import os, signal, sys, time
 
