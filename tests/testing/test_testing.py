@@ -221,7 +221,7 @@ def test_what_goes_on_after_the_block_reaches_no_hub_and_starts_none(app: Flask)
     assert response.data.count(b"retry:") == 2, "it was not told goodbye"
     assert threading.active_count() == before
     # A note that the log has said something once is the application's own.
-    assert app.extensions.keys() <= {"sse.presence", "sse.said"}
+    assert app.extensions.keys() <= {"sse.presence", "sse.logged"}
 
 
 def test_an_event_that_a_stream_has_is_there(
