@@ -181,7 +181,7 @@ def test_a_job_does_not_show_its_url_to_a_log(supervised: Supervised) -> None:
 # -- other options ---------------------------------------------------------------------------------------
 
 
-def test_without_options_there_is_one_hub_that_replaces_nobody(supervised: Supervised) -> None:
+def test_without_options_there_is_one_hub_that_replaces_none(supervised: Supervised) -> None:
     assert run("hub", "--socket", "x", **MEMORY).exit_code == 0
     job = supervised.job
     assert (job.processes, job.log_level, job.json_logs, supervised.replaces) == (1, "INFO", False, False)

@@ -105,7 +105,7 @@ def test_what_cannot_be_published_is_said_in_a_line(
     assert "Traceback" not in output
 
 
-def test_an_application_without_a_broker_is_told_so() -> None:
+def test_an_application_without_a_broker_is_an_error() -> None:
     for command in ("publish", "listen", "status"):
         assert "Must set a redis connection URL" in run(make_app(), command, exit_code=1)
 
@@ -144,7 +144,7 @@ def test_a_command_shows_what_another_one_publishes_until_ctrl_c(
         assert not {"Traceback", "Aborted"} & set(output.split())
 
 
-def test_listening_goes_on_with_the_next_hub_and_misses_nothing(
+def test_listening_resumes_at_the_next_hub_and_misses_nothing(
     tmp_path: Path, channel: str, valkey: Any, runtime_directory: str
 ) -> None:
     terminal = Terminal(tmp_path, f"{valkey.url}")
@@ -186,7 +186,7 @@ def test_listening_ends_after_the_last_event_of_the_count(app: Flask, way: list[
         assert shown == list(range(count))
 
 
-def test_json_is_readable_and_nothing_is_an_order_for_the_terminal() -> None:
+def test_json_is_readable_and_a_terminal_executes_nothing_of_it() -> None:
     assert _readable("plain\ntext\t") == "plain\ntext\t"
     assert _readable('{"a": 1}') == '{"a": 1}'
     assert _readable('{"a": "%s"}' % ("x" * 100)).count("\n") == 2

@@ -1,4 +1,4 @@
-"""An application behind whatever a test puts in front of it, and the doctor that looks at it."""
+"""An application, behind the proxy of a test, for the doctor."""
 
 from __future__ import annotations
 

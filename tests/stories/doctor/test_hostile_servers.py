@@ -1,4 +1,4 @@
-"""A server that means harm neither keeps the doctor waiting nor makes it fail."""
+"""A hostile server neither blocks the doctor nor makes it fail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DRIP_SECONDS = 0.02
 def says(
     *pieces: bytes, then: Iterable[bytes] = (), pace: float = 0.0
 ) -> Callable[[socket.socket, bytes], None]:
-    """Return a script that says these pieces, then more until nobody listens, and waits for the end."""
+    """Return a script that sends these pieces, then more until the client closes."""
 
     def script(client: socket.socket, request: bytes) -> None:
         for piece in itertools.chain(pieces, then):
@@ -129,5 +129,5 @@ def test_a_server_that_takes_connections_and_says_nothing_is_left(start: Callabl
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/stream"
         assert diagnose(app, url, HURRY).problems == ["No response"]
         impatient = Timeouts(connect=0.3)
-        # Nobody answers the handshake of TLS.
+        # The TLS handshake gets no response.
         assert diagnose(app, url.replace("http", "https"), impatient).problems == ["The connection times out"]

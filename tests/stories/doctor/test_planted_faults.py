@@ -20,7 +20,7 @@ from flask_sse import ServerSentEventsBlueprint
 from flask_sse.doctor.probe import Timeouts
 
 Start = Callable[..., LocalServer]
-# Where nothing is wrong but what every stream of these tests has: nobody guards it, and it has no TLS.
+# Where nothing is wrong but what every stream of these tests has: it has no access rule, and it has no TLS.
 USUAL = ["Any client may listen to any channel", "HTTP/1.1"]
 
 
@@ -176,7 +176,7 @@ def test_a_broker_that_is_down_is_found(start: Start) -> None:
 # -- who may listen --------------------------------------------------------------------------------------
 
 
-def test_streams_that_everybody_may_listen_to_are_found(start: Start) -> None:
+def test_streams_that_any_client_may_open_are_found(start: Start) -> None:
     server = start()
     found = diagnose(server.app, f"http://127.0.0.1:{server.port}/stream?channel=news")
     assert found["Any client may listen to any channel"].severity == "warning"
@@ -192,7 +192,7 @@ def test_a_guarded_stream_is_opened_with_a_ticket_of_the_application(
     found = diagnose(server.app, f"http://127.0.0.1:{server.port}/stream?channel=secret")
     assert found.titles("problem", "warning") == ["HTTP/1.1"]
     assert found["Access is restricted"].seen == ("status 403 for a random channel; opened with a ticket")
-    # Nobody who listens to that channel got an event of this.
+    # No subscriber of that channel received a probe event.
     assert found.seen.attempt.channel.startswith("flask-sse-doctor-")
     assert "&ticket=" not in repr(found)
 
@@ -238,7 +238,7 @@ def test_a_rule_that_fails_for_strangers_is_a_warning(
     assert found.titles("problem", "warning") == ["The access rule fails", "HTTP/1.1"]
 
 
-def test_limits_that_send_a_stream_away_are_told(start: Start) -> None:
+def test_a_limit_that_rejects_a_stream_is_found(start: Start) -> None:
     server = start(SSE_MAX_STREAMS=1)
     with server.stream("/stream") as stream:
         stream.wait_opened()
