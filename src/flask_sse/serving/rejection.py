@@ -11,7 +11,7 @@ import logging
 from ..errors import HubError
 from ..hub.protocol.hub_events import UNREACHED_RETRY_MS, rejection
 from ..jitter import draw_ms
-from .servers import OwedBytesError
+from .client_socket import OwedBytesError
 
 logger = logging.getLogger(__name__)
 

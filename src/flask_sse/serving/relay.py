@@ -1,75 +1,68 @@
-"""Relay: the hub writes into a socketpair, and somebody here reads the other end.
+"""Relay: the hub writes into one end of a socketpair, and this process reads the other end.
 
-The web server is one such reader, where the client's socket cannot be taken; ``messages()`` is another.
+The reader is the web server, where the client's socket cannot be taken over, or ``messages()``.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import socket
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from typing import Any
 
 from ..errors import HubError
 from ..hub.client.hub_client import StreamServer
 from ..hub.protocol.hub_events import goodbye
 from ..hub.protocol.stream_request import StreamRequest
 from ..jitter import draw_ms
-from .callers import in_greenlet
+from .call_stack import in_greenlet
+from .client_disconnect import disconnect_noticed, vanished_noticed
 from .rejection import rejected
-from .shutdown_watcher import StreamEnd, lookout
+from .shutdown_watcher import StreamEnd, shutdown_watcher
+from .worker_shutdown import find_shutdown
 
 _RECEIVE_BYTES = 64 * 1024
-# gunicorn has the kernel begin a call anew that SIGTERM interrupts, so the worker would not learn of it while
-# its main thread waits; a call with a time limit is not begun anew.
+# gunicorn has the kernel restart a call that SIGTERM interrupts, so the worker would not learn of the signal
+# while its main thread waits; a call with a timeout is not restarted (signal(7)).
 _WAIT_SECONDS = 60.0
 _READ = 1  # as gevent's event loop says it
 _EVENT_END = b"\n\n"
 
 
 class Relay:
-    """What the hub writes, as the body of a response; the stream opens when it is iterated.
+    """The body of a relayed response; the stream opens when the web server iterates it.
 
-    A stream that cannot be opened is rejected in its body, because the status is sent already.
+    A stream that cannot be opened is rejected in its body, because the status is sent already. In a worker
+    that is shutting down the stream ends by itself: the worker would wait for it until it is killed.
 
-    In a worker that is told to end, the stream ends by itself: it would delay the worker until it is cut.
-
-    Attributes:
-        asked: What the client listens to.
-        watch: Is given a function to call when the client leaves, and returns one that ends this; ``None``
-            where the web server closes the response by itself.
-        meanwhile: Returns what is entered for as long as the stream is open.
-        find_ending: Returns, where the body is iterated, what tells whether the worker is ending; ``None``
-            from it means that nobody can tell.
+    Args:
+        server: What writes the stream.
+        request: What the client listens to.
+        environ: Of the request.
     """
 
-    def __init__(self, hub_client: StreamServer, asked: StreamRequest) -> None:
-        self.asked = asked
-        self.watch: Callable[[Callable[[], None]], Callable[[], object]] | None = None
-        self.meanwhile: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
-        self.find_ending: Callable[[], Callable[[], bool] | None] = lambda: None
-        self._hub_client = hub_client
+    def __init__(self, server: StreamServer, request: StreamRequest, environ: dict[str, Any]) -> None:
+        self._server = server
+        self._request = request
+        self._environ = environ
         self._end: StreamEnd | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            ending = self.find_ending()
-            self._end = StreamEnd(open_stream(self._hub_client, self.asked))
+            # Looked for here and not before: only the call that iterates has the worker on its stack. And
+            # before the stream opens, because the look may fail.
+            is_shutting_down = find_shutdown(self._environ)
+            self._end = StreamEnd(open_stream(self._server, self._request))
         except (HubError, OSError) as error:
-            yield rejected(self.asked.mode, error)
+            yield rejected(self._request.mode, error)
             return
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self._end)
-            stack.enter_context(self.meanwhile())
-            if self.watch is not None:
-                stack.callback(self.watch(self.close))
-            if ending is None:
+        with self._end, vanished_noticed(self._environ), disconnect_noticed(self._environ, self.close):
+            if is_shutting_down is None:
                 yield from _pieces(self._end.sock)
             else:
-                last = goodbye(self.asked.mode, draw_ms(self.asked.rules.retry_ms))
-                yield from received_until(self._end, ending, last)
+                last = goodbye(self._request.mode, draw_ms(self._request.rules.retry_ms))
+                yield from received_until(self._end, is_shutting_down, last)
 
     def close(self) -> None:
         """End the stream, from any thread; an iteration that waits ends, too."""
@@ -77,7 +70,7 @@ class Relay:
             self._end.shut_down(socket.SHUT_RDWR)
 
 
-def open_stream(hub_client: StreamServer, request: StreamRequest) -> socket.socket:
+def open_stream(server: StreamServer, request: StreamRequest) -> socket.socket:
     """Open a stream whose bytes are read here; the caller closes the socket.
 
     Raises:
@@ -86,7 +79,7 @@ def open_stream(hub_client: StreamServer, request: StreamRequest) -> socket.sock
     """
     ours, hubs = socket.socketpair()
     try:
-        hub_client.attach(hubs.fileno(), request)
+        server.attach(hubs.fileno(), request)
     except BaseException:
         ours.close()
         raise
@@ -103,26 +96,26 @@ def received(stream: socket.socket) -> Iterator[bytes]:
             yield from _pieces(stream)
 
     iterator = pieces()
-    # Also where nobody closes it and the garbage collector finds it.
+    # A reader that drops the iterator does not close it, and one that was never begun has no ``finally``.
     weakref.finalize(iterator, stream.close)
     return iterator
 
 
-def received_until(end: StreamEnd, ending: Callable[[], bool], last: bytes) -> Iterator[bytes]:
+def received_until(end: StreamEnd, is_shutting_down: Callable[[], bool], last: bytes) -> Iterator[bytes]:
     """Yield what comes out of a stream until it ends or its worker does, and close it.
 
     Args:
         end: Our end.
-        ending: Tells whether the worker is ending; asked from another thread.
-        last: What is said last in a worker that is ending. Left out in the midst of an event: it would
-            complete it, and what the client has of it must be dropped.
+        is_shutting_down: Tells whether the worker is shutting down; called from another thread.
+        last: The last bytes in a worker that is shutting down. Left out within an event: its blank line would
+            complete the event, and the client must drop what it has of it.
     """
     tail = _EVENT_END
-    with end, lookout.watch(end, ending) as watched:
+    with end, shutdown_watcher.watch(end, is_shutting_down) as watched:
         for data in _pieces(end.sock):
             tail = (tail + data)[-len(_EVENT_END) :]
             yield data
-    if tail == _EVENT_END and watched.is_ending:
+    if tail == _EVENT_END and watched.is_shutting_down:
         yield last
 
 
@@ -135,8 +128,8 @@ def _pieces(stream: socket.socket) -> Iterator[bytes]:
 
 
 def _pieces_in_greenlet(stream: socket.socket) -> Iterator[bytes]:
-    # gevent's servers run without monkey patching, too; a plain recv would stop all greenlets.
-    import gevent.socket  # noqa: PLC0415 - an extra, there if it is loaded
+    # gevent's servers run without monkey patching, too; a blocking recv would stop all greenlets.
+    import gevent.socket  # noqa: PLC0415 - optional, but loaded where there is a greenlet
 
     readable = gevent.get_hub().loop.io(stream.fileno(), _READ)
     try:

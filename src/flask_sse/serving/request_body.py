@@ -3,8 +3,8 @@
 While it has not, the connection cannot be taken over: a generator may still read from it, and a client that
 sent ``Expect: 100-continue`` may still wait for the server's permission to send it.
 
-The rules of ``servers`` hold here, too: it is only looked at, and whatever goes wrong means that the body was
-not read.
+The rules of ``client_socket`` hold here, too: it is only looked at, and whatever goes wrong means that the
+body was not read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The lookout: one thread of a worker asks for all its relayed streams whether the worker is ending."""
+"""Shutdown watcher: one thread per worker that ends its relayed streams when the worker shuts down."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Self
 
 logger = logging.getLogger(__name__)
 
-# How often it asks, and how long a stream then waits for the hub's last bytes: together they are well below
+# How often it checks, and how long a stream then waits for the hub's last bytes: together they are well below
 # the 2 seconds that a deploy may wait for streams.
-ASK_SECONDS = 0.25
+CHECK_SECONDS = 0.25
 LAST_SECONDS = 1.0
 
 
 class StreamEnd:
     """Our end of a stream: one thread reads and closes it, others may shut it down.
 
-    ``shutdown`` of a plain socket reads its number and then calls the system. A close in between gives the
-    number to another connection, which would be shut down instead.
+    ``shutdown`` of a plain socket reads its number and then makes the system call. A close in between gives
+    the number to another connection, which would be shut down instead: hence the lock.
 
     Args:
         sock: The socket.
@@ -49,49 +49,53 @@ class StreamEnd:
             self.sock.close()
 
 
-class Watched:
-    """A stream while somebody reads it.
+class WatchedStream:
+    """A stream while a response reads it.
 
     Args:
-        end: The reader's end; the hub lets go of the stream when this end is half closed.
-        ending: Tells whether the worker is ending.
+        end: The reader's end; the hub ends the stream when this end is half closed.
+        is_shutting_down: Tells whether the worker is shutting down.
     """
 
-    def __init__(self, end: StreamEnd, ending: Callable[[], bool]) -> None:
+    def __init__(self, end: StreamEnd, is_shutting_down: Callable[[], bool]) -> None:
         self._end = end
-        self._ending = ending
+        self._is_shutting_down = is_shutting_down
         self._ends_at: float | None = None
 
     @property
-    def is_ending(self) -> bool:
-        """Whether the worker of the stream is ending."""
-        return self._ends_at is not None or self._ending()
+    def is_shutting_down(self) -> bool:
+        """Whether the worker of the stream is shutting down."""
+        return self._ends_at is not None or self._is_shutting_down()
 
-    def look(self, now: float) -> None:
-        """End the stream if its worker is ending: the hub is told first, and has its time to answer."""
-        if self._ends_at is None and self._ending():
+    def check(self, now: float) -> None:
+        """End the stream if its worker is shutting down.
+
+        Half closed first, so that the hub can finish the event that it is writing; closed after
+        ``LAST_SECONDS``, whatever the hub does.
+        """
+        if self._ends_at is None and self._is_shutting_down():
             self._ends_at = now + LAST_SECONDS
             self._end.shut_down(socket.SHUT_WR)
         elif self._ends_at is not None and now >= self._ends_at:
             self._end.shut_down(socket.SHUT_RDWR)
 
 
-class Lookout:
-    """Looks after all streams of this process; its thread runs while there are some."""
+class ShutdownWatcher:
+    """Watches all relayed streams of this process; its thread runs while there are some."""
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, as a forked process must, in which the thread does not run."""
+        """Start without streams, as a forked process must, in which the thread does not run."""
         self._lock = threading.Lock()
-        self._watched: set[Watched] = set()
+        self._watched: set[WatchedStream] = set()
         self._runs = False
 
     @contextlib.contextmanager
-    def watch(self, end: StreamEnd, ending: Callable[[], bool]) -> Iterator[Watched]:
-        """Look after a stream meanwhile."""
-        watched = Watched(end, ending)
+    def watch(self, end: StreamEnd, is_shutting_down: Callable[[], bool]) -> Iterator[WatchedStream]:
+        """Watch a stream meanwhile."""
+        watched = WatchedStream(end, is_shutting_down)
         with self._lock:
             self._watched.add(watched)
             runs, self._runs = self._runs, True
@@ -105,7 +109,7 @@ class Lookout:
 
     def _start(self) -> None:
         try:
-            threading.Thread(target=self._run, name="flask-sse-lookout", daemon=True).start()
+            threading.Thread(target=self._run, name="flask-sse shutdown watcher", daemon=True).start()
         except RuntimeError as error:  # the system allows no more threads
             logger.error("streams will not end with their worker: %s", error)  # noqa: TRY400 - the text says it all
             with self._lock:
@@ -114,7 +118,7 @@ class Lookout:
 
     def _run(self) -> None:
         while True:
-            time.sleep(ASK_SECONDS)
+            time.sleep(CHECK_SECONDS)
             with self._lock:
                 watched = list(self._watched)
                 if not watched:
@@ -122,13 +126,15 @@ class Lookout:
                     return
             for each in watched:
                 try:
-                    each.look(time.monotonic())
-                except Exception:  # these are the insides of other people's programs
+                    each.check(time.monotonic())
+                except (
+                    Exception
+                ):  # these are the insides of other programs; other streams must end nevertheless
                     logger.exception("a stream will not end with its worker")
                     with self._lock:
                         self._watched.discard(each)
 
 
-lookout = Lookout()
+shutdown_watcher = ShutdownWatcher()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lookout.forget)
+    os.register_at_fork(after_in_child=shutdown_watcher.forget)

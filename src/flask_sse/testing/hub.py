@@ -101,11 +101,11 @@ class HubForTests(ThreadHubClient):
         loop, server = self._call(lambda server: (asyncio.get_running_loop(), server))
         asyncio.run_coroutine_threadsafe(_advance(server, seconds), loop).result()
 
-    def mark(self, asked: StreamRequest) -> bytes | None:
+    def mark(self, request: StreamRequest) -> bytes | None:
         """Write a comment to one stream, behind all that was published so far.
 
         Args:
-            asked: With what it was opened, the very object.
+            request: With what it was opened, the very object.
 
         Returns:
             The comment; ``None`` if the stream is over.
@@ -115,26 +115,26 @@ class HubForTests(ThreadHubClient):
         comment = encode_comment(f"{MARK[1:].decode()}{next(self._marks)}")
         self._call(_end_what_is_over)
         asyncio.run_coroutine_threadsafe(_settle(), self._call(_loop_of)).result()
-        return comment if self._call(lambda server: self._write_behind(server, asked, comment)) else None
+        return comment if self._call(lambda server: self._write_behind(server, request, comment)) else None
 
-    def limit_passed(self, asked: StreamRequest) -> int | None:
+    def limit_passed(self, request: StreamRequest) -> int | None:
         """Return the limit that a stream was ended for, in bytes that waited for its reader.
 
         Args:
-            asked: With what it was opened, the very object.
+            request: With what it was opened, the very object.
         """
-        stream = self._stream_of(asked)
+        stream = self._stream_of(request)
         return stream.rules.max_backlog_bytes if stream is not None and _was_slow(stream) else None
 
-    def _write_behind(self, server: HubServer, asked: StreamRequest, data: bytes) -> bool:
-        stream = self._stream_of(asked)
+    def _write_behind(self, server: HubServer, request: StreamRequest, data: bytes) -> bool:
+        stream = self._stream_of(request)
         if stream is None or not _is_open(stream) or not stream.has_begun:
             return False
         server.write_behind(stream, data)
         return True
 
-    def _stream_of(self, asked: StreamRequest) -> Stream | None:
-        return next((stream for request, stream in self._opened if request is asked), None)
+    def _stream_of(self, request: StreamRequest) -> Stream | None:
+        return next((stream for each, stream in self._opened if each is request), None)
 
 
 class HubClientForTests:

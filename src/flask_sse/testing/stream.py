@@ -162,7 +162,7 @@ class LiveStream:
 
     def _is_over(self) -> bool:
         """Return whether ``stream-end`` was about all of it, and not about one run of several channels."""
-        channels = self._stream.relay.asked.channels
+        channels = self._stream.stream_request.channels
         return any(
             each.id == END_ID or channels == (each.json.get("channel"),)
             for each in self._events
@@ -191,7 +191,7 @@ class LiveStream:
 
     def close(self) -> None:
         """Leave, as a page that is closed."""
-        self._stream.relay.close()
+        self._stream.end_stream()
         self._reader.join(OPEN_SECONDS)
         if self._reader.is_alive():
             raise AssertionError(f"{self!r} has not ended within {OPEN_SECONDS:g} s")
@@ -199,9 +199,9 @@ class LiveStream:
 
     def _check_is_whole(self) -> None:
         """Fail if the hub has ended the stream because the test published faster than it was read."""
-        hub_client = self._stream.hub_client
+        hub_client = self._stream.server
         limit = (
-            hub_client.hub.limit_passed(self._stream.relay.asked)
+            hub_client.hub.limit_passed(self._stream.stream_request)
             if isinstance(hub_client, HubClientForTests)
             else None
         )
@@ -213,17 +213,17 @@ class LiveStream:
 
     def _sync(self) -> None:
         """Return when all that the hub has written so far was read."""
-        hub_client = self._stream.hub_client
+        hub_client = self._stream.server
         if self._ended:
             return
         if not isinstance(hub_client, HubClientForTests):
             raise UsageError("this needs a stream of the hub of capture(), or of the fixture sse_events")
-        mark = hub_client.hub.mark(self._stream.relay.asked)
+        mark = hub_client.hub.mark(self._stream.stream_request)
         if not self._wait(lambda: self._ended or (mark and self._mark == mark), OPEN_SECONDS):
             raise AssertionError("the hub does not answer")
 
     def _sync_if_it_can(self) -> None:
-        if isinstance(self._stream.hub_client, HubClientForTests):
+        if isinstance(self._stream.server, HubClientForTests):
             self._sync()
 
     def _wait_for_all(self, condition: Callable[[], Any], timeout: float) -> Any:

@@ -21,9 +21,9 @@ from tests.support.patience import Stopwatch, patient
 from tests.support.processes import children, running, wait_until
 from tests.support.webservers import RunningServer
 
-from flask_sse.serving.endings import worker_is_ending
 from flask_sse.serving.relay import received_until
-from flask_sse.serving.shutdown_watcher import StreamEnd, lookout
+from flask_sse.serving.shutdown_watcher import StreamEnd, shutdown_watcher
+from flask_sse.serving.worker_shutdown import find_shutdown
 
 APPS = Path(__file__).parent / "apps"
 URL = "memory://relay-ends"
@@ -255,7 +255,7 @@ def test_a_stream_whose_client_leaves_is_closed() -> None:
 
 
 def test_no_worker_is_found_where_there_is_none() -> None:
-    assert worker_is_ending({"wsgi.input": io.BytesIO()}) is None
+    assert find_shutdown({"wsgi.input": io.BytesIO()}) is None
 
 
 def test_a_worker_that_cannot_be_asked_does_not_keep_other_streams_from_ending() -> None:
@@ -263,7 +263,7 @@ def test_a_worker_that_cannot_be_asked_does_not_keep_other_streams_from_ending()
         raise RuntimeError("not as it was")
 
     (one, ones), (other, others) = socket.socketpair(), socket.socketpair()
-    with ones, others, lookout.watch(StreamEnd(one), broken):
+    with ones, others, shutdown_watcher.watch(StreamEnd(one), broken):
         assert list(received_until(StreamEnd(other), lambda: True, RETRY)) == [RETRY]
         one.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -273,7 +273,7 @@ def test_a_worker_that_cannot_be_asked_does_not_keep_other_streams_from_ending()
 
 def test_the_thread_that_asks_runs_while_there_are_streams() -> None:
     def threads() -> list[str]:
-        return [thread.name for thread in threading.enumerate() if "lookout" in thread.name]
+        return [thread.name for thread in threading.enumerate() if "shutdown watcher" in thread.name]
 
     for _ in range(2):
         ours, hubs = socket.socketpair()
@@ -288,7 +288,7 @@ def test_the_thread_that_asks_runs_while_there_are_streams() -> None:
 
 def test_streams_of_a_forked_worker_end_with_it() -> None:
     ours, hubs = socket.socketpair()
-    with hubs, lookout.watch(StreamEnd(ours), lambda: False):
+    with hubs, shutdown_watcher.watch(StreamEnd(ours), lambda: False):
 
         def in_child() -> None:
             signal.alarm(10)

@@ -27,9 +27,9 @@ from werkzeug.wrappers import Response
 
 from flask_sse import sse
 from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
-from flask_sse.serving import servers
+from flask_sse.serving import client_socket
+from flask_sse.serving.client_socket import uwsgi_speaks_plain_http
 from flask_sse.serving.response import event_stream
-from flask_sse.serving.servers import uwsgi_speaks_plain_http
 from flask_sse.settings import Settings
 
 APPS = Path(__file__).parent / "apps"
@@ -128,7 +128,7 @@ class SlowApplication:
         self.hub_client = SlowHub()
         self.others = threading.Semaphore(0)
         self.stream_is_over = threading.Event()
-        self._asked = StreamRequest(("all",), FRAMES, Settings(URL).rules)
+        self._request = StreamRequest(("all",), FRAMES, Settings(URL).rules)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         """Answer as a WSGI application."""
@@ -136,7 +136,7 @@ class SlowApplication:
             return Response(b"x" * LARGE_BYTES)(environ, start_response)
         if environ["PATH_INFO"] == "/stream":
             stream = event_stream(
-                Response, self.hub_client, self._asked, may_take_over=True, may_set_cookies=False
+                Response, self.hub_client, self._request, may_take_over=True, may_set_cookies=False
             )
             try:
                 return stream(environ, start_response)
@@ -234,7 +234,7 @@ def test_what_was_given_up_while_the_loop_stood_still_does_not_happen_later(
     loop: str, hub: BareApplication, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """(13.6) Hub and relay wrote to one client."""
-    monkeypatch.setattr(servers, "LOOP_SECONDS", 0.2)
+    monkeypatch.setattr(client_socket, "LOOP_SECONDS", 0.2)
     app = Flask(__name__)
     app.config["SSE_BROKER_URL"] = URL
     app.register_blueprint(sse, url_prefix="/stream")

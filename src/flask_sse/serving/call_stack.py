@@ -1,6 +1,6 @@
-"""The web server as the stack shows it: which one calls the application, and whether it can serve streams.
+"""The call stack: which web server calls the application, and whether it can serve streams.
 
-The stack is asked, and not ``start_response``, because middleware replaces that one.
+The stack is inspected, and not ``start_response``, because middleware replaces that one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 _USE_A2WSGI = "Use WSGIMiddleware of a2wsgi (pip install a2wsgi), or a WSGI server such as gunicorn."
-_NEVER_ENDS = "does not tell when a client has left, so its streams would hold threads for ever."
+_NEVER_ENDS = "does not tell when a client has left, so its streams would hold threads without end."
 # By the module that calls the application.
 _UNSUITABLE = {
     "tornado.wsgi": (

@@ -1,4 +1,4 @@
-"""Obstacles to a takeover: why a stream is relayed, and what the operator can do about it."""
+"""Reasons for a relay: why a connection is not taken over, and what the operator can do about it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from .callers import in_greenlet, in_test_client
+from .call_stack import in_greenlet, in_test_client
 from .request_body import was_read
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Obstacle:
+class RelayReason:
     """Why the connection of a request is not taken over.
 
     Attributes:
-        why: Continues a sentence after "because".
+        why: What follows "because" in a sentence.
         hint: How to remove it, as a sentence without its end; empty where the relay holds nothing.
     """
 
@@ -27,20 +27,22 @@ class Obstacle:
     hint: str
 
 
-HEAD = Obstacle("a HEAD request has no body", "")
-TURNED_OFF = Obstacle("SSE_TAKEOVER is off", "Set SSE_TAKEOVER to auto")
-OTHER_STATUS = Obstacle("its status is not 200", "Answer it with status 200")
-UNREAD_BODY = Obstacle(
+HEAD = RelayReason("a HEAD request has no body", "")
+TURNED_OFF = RelayReason("SSE_TAKEOVER is off", "Set SSE_TAKEOVER to auto")
+OTHER_STATUS = RelayReason("its status is not 200", "Answer it with status 200")
+UNREAD_BODY = RelayReason(
     "the body of its request was not read to the end", "Read it in the view, as request.get_data() does"
 )
-NO_PLAIN_SOCKET = Obstacle(
+NO_PLAIN_SOCKET = RelayReason(
     "the web server speaks TLS or HTTP/2 itself, or does not show its connections",
     "Let a proxy in front of the web server speak TLS and HTTP/2",
 )
-LONG_HEAD = Obstacle("the head of its response is too long", "Send fewer or shorter headers with it")
+LONG_HEAD = RelayReason("the head of its response is too long", "Send fewer or shorter headers with it")
 
 
-def find_obstacle(environ: dict[str, Any], status_code: int, *, may_take_over: bool) -> Obstacle | None:
+def find_relay_reason(
+    environ: dict[str, Any], status_code: int, *, may_take_over: bool
+) -> RelayReason | None:
     """Return what excludes a takeover before the connection is looked for; ``None`` if nothing does."""
     if environ["REQUEST_METHOD"] == "HEAD":
         return HEAD
@@ -48,26 +50,26 @@ def find_obstacle(environ: dict[str, Any], status_code: int, *, may_take_over: b
         return TURNED_OFF
     if status_code != HTTPStatus.OK:
         return OTHER_STATUS
-    # Nobody reads the body of a GET request, and one that is sent along must not make a page hold a worker.
+    # Views do not read the body of a GET request, and one that is sent along must not hold a worker.
     if environ["REQUEST_METHOD"] != "GET" and not was_read(environ):
         return UNREAD_BODY
     return None
 
 
-def note_relay(environ: dict[str, Any], obstacle: Obstacle) -> None:
+def log_relay(environ: dict[str, Any], reason: RelayReason) -> None:
     """Log that a stream is relayed, and warn where it holds a whole worker."""
-    logger.debug("relay: %s", obstacle.why)
+    logger.debug("relay: %s", reason.why)
     has_one_thread = not environ.get("wsgi.multithread") and not in_greenlet()
-    if obstacle.hint and has_one_thread and not in_test_client():
-        _warn_of_held_worker(obstacle)
+    if reason.hint and has_one_thread and not in_test_client():
+        _warn_of_held_worker(reason)
 
 
 @functools.cache  # so that each cause is logged once in a process
-def _warn_of_held_worker(obstacle: Obstacle) -> None:
+def _warn_of_held_worker(reason: RelayReason) -> None:
     logger.warning(
         "a stream is relayed and holds this whole worker until its client leaves, because %s; other requests "
         "wait for it, and gunicorn kills a sync worker after --timeout. %s; or use a worker with threads or "
         "greenlets (gunicorn: -k gthread --threads 100)",
-        obstacle.why,
-        obstacle.hint,
+        reason.why,
+        reason.hint,
     )

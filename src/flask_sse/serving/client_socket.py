@@ -1,12 +1,12 @@
-"""What is known of each web server: where it keeps the client's socket, and its peculiarities.
+"""The client's socket: where each web server keeps it, and what must be observed there.
 
 Rules of this file: nothing is changed here, only looked for. A finder returns ``None`` where the request
 is not its server's; whatever else goes wrong in it means the same, because these are the insides of
-other people's programs and the relay serves in any case.
+other programs and the relay serves in any case.
 
 A connection may be taken over only while two things are excluded: that another thread closes it, so that its
-number means somebody else's connection, and that bytes are still owed to the client for an earlier request on
-it, which would end up inside of the stream. Why that holds, server by server:
+number means the connection of another client, and that bytes are still owed to the client for an earlier
+request on it, which would end up inside of the stream. Why that holds, server by server:
 
 * Werkzeug, gunicorn sync and gthread, cheroot: the thread that answers the request is the only one to close
   its connection. Others close idle connections, which are in a poller and in no thread. Answers are written
@@ -70,9 +70,9 @@ class ClientSocket:
             nor uses it. The function must not wait. Raises ``GoneError`` if the connection is closed,
             ``OwedBytesError``, and ``TimeoutError`` where the server does not let us in; then the function is
             not called, later neither.
-        close_header: Whether the server wants to be told that the connection ends with the response.
+        close_header: Whether the server must find in the headers that the connection ends with the response.
         body: What the server must be given so that it finishes the response before it closes it.
-        may_be_taken: Whether it is in plain text and nobody else reads from it.
+        may_be_taken: Whether it is in plain text and no other thread reads from it.
     """
 
     sock: Any
@@ -189,7 +189,7 @@ def _borrowed(number: int) -> Iterator[socket.socket]:
 
 
 def uwsgi_speaks_plain_http(options: dict[str, Any]) -> bool:
-    """Tell whether answers on every socket that uWSGI was told to open are HTTP in plain text.
+    """Tell whether answers on every socket that uWSGI opens are HTTP in plain text.
 
     A process cannot know by which of its sockets a request came. What is not known to be plain is not.
     """
@@ -280,9 +280,9 @@ def end_request(start_response: Callable[..., Any]) -> None:
     """Tell the server, once ``start_response`` was called, that nothing is left to do for its client."""
     server: Any = getattr(start_response, "__self__", None)
     if hasattr(server, "force_close"):
-        # gunicorn would run a request that the client sent behind this one, for nobody.
+        # gunicorn would run a request that the client sent behind this one, whose answer no client gets.
         server.force_close()
     request: Any = getattr(server, "req", None)
     if hasattr(request, "sent_headers"):
-        # cheroot writes its head after it closed the body, and complains when nobody takes it.
+        # cheroot writes its head after it closed the body, and logs an error when the write fails.
         request.sent_headers = request.close_connection = True
