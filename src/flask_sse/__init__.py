@@ -26,14 +26,15 @@ if TYPE_CHECKING:
     )
     from .extension import Message
     from .producing.run import new_run
-    from .publisher import Published, Publisher
+    from .publisher import Publisher
+    from .submitter import Published
     from .version import __version__ as __version__
 
 _MODULES = {
     "Message": "extension",
     "ServerSentEventsBlueprint": "blueprint",
     "sse": "blueprint",
-    "Published": "publisher",
+    "Published": "submitter",
     "Publisher": "publisher",
     "__version__": "version",
     "new_run": "producing.run",

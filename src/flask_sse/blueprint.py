@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -35,14 +35,15 @@ from .producing.commit import listen_to_sessions
 from .producing.response import SourceServer, source_request
 from .producing.run import Producer, new_run, start_run
 from .producing.source import Items, Source, current_source
-from .publisher import Published
-from .rights import note_begin_of_requests, note_own_revocation
+from .publisher import PublishMethods
+from .rights import note_begin_of_requests
 from .serving.dev_server import BrokerErrorsOfDevServer
 from .serving.relay import open_stream, received
 from .serving.response import event_stream
 from .sessions import save_no_session
 from .settings import redis_url
 from .stream_view import allow_origin, answer_preflight, current_visit, in_place_of_stream, stream_response
+from .submitter import Submitter
 from .ticket_log_filter import keep_tickets_out_of_logs
 from .tickets import TICKET
 from .wire import message as wire_message
@@ -63,7 +64,7 @@ OVERRIDES_REDIS = (
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class ServerSentEventsBlueprint(Blueprint):
+class ServerSentEventsBlueprint(PublishMethods, Blueprint):
     """A blueprint that knows how to publish and to stream server-sent events.
 
     It keeps nothing of an application, so one instance serves several applications of a process.
@@ -192,29 +193,6 @@ class ServerSentEventsBlueprint(Blueprint):
             )
         return endpoints[0]
 
-    def disconnect(
-        self, *, subject: str | None = None, channel: str | None = None, reason: str = "disconnected"
-    ) -> None:
-        """End streams on every hub, within a second. Their pages get ``stream-end`` and do not come back.
-
-        Tickets that were made before are revoked, and so are rights of requests that began before. A page
-        that is loaded again is asked for its right again, so take that away first. A request that calls this
-        may give rights again: a ticket that it makes afterwards is valid.
-
-        Args:
-            subject: Those of this subject; ``None`` for those of everybody.
-            channel: Those that listen to this channel, also where they listen to others, too.
-            reason: What the pages are told, up to 1000 characters.
-
-        Raises:
-            KeyError: If the application has no URL of a broker.
-            UsageError: If neither subject nor channel is given, or the subject or the reason cannot be used.
-            InvalidChannelError: If the channel's name cannot be used.
-            BrokerUnavailableError: If the broker did not take it within 2 seconds.
-        """
-        current_extension().publisher.disconnect(subject=subject, channel=channel, reason=reason)
-        note_own_revocation()
-
     @property
     def _view(self) -> Callable[..., Any] | None:
         """The view of this request; ``None`` if no address was found for it."""
@@ -241,104 +219,8 @@ class ServerSentEventsBlueprint(Blueprint):
 
     # -- events --------------------------------------------------------------------------------
 
-    def publish(
-        self,
-        data: Any,
-        type: str | None = None,  # noqa: A002 - 1.0's signature
-        id: str | int | None = None,  # noqa: A002 - 1.0's signature
-        retry: int | None = None,
-        channel: str = DEFAULT_CHANNEL,
-        *,
-        key: str | None = None,
-        collapse: str | None = None,
-    ) -> Published:
-        """Publish one event to every page that listens to ``channel``.
-
-        Args:
-            data: A string is sent as it is, anything else as JSON by the application's provider.
-            type: The event type that a page listens to; ``None`` means ``message``.
-            id: The event id that a page sees; ``None`` lets the broker give one.
-            retry: The reconnection time of the clients, in milliseconds.
-            channel: Who gets it: the streams that listen to this channel.
-            key: What makes it happen once: a second publication with the same key on the same channel
-                within 5 minutes sends nothing and returns what the first one returned. So a publication
-                that failed may be tried again.
-            collapse: What it replaces, as ``"AAPL"``: a page that is behind does not get earlier events of
-                this channel with the same one that it has not got yet. Others get all of them, and so do
-                those that come back.
-
-        Returns:
-            The number of receivers, which also has the event's ``id``. For ``memory://`` these are
-            streams, for Redis hubs and streams of 1.0.
-
-        Raises:
-            KeyError: If the application has no URL of a broker.
-            InvalidMessageError: If a field cannot be sent.
-            InvalidChannelError: If the channel's name cannot be used.
-            MessageTooLargeError: If the event is over ``SSE_MAX_EVENT_BYTES`` on the wire.
-            BrokerUnavailableError: If the broker did not take it within 2 seconds.
-        """
-        publisher = current_extension().publisher
-        return publisher.publish(data, type, id, retry, channel, key=key, collapse=collapse)
-
-    def publish_many(self, events: Iterable[Mapping[str, Any]]) -> list[Published]:
-        """Publish several events, to one channel or to several, in one round trip for each hundred.
-
-        Nothing is published if one of them is refused before the broker is asked.
-
-        Args:
-            events: For each event the arguments of ``publish`` by their names.
-
-        Returns:
-            What ``publish`` returns, for each.
-
-        Raises:
-            KeyError: If the application has no URL of a broker.
-            BrokerUnavailableError: If the broker did not take all within 2 seconds. Its ``published`` has
-                what became of the first ones, as far as it is known.
-            UsageError: As ``publish``.
-        """
-        return current_extension().publisher.publish_many(events)
-
-    def publish_on_commit(self, session: Any, data: Any, **fields: Any) -> None:
-        """Publish one event when a session of SQLAlchemy has committed.
-
-        It is checked and turned into JSON now. It belongs to the session's transaction, which the call
-        begins if there is none, as ``session.add`` does; it is dropped when that, or the savepoint that it
-        was made in, is rolled back or closed. Events of one transaction go in the order of the calls, in
-        one round trip. If the broker does not take them the data is committed nevertheless, so that is
-        logged, not raised.
-
-        Args:
-            session: A ``Session``, a ``scoped_session`` as Flask-SQLAlchemy's, or an ``AsyncSession``.
-            data: As for ``publish``.
-            fields: Its other arguments by their names.
-
-        Raises:
-            KeyError: If the application has no URL of a broker.
-            UsageError: As ``publish``, if it is no session, or if it has ``autobegin=False`` and has begun
-                no transaction.
-        """
-        current_extension().publisher.publish_on_commit(session, data, **fields)
-
-    def cursor(self, *channels: str) -> str:
-        """Return the position behind the last event of a channel, or of several.
-
-        Take it before the state of a page is read, and give it to the page as ``?last_event_id=`` of its
-        stream over the same channels: what is published from now on arrives, and nothing falls in between.
-
-        Args:
-            channels: Those of the stream, in any order; none means the channel ``sse``.
-
-        Returns:
-            A text for a URL; empty where none of the channels has a history.
-
-        Raises:
-            KeyError: If the application has no URL of a broker.
-            InvalidChannelError: If a channel's name cannot be used.
-            BrokerUnavailableError: If the broker did not answer within 2 seconds.
-        """
-        return current_extension().publisher.cursor(*channels)
+    def _submitter(self) -> Submitter:
+        return current_extension().submitter
 
     # -- what a generator yields ---------------------------------------------------------------
 
@@ -401,19 +283,9 @@ class ServerSentEventsBlueprint(Blueprint):
         """
         channel = new_run() if channel is None else channel
         extension = current_extension()
-        producer = Producer(extension.publisher.line, channel, Source(items, hint_of_g))
+        producer = Producer(extension.submitter.run_backend, channel, Source(items, hint_of_g))
         start_run(producer, call_in_contexts(), extension.settings.max_runs)
         return producer.channel
-
-    def cancel(self, channel: str) -> None:
-        """End a run, wherever it works: pages are told at once, its generator ends where it yields next.
-
-        Raises:
-            KeyError: If the application has no URL of a broker.
-            UsageError: If the channel is not that of a run.
-            BrokerUnavailableError: If the broker did not take it within 2 seconds.
-        """
-        current_extension().publisher.cancel(channel)
 
     def messages(self, channel: str = DEFAULT_CHANNEL) -> Iterator[Message]:
         """Listen to a channel from Python.

@@ -1,4 +1,4 @@
-"""What one application has: settings, a client of its hub, a publisher, and JSON of its own."""
+"""What one application has: settings, a client of its hub, a submitter, and JSON of its own."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ from .errors import SSEError
 from .hub.client.forks import forget_after_fork
 from .hub.client.hub_client import HubClient, announce, open_hub_client, reaches_this_process_only
 from .hub.client.override import MEMORY_URL, Override, override, remaining_with
-from .publisher import LinkedPublisher
+from .rights import note_own_revocation
 from .settings import Settings, check_settings, warn_of_unknown_settings
+from .submitter import Submitter
 from .wire import message as wire_message
 from .wire.envelope import checked_json
 
@@ -69,8 +70,12 @@ class Message(wire_message.Message):
         return checked_json(provider.dumps(data))
 
 
-class _FlaskPublisher(LinkedPublisher):
+class _FlaskSubmitter(Submitter):
     message_class = Message
+
+    def revoke(self, subject: str | None, channel: str | None, reason: str) -> None:
+        super().revoke(subject, channel, reason)
+        note_own_revocation()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +85,12 @@ class Extension:
     Attributes:
         settings: Its settings.
         hub_client: Its client of the hub.
-        publisher: Its way to the broker.
+        submitter: What its events go through to the broker.
     """
 
     settings: Settings
     hub_client: HubClient
-    publisher: LinkedPublisher
+    submitter: Submitter
 
     @property
     def reaches_this_process_only(self) -> bool:
@@ -197,7 +202,7 @@ def _extension() -> Extension:
     # For the same reason.
     _announce(current_app)
     hub_client = open_hub_client(settings)
-    return Extension(settings, hub_client, _FlaskPublisher(settings, hub_client))
+    return Extension(settings, hub_client, _FlaskSubmitter(settings, hub_client))
 
 
 def _extension_at(instead: Override) -> Extension:
@@ -205,7 +210,7 @@ def _extension_at(instead: Override) -> Extension:
     check_configuration(current_app)
     settings = Settings.from_mapping({**current_app.config, "SSE_BROKER_URL": MEMORY_URL})
     hub_client = instead.open_hub_client(settings)
-    return Extension(settings, hub_client, _FlaskPublisher(settings, hub_client))
+    return Extension(settings, hub_client, _FlaskSubmitter(settings, hub_client))
 
 
 def _announce(app: App) -> None:

@@ -111,8 +111,8 @@ def test_memory_has_one_deadline_for_all_batches() -> None:
     url = f"memory://{uuid.uuid4().hex}"
     with contextlib.closing(Publisher(url)) as publisher:
         publisher.publish("starts the hub")
-        hub_client = publisher._hub_client  # the hub's pid
-        pid = int(str(hub_client.status()["pid"]))
+        link = publisher._submitter()._hub_client  # the hub's pid
+        pid = int(str(link.status()["pid"]))
         stopped = threading.Event()
 
         def slow_down() -> None:
@@ -287,7 +287,7 @@ def test_a_forked_process_has_all_connections_of_its_own(valkey: Broker) -> None
 
 
 def proxy_is_used(publisher: Publisher) -> bool:
-    return bool(publisher._own_broker._waiting)  # type: ignore[attr-defined]
+    return bool(publisher._submitter()._own_broker._waiting)  # type: ignore[attr-defined]
 
 
 # -- the deadline itself ----------------------------------------------------------------------------

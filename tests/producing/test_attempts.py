@@ -200,7 +200,8 @@ def test_of_producers_that_begin_at_the_same_time_one_works(
     start = threading.Barrier(6)
 
     def produce() -> str:
-        attempts = attempt.Attempt(publisher.line.broker, name, publisher.line.history_of(name))
+        backend = publisher._submitter().run_backend
+        attempts = attempt.Attempt(backend.broker, name, backend.history_of(name))
         start.wait(PATIENT_SECONDS)
         try:
             return "works" if attempts.begin() else "cancelled"
@@ -246,7 +247,10 @@ def test_a_producer_that_was_paused_stops_when_another_one_has_taken_its_place( 
         yield "second"
 
     with Process([sys.executable, PRODUCER, valkey.url, name, "again"]) as process:
-        wait_until(lambda: publisher.line.broker().cursors([name])[0].id != "0-0", what="the first one")
+        wait_until(
+            lambda: publisher.cursor(name).partition(".")[2] != "0-0",
+            what="the first one",
+        )
         os.kill(process.pid, signal.SIGSTOP)
         try:
             assert publisher.produce(work(), name) == "finished"
@@ -304,7 +308,10 @@ def test_a_run_that_was_cancelled_and_then_killed_is_not_begun_again_by_its_queu
 ) -> None:
     name, publisher = new_run(channel), Publisher(valkey.url)
     with Process([sys.executable, PRODUCER, valkey.url, name]) as process:
-        wait_until(lambda: publisher.line.broker().cursors([name])[0].id != "0-0", what="the first one")
+        wait_until(
+            lambda: publisher.cursor(name).partition(".")[2] != "0-0",
+            what="the first one",
+        )
         os.kill(process.pid, signal.SIGSTOP)
         publisher.cancel(name)
         process.kill()
@@ -322,7 +329,7 @@ def test_a_long_run_can_be_cancelled_when_the_broker_has_dropped_what_it_wrote_a
     for key in valkey.client().scan_iter(f"*{channel}*"):
         if b"state" in key or b"lease" in key:
             valkey.client().delete(key)
-    broker = publisher.line.broker()
+    broker = publisher._submitter().run_backend.broker()
     wait_until(lambda: broker.read(state_channel(name), EARLIEST).entries, what="the state")
     wait_until(lambda: broker.read(lease_channel(name), EARLIEST).entries, what="the lease")
     with pytest.raises(RunInProgressError):

@@ -476,7 +476,7 @@ def test_what_is_kept_of_a_run_tells_that_it_is_one_at_any_time(  # 15.8
         for number in range(80):
             yield number
             time.sleep(pause_seconds)
-            pages.append(publisher.line.broker().read(name, EARLIEST).entries)
+            pages.append(publisher._submitter().run_backend.broker().read(name, EARLIEST).entries)
 
     assert publisher.produce(work(), name) == "finished"
     publisher.close()

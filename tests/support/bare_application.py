@@ -12,8 +12,9 @@ import psutil
 
 from flask_sse.hub.client.hub_client import open_hub_client
 from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
-from flask_sse.publisher import LinkedPublisher
+from flask_sse.publisher import PublishMethods
 from flask_sse.settings import Settings, StreamRules
+from flask_sse.submitter import Submitter
 
 from .client import StreamReader
 from .hubs import RUNTIME_DIRECTORY
@@ -22,8 +23,8 @@ from .patience import PATIENT_SECONDS
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 
 
-class BareApplication:
-    """A client of a hub with what an application does through it; leaving the ``with`` block closes it.
+class BareApplication(PublishMethods):
+    """A link to a hub with what an application does through it; leaving the ``with`` block closes it.
 
     Args:
         broker_url: Where events are published.
@@ -33,7 +34,10 @@ class BareApplication:
     def __init__(self, broker_url: str, **settings: Any) -> None:
         self.settings = Settings(broker_url, **settings)
         self.hub_client = open_hub_client(self.settings)
-        self.publish = LinkedPublisher(self.settings, self.hub_client).publish
+        self._own_submitter = Submitter(self.settings, self.hub_client)
+
+    def _submitter(self) -> Submitter:
+        return self._own_submitter
 
     def __enter__(self) -> Self:
         return self

@@ -85,6 +85,6 @@ def serve(blueprint: Blueprint = sse, /, **config: Any) -> LocalServer:
 def close(app: Flask) -> None:
     """Give back the connections that Flask-SSE opened for an application."""
     if extension := app.extensions.pop("sse", None):
-        extension.publisher.close()
+        extension.submitter.close()
     for client in app.extensions.pop("sse.redis", {}).values():
         client.close()

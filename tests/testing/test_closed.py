@@ -34,8 +34,8 @@ def publish(app: Flask, *args: object, **kwargs: object) -> None:
 
 def end_run(app: Flask, channel: str) -> None:
     with app.app_context():
-        line = current_extension().publisher.line
-        line.broker().submit([line.checked(ended("finished"), channel)])
+        backend = current_extension().submitter.run_backend
+        backend.broker().submit([backend.checked(ended("finished"), channel)])
 
 
 @pytest.mark.parametrize("number", range(5))

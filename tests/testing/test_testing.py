@@ -469,7 +469,7 @@ def test_a_stream_of_another_hub_is_read_too(app: Flask) -> None:
         assert stream.next().data == "x"
         with pytest.raises(UsageError, match="capture"):
             _ = stream.heartbeats
-    app.extensions.pop("sse").publisher.close()
+    app.extensions.pop("sse").submitter.close()
 
 
 def test_messages_status_and_disconnect_go_by_the_same_hub(app: Flask, client: FlaskClient) -> None:

@@ -125,12 +125,13 @@ def test_a_run_that_was_begun_without_a_capture_is_not_caught(app: Flask) -> Non
         assert events == []
     with open_stream(app.test_client(), f"/stream?channel={channel}") as stream:
         assert [stream.next().type for _ in range(3)] == ["run-begin", "message", "stream-end"]
-    app.extensions.pop("sse").publisher.close()
+    app.extensions.pop("sse").submitter.close()
 
 
 def test_a_run_whose_thread_begins_when_its_test_is_over_does_nothing() -> None:
     with capture() as events:
-        producer = Producer(Publisher("redis://127.0.0.1:1").line, new_run(), Source(["x"]))
+        backend = Publisher("redis://127.0.0.1:1")._submitter().run_backend
+        producer = Producer(backend, new_run(), Source(["x"]))
     assert producer.work(waits=False) == "cancelled"
     assert events == []
 

@@ -67,7 +67,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class RunBackend:
     """What a run needs of a publisher.
 
     Attributes:
@@ -151,11 +151,11 @@ def start_run(producer: Producer, in_contexts: Callable[[Callable[[], None]], No
         raise
 
 
-def cancel(line: Line, channel: str) -> None:
+def cancel(backend: RunBackend, channel: str) -> None:
     """End a run, wherever it works: its pages are told at once, its generator ends where it yields next."""
     check_run(channel)
-    if attempt.cancel(line.broker(), channel, line.history_of(channel)):
-        line.broker().submit([line.checked(ended(CANCELLED), channel)])
+    if attempt.cancel(backend.broker(), channel, backend.history_of(channel)):
+        backend.broker().submit([backend.checked(ended(CANCELLED), channel)])
 
 
 def check_run(channel: str) -> str:
@@ -174,7 +174,7 @@ class Producer:
     """Publishes what one source yields.
 
     Args:
-        line: The way to the broker.
+        backend: The way to the broker.
         channel: The run's.
         source: What is published: data, or messages.
 
@@ -185,13 +185,13 @@ class Producer:
         UsageError: If the channel is not that of a run, or keeps no history.
     """
 
-    def __init__(self, line: Line, channel: str, source: Source) -> None:
-        self._line = line
+    def __init__(self, backend: RunBackend, channel: str, source: Source) -> None:
+        self._backend = backend
         self.channel = check_run(channel)
-        self._history = line.history_of(self.channel)
+        self._history = backend.history_of(self.channel)
         if not self._history.size:
             raise UsageError("a run needs a history, and SSE_HISTORY_RULES gives its channel none")
-        self._attempt = Attempt(line.broker, self.channel, self._history)
+        self._attempt = Attempt(backend.broker, self.channel, self._history)
         # Whether it has begun; ``None`` while nobody has asked.
         self._is_ours: bool | None = None
         self._source = source
@@ -342,7 +342,7 @@ class Producer:
 
     def _publish_once(self, message: Message) -> None:
         """Publish, once also if the broker is away for a while."""
-        publication = self._line.checked(message, self.channel)
+        publication = self._backend.checked(message, self.channel)
         has_failed = False
 
         def publish() -> None:
@@ -350,7 +350,7 @@ class Producer:
             if has_failed and self._has_arrived():
                 return
             has_failed = True
-            (receipt,) = self._line.broker().submit([publication])
+            (receipt,) = self._backend.broker().submit([publication])
             self._position = receipt.cursor
 
         self._persistently(publish)
@@ -380,7 +380,7 @@ class Producer:
         return order(now.id) > order(before.id)
 
     def _read_position(self) -> Cursor:
-        (position,) = self._line.broker().cursors([self.channel])
+        (position,) = self._backend.broker().cursors([self.channel])
         return position
 
     def _keep_alive(self) -> None:

@@ -20,11 +20,12 @@ from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import wait_until
 from tests.support.successors import succeed
 
-from flask_sse import ServerSentEventsBlueprint, publisher
+from flask_sse import ServerSentEventsBlueprint, submitter
 from flask_sse.hub.client.discovery import hub_path
 from flask_sse.hub.protocol.revocation import Revocation
 from flask_sse.hub.server.revocation_journal import Journal
 from flask_sse.settings import Settings
+from flask_sse.submitter import Submitter
 
 Blueprint = ServerSentEventsBlueprint
 
@@ -210,8 +211,10 @@ def test_a_ticket_is_as_old_as_the_request_that_makes_it(
         @server.app.get("/page")
         def page() -> str:
             # By this request itself, as a view that signs all other devices out; or by another one meanwhile.
-            revoke = blueprint.disconnect if own else server.app.extensions["sse"].publisher.disconnect
-            revoke(subject="ann")
+            if own:
+                blueprint.disconnect(subject="ann")
+            else:
+                Submitter.revoke(server.app.extensions["sse"].submitter, "ann", None, "by another request")
             return blueprint.url(channel, subject="ann")
 
         with opened(server, "/stream"):
@@ -229,7 +232,7 @@ def test_the_clock_of_who_revokes_decides_nothing_about_streams(
     with serve(blueprint, **config) as server, opened(server, path) as stream, server.app.app_context():
         with monkeypatch.context() as patch:
             now = time.time() + ahead_seconds
-            patch.setattr(publisher, "time", SimpleNamespace(time=lambda: now))
+            patch.setattr(submitter, "time", SimpleNamespace(time=lambda: now))
             blueprint.disconnect(subject=channel)
         assert stream.next_event().type == "stream-end"
         with opened(server, path) as again:
