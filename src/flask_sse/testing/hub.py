@@ -19,8 +19,8 @@ from ..hub.client.hub_thread import HubThread, ThreadHubClient
 from ..hub.client.override import MEMORY_URL
 from ..hub.core.timer_wheel import TICK_SECONDS
 from ..hub.protocol.stream_request import StreamRequest
-from ..hub.server.loop import HubLoop
-from ..hub.server.server import HubServer
+from ..hub.server.hub_loop import HubLoop
+from ..hub.server.hub_server import HubServer
 from ..hub.server.stream import Stream
 from ..settings import Settings
 from ..wire.cursor import Cursor

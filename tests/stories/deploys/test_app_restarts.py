@@ -142,7 +142,7 @@ def test_when_no_application_comes_back_streams_are_told_and_nothing_is_left(
         wait_until(lambda: not running(hub), what="the end of the hub")
         log = site.hub_files.with_suffix(".log")
         assert list(site.hub_files.parent.iterdir()) == [log]
-        assert f"the hub ends in {LINGER_SECONDS:g} s unless one comes" in log.read_text()
+        assert f"the hub ends in {LINGER_SECONDS:g} s unless one connects" in log.read_text()
         assert [*Path(runtime_directory).iterdir()] == [log.parent]
 
 
@@ -263,7 +263,7 @@ def test_ctrl_c_leaves_the_hub_no_longer_than_it_lingers_and_its_log_says_so(
         assert time.monotonic() - began > LINGER_SECONDS
         assert stream.wait_closed() == "eof"
     log = log_of(hub_path(client.settings))
-    assert f"no application is connected; the hub ends in {LINGER_SECONDS:g} s unless one comes" in log
+    assert f"no application is connected; the hub ends in {LINGER_SECONDS:g} s unless one connects" in log
 
 
 # -- which hub -----------------------------------------------------------------------------------------

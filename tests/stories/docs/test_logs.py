@@ -16,7 +16,7 @@ from flask_sse import sse
 from flask_sse.metrics import HubCollector
 
 SOURCE = ROOT / "src"
-HUB = "flask_sse.hub.server.server"
+HUB = "flask_sse.hub.server.hub_log"
 PAGE = (DOCS / "reference" / "logs.rst").read_text()
 LEVELS = {f"logger.{level}": level for level in ("debug", "info", "warning", "error")}
 
@@ -29,13 +29,14 @@ def calls(module: Path) -> Iterator[tuple[str, str]]:
         if not isinstance(node, ast.Call):
             continue
         name = ast.unparse(node.func)
-        if name in LEVELS and own != "flask_sse.hub.server.crash_report":
+        if name in LEVELS and own != HUB:
             yield own, LEVELS[name]
         elif name in {"logger.exception", "log_crash"}:
             yield own, "error"
-        elif name in {"self.log", "self._hub.log"}:
-            level = [ast.unparse(each.value) for each in node.keywords if each.arg == "level"]
-            yield HUB, level[0].removeprefix("logging.").lower() if level else "warning"
+        elif match := re.fullmatch(
+            r"self\.(?:_log|_hub\.log|log)\.(?:throttled_)?(warning|info|crash)", name
+        ):
+            yield HUB, match[1].replace("crash", "error")
 
 
 def test_every_logger_and_level_is_documented_and_no_other() -> None:

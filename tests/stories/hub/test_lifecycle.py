@@ -30,7 +30,7 @@ from flask_sse import settings as settings_module
 from flask_sse.hub.client import discovery as lifecycle
 from flask_sse.hub.client.config import hub_config
 from flask_sse.hub.client.discovery import hub_path
-from flask_sse.hub.server.server import HubServer
+from flask_sse.hub.server.hub_server import HubServer
 from flask_sse.settings import History, Settings, StreamRules
 
 URL = "memory://lifecycle"
@@ -176,7 +176,7 @@ def test_hub_that_nobody_needs_says_goodbye_and_leaves_nothing(runtime_directory
     ended(pid)
     assert {file.suffix for file in path.parent.iterdir()} == {".log"}
     assert "ready at" in log_of(path)
-    assert f"the hub ends in {LINGER_SECONDS:g} s unless one comes" in log_of(path)
+    assert f"the hub ends in {LINGER_SECONDS:g} s unless one connects" in log_of(path)
     assert f"stopped: no application for {LINGER_SECONDS:g} s" in log_of(path)
     with BareApplication(URL) as later:
         assert later.pid != pid

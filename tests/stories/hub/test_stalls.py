@@ -22,8 +22,8 @@ from tests.support.patience import PATIENT_SECONDS, granted_time, patient
 from tests.support.processes import Process, free_port, running, suspended, wait_until
 
 from flask_sse.hub.client.discovery import hub_path
-from flask_sse.hub.server import loop as hub_loop
-from flask_sse.hub.server.loop import STALL_SECONDS, HubLoop
+from flask_sse.hub.server import hub_loop
+from flask_sse.hub.server.hub_loop import STALL_SECONDS, HubLoop
 
 SERVER = Path(__file__).parent / "impatient_server.py"
 PRODUCER = Path(__file__).parents[2] / "producing" / "producer.py"

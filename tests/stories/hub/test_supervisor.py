@@ -28,7 +28,7 @@ from tests.tools import ROOT
 from flask_sse.errors import BrokerUnavailableError, HubUnavailableError
 from flask_sse.hub.protocol.requests import status_request
 from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
-from flask_sse.hub.server.listener import numbered
+from flask_sse.hub.server.control_listener import numbered
 from flask_sse.settings import History, StreamRules
 
 MEGABYTE = 1024 * 1024

@@ -26,9 +26,9 @@ from tests.support.webservers import SCRIPTS
 
 from flask_sse.hub.client.config import hub_config
 from flask_sse.hub.process.systemd import activated_sockets, notify
-from flask_sse.hub.server.listener import Listener, numbered
-from flask_sse.hub.server.loop import HubLoop
-from flask_sse.hub.server.server import HubServer
+from flask_sse.hub.server.control_listener import ControlListener, numbered
+from flask_sse.hub.server.hub_loop import HubLoop
+from flask_sse.hub.server.hub_server import HubServer
 from flask_sse.settings import Settings
 
 NO_DRAIN = {"SSE_DRAIN_SECONDS": "0"}
@@ -308,7 +308,7 @@ def test_a_listener_that_fails_at_each_accept_is_asked_once_a_second(path: Path)
 
     async def serve(sock: Counted) -> None:
         server = HubServer(**hub_config(Settings(URL)))
-        server.applications.listen(Listener(path, sock, is_kept=True), linger_seconds=None)
+        server.applications.listen(ControlListener(path, sock, owns_path=False), linger_seconds=None)
         running = asyncio.create_task(server.run())
         await asyncio.sleep(0.5)
         server.stop("done")

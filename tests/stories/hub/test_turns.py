@@ -15,7 +15,7 @@ from tests.support.processes import wait_until
 from flask_sse.brokers.base import Publication
 from flask_sse.brokers.memory import BATCH
 from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
-from flask_sse.hub.server.loop import MAX_EVENTS_PER_TURN, TURN_SECONDS, HubLoop, Turns
+from flask_sse.hub.server.hub_loop import MAX_EVENTS_PER_TURN, TURN_SECONDS, HubLoop, Turns
 from flask_sse.settings import History, StreamRules
 from flask_sse.wire.cursor import EARLIEST
 

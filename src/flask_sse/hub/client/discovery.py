@@ -34,7 +34,7 @@ from ..process.interpreter import hub_command, hub_environment
 from ..process.main import JOB_FD, LOCK_FD, Job
 from ..protocol.hello import Hello
 from ..protocol.packet import ANSWER_SECONDS, Packet, PacketDecoder
-from ..server.listener import identity, numbered
+from ..server.control_listener import identity, numbered
 from .config import HUB_SETTINGS, hub_config
 
 logger = logging.getLogger(__name__)

@@ -24,8 +24,8 @@ from ..protocol.packet import ANSWER_SECONDS
 from ..protocol.stream_request import StreamRequest
 from ..server.app_connection import NOT_MEMORY
 from ..server.descriptors import duplicate
-from ..server.loop import HubLoop
-from ..server.server import HubServer
+from ..server.hub_loop import HubLoop
+from ..server.hub_server import HubServer
 from .calls import LoopClosedError, call_on_loop
 from .config import hub_config
 from .forks import forget_after_fork

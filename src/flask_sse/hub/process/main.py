@@ -12,6 +12,7 @@ import faulthandler
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Coroutine, Mapping
@@ -22,12 +23,12 @@ from typing import Any
 from ...errors import HubUnavailableError, InvalidSettingError
 from ...wording import counted
 from ..handover.receiver import Receiver
-from ..server.crash_report import log_crash
+from ..server.control_listener import ControlListener
 from ..server.descriptors import raise_descriptor_limit
-from ..server.listener import Listener
-from ..server.loop import HubLoop
+from ..server.hub_log import log_crash
+from ..server.hub_loop import HubLoop
+from ..server.hub_server import HubServer
 from ..server.revocation_journal import Journal
-from ..server.server import HubServer
 from .logs import log_to_stderr
 
 logger = logging.getLogger(__name__)
@@ -156,7 +157,7 @@ async def _serve(job: Job) -> int:
     except (OSError, InvalidSettingError) as error:
         logger.error("cannot begin at %s: %s", path, error)  # noqa: TRY400 - the text says it all
         return BAD_USAGE
-    server.drain_on_signals()
+    _drain_on_signals(server)
     logger.info("ready at %s", path)
     reports = None
     if job.listener is not None:
@@ -171,6 +172,20 @@ async def _serve(job: Job) -> int:
     return REPLACED if server.is_replaced else ENDED
 
 
+def _drain_on_signals(server: HubServer) -> None:
+    """End on SIGTERM and SIGINT: the first one drains, the second one ends at once."""
+    received: list[str] = []
+
+    def end(name: str) -> None:
+        if received:
+            server.stop(name)
+        received.append(name)
+        server.drain(name)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, end, number.name)
+
+
 def _listen(server: HubServer, job: Job, path: Path) -> None:
     server.keep_revocations(Journal.beside(path))
     if job.listener is not None:
@@ -179,14 +194,14 @@ def _listen(server: HubServer, job: Job, path: Path) -> None:
     # The lock says that no other hub lives here: what is there is left over.
     path.unlink(missing_ok=True)
     # The socket appears when the hub is ready, so whoever can connect is answered.
-    server.applications.listen(Listener.at(path, job.lock), linger_seconds=0.0)
+    server.applications.listen(ControlListener.at(path, job.lock), linger_seconds=0.0)
 
 
 def _take_over(server: HubServer, job: Job, path: Path) -> None:
     receiver = Receiver(path, only_if_older=job.only_if_older)
     snapshot = receiver.snapshot
     server.restore(snapshot)
-    listener = Listener(path, socket.socket(fileno=snapshot.listener), snapshot.lock)
+    listener = ControlListener(path, socket.socket(fileno=snapshot.listener), snapshot.lock)
     if job.listener is not None:
         listener.release()
         listener = _kept(job.listener, path)
@@ -198,8 +213,8 @@ def _take_over(server: HubServer, job: Job, path: Path) -> None:
     server.applications.listen(listener, linger_seconds=snapshot.linger_seconds)
 
 
-def _kept(listener: int, path: Path) -> Listener:
-    return Listener(path, socket.socket(fileno=listener), is_kept=True)
+def _kept(listener: int, path: Path) -> ControlListener:
+    return ControlListener(path, socket.socket(fileno=listener), owns_path=False)
 
 
 def _obey(server: HubServer) -> None:

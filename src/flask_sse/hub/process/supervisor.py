@@ -23,7 +23,7 @@ from ...errors import HubUnavailableError, ProtocolError
 from ...jitter import backoff_seconds, failures_in_a_row
 from ..handover.peer_credentials import connect
 from ..protocol.packet import ANSWER_SECONDS, Packet, PacketDecoder
-from ..server.listener import Listener, numbered
+from ..server.control_listener import ControlListener, numbered
 from .interpreter import hub_command, hub_environment
 from .main import BAD_USAGE, DRAIN, ENDED, FAILED, IN_USE, NOT_TAKEN_OVER, REPLACED, STOP, Job
 from .systemd import notify
@@ -104,13 +104,18 @@ class Supervisor:
                 if self._replaces and (sock := ask_for_listener(path, self._job.processes)):
                     is_given = number < len(self._given)
                     hubs.append(
-                        _Hub(job, Listener(path, sock, is_kept=True), replaces=True, is_given=is_given)
+                        _Hub(
+                            job,
+                            ControlListener(path, sock, owns_path=False),
+                            replaces=True,
+                            is_given=is_given,
+                        )
                     )
                 elif number < len(self._given):
-                    listener = Listener(path, self._given[number], is_kept=True)
+                    listener = ControlListener(path, self._given[number], owns_path=False)
                     hubs.append(_Hub(job, listener, replaces=False, is_given=True))
                 else:
-                    hubs.append(_Hub(job, Listener.at(path), replaces=False, is_given=False))
+                    hubs.append(_Hub(job, ControlListener.at(path), replaces=False, is_given=False))
         except BaseException:
             for hub in hubs:
                 hub.leave()
@@ -151,7 +156,7 @@ class _Hub:
         is_given: Whether the socket is there before us, and after.
     """
 
-    def __init__(self, job: Job, listener: Listener, *, replaces: bool, is_given: bool) -> None:
+    def __init__(self, job: Job, listener: ControlListener, *, replaces: bool, is_given: bool) -> None:
         self._job = job
         self._listener = listener
         self._replaces = replaces
@@ -176,7 +181,7 @@ class _Hub:
             logger.error("hub process %d %s before it began", self._process.pid, _how(code))
             return code if code > 0 else FAILED
         # From here on it is ours, and goes with us.
-        self._listener.is_kept = self._is_given
+        self._listener.owns_path = not self._is_given
         if self._ending.is_set():
             self._listener.close()
         return 0

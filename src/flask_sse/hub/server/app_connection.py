@@ -1,7 +1,7 @@
-"""The hub's end of one control connection.
+"""App connection: the hub's end of one control connection, which answers the requests of an application.
 
-The peer is a process of the same user, checked before the first byte is read. Still nothing that it
-sends may harm the hub: a packet that breaks the rules ends the connection, and a descriptor that is no
+The peer is a process of the same user, checked before the first byte is read. Still, nothing that it
+sends may harm the hub: a protocol error ends the connection, and a descriptor that is no
 stream socket is closed.
 """
 
@@ -14,12 +14,10 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
-from ...brokers.base import Page, Publication, Receipt
 from ...errors import ProtocolError
 from ...version import __version__
-from ...wire.cursor import Cursor
 from ..handover.descriptor_passing import (
     ancillary_bytes,
     receive_with_descriptors,
@@ -41,6 +39,7 @@ from ..protocol.requests import (
     refusal,
 )
 from ..protocol.stream_request import StreamRequest
+from .hub import Hub
 
 logger = logging.getLogger(__name__)
 
@@ -53,80 +52,35 @@ _KIND_AND_LISTENS = (socket.SO_TYPE, socket.SO_ACCEPTCONN)
 _RESERVED_BYTES = ancillary_bytes(_MAX_DESCRIPTORS)
 
 
-class Hub(Protocol):
-    """What a control connection asks of the hub."""
+class Owner(Protocol):
+    """What holds the control connections of a hub."""
 
-    max_event_bytes: int
-    processes: int
-
-    def app_introduced(self, linger_seconds: float) -> None:
-        """Note what an application said in its hello."""
+    def introduced(self, linger_seconds: float) -> None:
+        """Note what an application has sent in its hello."""
         ...
 
-    def app_gone(self, app: AppConnection) -> None:
+    def closed(self, connection: AppConnection) -> None:
         """Forget a control connection that was closed."""
-        ...
-
-    def attach(self, sock: socket.socket, request: StreamRequest) -> None:
-        """Take a stream over."""
-        ...
-
-    def submit(self, publication: Publication) -> Receipt | None:
-        """Deliver an event; ``None`` if this hub has another broker."""
-        ...
-
-    def cursor(self, channel: str) -> Cursor | None:
-        """Return the position behind the last event of a channel; ``None`` if this hub has another broker."""
-        ...
-
-    def read(self, channel: str, since: str) -> Page | None:
-        """Return a piece of the history of a channel; ``None`` if this hub has another broker."""
-        ...
-
-    def count_rejected(self, limit: str) -> None:
-        """Count a stream that an application rejected."""
-        ...
-
-    def status(self) -> dict[str, Any]:
-        """Return counts."""
-        ...
-
-    def details(self) -> dict[str, Any]:
-        """Return counts, and what is going on."""
-        ...
-
-    def hand_over(self, sock: socket.socket) -> None:
-        """Hand over to the successor at the other end of ``sock``."""
         ...
 
     def listener_descriptor(self) -> int | None:
         """Return the descriptor of the listening socket; ``None`` if the hub does not listen any more."""
         ...
 
-    @property
-    def has_time(self) -> bool:
-        """Whether this turn of the loop may do more."""
-        ...
-
-    def free_memory(self) -> None:
-        """Make room for what is to be done, where the memory of the process is limited."""
-        ...
-
-    def failed(self, error: Exception) -> None:
-        """Write down that the hub made a mistake, or has no memory."""
-        ...
-
-    def log(self, topic: str, text: str, *details: object, level: int = logging.WARNING) -> None:
-        """Log, at most once a minute a topic."""
-        ...
-
 
 class AppConnection:
-    """One application's control connection; used on the hub's loop only."""
+    """One application's control connection; used on the hub's loop only.
 
-    def __init__(self, sock: socket.socket, hub: Hub) -> None:
+    Args:
+        sock: The connection.
+        hub: Answers its requests.
+        owner: Holds this connection.
+    """
+
+    def __init__(self, sock: socket.socket, hub: Hub, owner: Owner) -> None:
         self._sock = sock
         self._hub = hub
+        self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._decoder = PacketDecoder(max_body_bytes(hub.max_event_bytes))
         self._descriptors: deque[int] = deque()
@@ -139,9 +93,9 @@ class AppConnection:
         self._loop.add_reader(sock, self._readable)
 
     @classmethod
-    def restore(cls, snapshot: ConnectionSnapshot, hub: Hub) -> AppConnection:
+    def restore(cls, snapshot: ConnectionSnapshot, hub: Hub, owner: Owner) -> AppConnection:
         """Continue a connection where the predecessor stopped."""
-        connection = cls(socket.socket(fileno=snapshot.descriptor), hub)
+        connection = cls(socket.socket(fileno=snapshot.descriptor), hub, owner)
         connection._introduced = snapshot.is_introduced
         connection._descriptors.extend(snapshot.descriptors)
         connection._decoder.begin_with(snapshot.received)
@@ -164,7 +118,7 @@ class AppConnection:
             os.close(self._descriptors.popleft())
 
     def finish(self) -> None:
-        """Do what was asked for before, and end the connection."""
+        """Answer what was received or is waiting in the socket, and end the connection."""
         self._is_ending = True
         self._attempt(self._take_packets)
         for _ in range(_LAST_READS):
@@ -176,13 +130,13 @@ class AppConnection:
         """End the connection and close descriptors that no request took."""
         if self._sock.fileno() >= 0:
             self.release()
-            self._hub.app_gone(self)
+            self._owner.closed(self)
 
     def _readable(self) -> None:
         self._read()
 
     def _pause(self) -> None:
-        """Go on in the next turn of the loop, and read nothing until then."""
+        """Continue in the next turn of the loop, and read nothing until then."""
         self._is_paused = True
         self._loop.remove_reader(self._sock)
         self._loop.call_soon(self._resume)
@@ -206,10 +160,10 @@ class AppConnection:
             logger.warning("closed a control connection: %s", error)
             self._send(refusal(str(error)))
         except OSError as error:
-            # So end most commands, which announce themselves and do not read the answer.
+            # So end most commands, which send their hello and do not read the answer.
             logger.debug("lost a control connection: %s", error)
         except Exception as error:  # noqa: BLE001 - the application must not wait for an answer
-            self._hub.failed(error)
+            self._hub.log.crash(error)
         self.close()
         return False
 
@@ -273,15 +227,19 @@ class AppConnection:
             return
         hello = Hello.read(packet)
         self._introduced = True
-        self._hub.app_introduced(hello.linger_seconds)
+        self._owner.introduced(hello.linger_seconds)
         protocol = common_protocol(packet.fields["protocols"])
         self._send(
             answer(pid=os.getpid(), protocol=protocol, version=__version__, processes=self._hub.processes)
         )
 
     def _share_listener(self) -> None:
-        """Give the listening socket to the command that wants to start another hub in this one's place."""
-        listener = self._hub.listener_descriptor()
+        """Send the listening socket to a command that is to start another hub in the place of this one.
+
+        Both processes listen at the same socket during the swap, so that no connection is refused: what no
+        process has accepted yet waits in the queue of the socket, whichever of them closes its copy first.
+        """
+        listener = self._owner.listener_descriptor()
         if listener is None:
             raise ProtocolError("this hub is ending")
         send_with_descriptors(self._sock, answer(processes=self._hub.processes).encode(), [listener])
@@ -312,7 +270,7 @@ class AppConnection:
         self._hub.attach(sock, request)
 
     def _send(self, packet: Packet) -> None:
-        """Answer at once or not at all: a peer that does not read its answers has broken the rules."""
+        """Answer at once or not at all: a peer that does not read its answers breaks the protocol."""
         data = packet.encode()
         try:
             sent = self._sock.send(data)

@@ -1,15 +1,15 @@
-"""The applications of one hub: they come by its listening socket, and without any it ends after a while."""
+"""Applications: the control connections of one hub, and the time that it outlives the last of them."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import Callable, Iterable
 
 from ..handover.snapshot import ConnectionSnapshot
-from .app_connection import AppConnection, Hub
-from .listener import Listener
+from .app_connection import AppConnection
+from .control_listener import ControlListener
+from .hub import Hub
 
 ACCEPT_PAUSE_SECONDS = 1.0
 FIRST_APP_SECONDS = 10.0
@@ -19,16 +19,16 @@ class Applications:
     """Control connections; used on the hub's loop only.
 
     Args:
-        hub: What they ask.
-        stop: Is called with the reason when nobody needs the hub any more.
+        hub: Answers their requests.
+        stop: Is called with the reason when no application has been connected for long enough.
 
     Attributes:
-        listener: Where they come; ``None`` where the hub does not listen, or no longer.
+        listener: Where they connect; ``None`` where the hub does not listen, or no longer.
         linger_seconds: How long the hub outlives the last of them; ``None`` for ever.
     """
 
     def __init__(self, hub: Hub, stop: Callable[[str], None]) -> None:
-        self.listener: Listener | None = None
+        self.listener: ControlListener | None = None
         self.linger_seconds: float | None = None
         self._hub = hub
         self._stop = stop
@@ -39,12 +39,12 @@ class Applications:
     def __len__(self) -> int:
         return len(self._connections)
 
-    def listen(self, listener: Listener, *, linger_seconds: float | None) -> None:
+    def listen(self, listener: ControlListener, *, linger_seconds: float | None) -> None:
         """Accept applications of this user.
 
         Args:
             listener: Where; it is closed at the end.
-            linger_seconds: How long to go on without any; the longest that one of them says in its hello
+            linger_seconds: How long to wait without any; the longest that one of them asks for in its hello
                 counts. ``None`` for ever.
         """
         self.listener = listener
@@ -53,13 +53,17 @@ class Applications:
         if linger_seconds is not None and not self._connections:
             self._start_linger(max(linger_seconds, FIRST_APP_SECONDS))
 
+    def listener_descriptor(self) -> int | None:
+        """Return the descriptor of the listening socket; ``None`` if the hub does not listen any more."""
+        return self.listener.sock.fileno() if self.listener is not None else None
+
     @property
     def are_cut_off(self) -> bool:
-        """Whether nobody finds this hub any more, while its lock keeps others from starting one."""
+        """Whether the socket was removed, so that no application finds this hub or may start another one."""
         return self.linger_seconds is not None and self.listener is not None and not self.listener.is_found
 
     def close(self) -> None:
-        """Take no more of them, do what was asked for before, and send them away."""
+        """Accept no more of them, answer what they have requested before, and close their connections."""
         if self.listener is not None:
             self._loop.remove_reader(self.listener.sock)
             self.listener.close()
@@ -78,7 +82,7 @@ class Applications:
     def restore(self, snapshots: Iterable[ConnectionSnapshot]) -> None:
         """Continue the connections of the predecessor."""
         for snapshot in snapshots:
-            self._keep(AppConnection.restore(snapshot, self._hub))
+            self._keep(AppConnection.restore(snapshot, self._hub, self))
 
     def release(self) -> None:
         """Close this process's copies of all descriptors; the successor has its own."""
@@ -90,7 +94,7 @@ class Applications:
             self.listener.release()
             self.listener = None
 
-    # -- they come and go --------------------------------------------------------------------------
+    # -- connections ---------------------------------------------------------------------------------
 
     def _accept(self, listener: socket.socket) -> None:
         try:
@@ -100,11 +104,11 @@ class Applications:
         except OSError as error:
             # Whatever it is, mostly a lack of descriptors: left readable, the listener would wake the loop
             # without end.
-            self._hub.log("accept", "cannot accept an application: %s", error)
+            self._hub.log.throttled_warning("accept", "cannot accept an application: %s", error)
             self._loop.remove_reader(listener)
             self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._accept_again)
             return
-        self._keep(AppConnection(sock, self._hub))
+        self._keep(AppConnection(sock, self._hub, self))
 
     def _accept_again(self) -> None:
         if self.listener is not None:
@@ -117,17 +121,17 @@ class Applications:
         self._connections.add(connection)
 
     def introduced(self, linger_seconds: float) -> None:
-        """Note what an application said in its hello."""
+        """Note what an application has sent in its hello."""
         if self.linger_seconds is not None:
             self.linger_seconds = max(self.linger_seconds, linger_seconds)
 
-    def gone(self, connection: AppConnection) -> None:
+    def closed(self, connection: AppConnection) -> None:
         """Forget a control connection that was closed."""
         self._connections.discard(connection)
         if not self._connections and self.linger_seconds is not None and self.listener is not None:
-            text = "no application is connected; the hub ends in %g s unless one comes"
+            text = "no application is connected; the hub ends in %g s unless one connects"
             # So ends every application that is stopped, too.
-            self._hub.log("linger", text, self.linger_seconds, level=logging.INFO)
+            self._hub.log.throttled_info("linger", text, self.linger_seconds)
             self._start_linger(self.linger_seconds)
 
     def _start_linger(self, seconds: float) -> None:

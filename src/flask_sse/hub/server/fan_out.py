@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from ..core.core import Core
-from .loop import Turns
+from .hub_loop import Turns
 from .stream import Stream
 
 # So many writes take some milliseconds.

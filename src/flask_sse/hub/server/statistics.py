@@ -1,8 +1,9 @@
-"""Statistics: what a hub tells of itself in detail. No I/O, no clock."""
+"""Statistics of a hub: counts, rates, its busiest channels and slowest clients. No I/O, no clock."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections import deque
 from typing import Any
 
@@ -11,33 +12,33 @@ from ...errors import InvalidMessageError
 from ...wire.encode import encode_event
 from ...wire.envelope import unpack
 from ..core.core import Core
-from .backlogs import Backlogs
-from .loop import Turns
+from .hub_loop import Turns
 from .stream import Stream
+from .stream_io import StreamIO
 
 MOST_CHANNELS = 50
 MOST_SLOW = 20
 MOST_EVENTS = 20
 DATA_CHARACTERS = 200
 RATE_SECONDS = 10.0
-# One a second.
+# One per second.
 TURN_SAMPLES = 60
 STATUS = "status"
 
 
 class Statistics:
-    """Looks at one hub, on its loop.
+    """Collects the statistics of one hub, on its loop.
 
     Args:
-        core: What it looks at.
-        backlogs: Of its streams.
+        core: Of the hub.
+        io: Of its streams.
         turns: Of its loop.
         now: The time, in seconds.
     """
 
-    def __init__(self, core: Core[Stream], backlogs: Backlogs, turns: Turns, now: float) -> None:
+    def __init__(self, core: Core[Stream], io: StreamIO, turns: Turns, now: float) -> None:
         self._core = core
-        self._backlogs = backlogs
+        self._io = io
         self._loop_turns = turns
         # The longest turns of the loop in each of the last seconds: by the clock, and of the CPU.
         self._longest: deque[tuple[float, float]] = deque(maxlen=TURN_SAMPLES)
@@ -51,6 +52,33 @@ class Statistics:
         self._samples.append((now, counters.events, counters.deliveries))
         while now - self._samples[0][0] > RATE_SECONDS:
             self._samples.popleft()
+
+    def status(self, apps: int) -> dict[str, Any]:
+        """Return counts of what is open now and of what happened since the start.
+
+        Args:
+            apps: How many applications are connected.
+        """
+        counters, rejected = self._core.counters, self._core.admission.rejected
+        return {
+            "pid": os.getpid(),
+            "streams": len(self._core),
+            "channels": self._core.channels.busy_count,
+            "apps": apps,
+            "broker_away": self._core.broker_away,
+            "opened": counters.opened,
+            "resumed": counters.resumed,
+            "resets": counters.resets,
+            "events": counters.events,
+            "deliveries": counters.deliveries,
+            "foreign_dropped": counters.foreign_dropped,
+            "rejected": self._io.rejected + sum(rejected.values()),
+            **{f"rejected_{limit}": count for limit, count in rejected.items()},
+            "revoked": counters.revoked,
+            "lost_runs": counters.lost_runs,
+            "ended_slow": self._io.ended_slow,
+            **self.turns,
+        }
 
     @property
     def turns(self) -> dict[str, float]:
@@ -66,12 +94,12 @@ class Statistics:
 
     @property
     def is_watched(self) -> bool:
-        """Whether a stream listens to what the hub tells of itself."""
+        """Whether a stream listens to the reports of the hub."""
         channel = self._core.channels.get(STATUS_CHANNEL)
         return channel is not None and channel.streams > 0
 
     def details(self, now: float) -> dict[str, Any]:
-        """Return what is going on.
+        """Return rates, and the busiest channels and slowest clients.
 
         Args:
             now: The time, in seconds.
@@ -85,7 +113,7 @@ class Statistics:
         return {
             "events_per_second": events,
             "deliveries_per_second": deliveries,
-            "backlog_bytes": self._backlogs.total_bytes,
+            "backlog_bytes": self._io.backlogs.total_bytes,
             "busiest": self._busiest(),
             "slowest": [
                 {
@@ -94,12 +122,12 @@ class Statistics:
                     "backlog_bytes": stream.backlog_bytes,
                     "max_backlog_bytes": stream.rules.max_backlog_bytes,
                 }
-                for stream in self._backlogs.slowest(MOST_SLOW)
+                for stream in self._io.backlogs.slowest(MOST_SLOW)
             ],
         }
 
     def report(self, status: dict[str, Any], now: float) -> bytes:
-        """Return the event for those who watch, and remember from now on what they are to see next time."""
+        """Return the event for the live page, and collect from now on what the next one shows."""
         seen = self._core.seen or ()
         events = [_shown(channel, envelope) for channel, envelope in seen]
         self._core.seen = deque(maxlen=MOST_EVENTS)
@@ -107,7 +135,7 @@ class Statistics:
         return encode_event(json.dumps(data), event=STATUS)
 
     def rest(self) -> None:
-        """Remember nothing any more, because nobody watches."""
+        """Collect no events any more, because no page shows them."""
         self._core.seen = None
 
     def _rates(self, now: float) -> tuple[float, float]:
