@@ -5,17 +5,25 @@ from __future__ import annotations
 import contextlib
 import difflib
 import fnmatch
-import json
-import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .caller import warn_caller
 from .errors import InvalidSettingError
+from .ranges import COUNT, HISTORY_SECONDS, HISTORY_SIZE, POSITIVE_SECONDS, RETRY_MS, SECONDS
+from .setting_values import (
+    choice,
+    flag,
+    history_rules,
+    hub,
+    origins,
+    retry_range,
+    seconds_in,
+    slow_rules,
+    whole_in,
+)
 from .urls import check_url
-from .wire.message import MAX_RETRY_MS
 from .wire.run import is_run
 from .wire.text import plain_text
 
@@ -27,9 +35,6 @@ NO_BROKER_URL = (
     'SSE_BROKER_URL = "redis://localhost"; "memory://" needs no server, for one machine'
 )
 NO_REDIS_URL = f"{_NO_URL} sse.redis reads SSE_REDIS_URL, then REDIS_URL, and not SSE_BROKER_URL"
-
-# Some 31 years: whoever needs more means never.
-MAX_SECONDS = 1e9
 
 _REDIS_URL_KEYS = ("SSE_REDIS_URL", "REDIS_URL")
 _BROKER_URL_KEYS = ("SSE_BROKER_URL", *_REDIS_URL_KEYS)
@@ -51,6 +56,17 @@ class History:
 MAX_TOTAL_BACKLOG_BYTES = 256 * 1024 * 1024
 # Pages follow a run from its start.
 RUN_HISTORY = History(size=10_000, seconds=3600.0)
+
+
+# Of each rule that is a number.
+RULE_RANGES = {
+    "heartbeat_seconds": POSITIVE_SECONDS,
+    "max_backlog_bytes": COUNT,
+    "max_stream_seconds": POSITIVE_SECONDS,
+    "max_streams_per_subject": COUNT,
+    "max_streams_per_address": COUNT,
+}
+_MAY_BE_NONE = ("max_stream_seconds", "max_streams_per_subject", "max_streams_per_address")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +91,20 @@ class StreamRules:
     max_streams_per_subject: int | None = None
     max_streams_per_address: int | None = None
     may_skip: bool = False
+
+    @property
+    def is_in_range(self) -> bool:
+        """Whether each number is one that a setting can have; for rules that came from another process."""
+        low, high = self.retry_ms
+        return (
+            low in RETRY_MS
+            and high in RETRY_MS
+            and low <= high
+            and all(
+                (value := getattr(self, name)) in allowed or (value is None and name in _MAY_BE_NONE)
+                for name, allowed in RULE_RANGES.items()
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,159 +266,47 @@ def warn_of_unknown_settings(config: Mapping[str, Any], warned: set[str]) -> Non
             warn_caller(text)
 
 
-def _number(value: Any) -> float | None:
-    """Return a number, also out of a text as environment variables give it; ``None`` if it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
+_RULE: dict[str, Callable[[str, Any], Any]] = {
+    "size": whole_in(HISTORY_SIZE),
+    "seconds": seconds_in(HISTORY_SECONDS),
+}
 
 
-def _seconds(*, zero: bool) -> Callable[[str, Any], float]:
-    def parse(key: str, value: Any) -> float:
-        number = _number(value)
-        if number is None or not 0 <= number <= MAX_SECONDS or (number == 0 and not zero):
-            bound = "of 0 or more" if zero else "above 0"
-            raise InvalidSettingError(key, value, f"it must be a number {bound}, in seconds")
-        return number
+def _rule(name: str) -> tuple[str, str, Callable[[str, Any], Any]]:
+    allowed = RULE_RANGES[name]
+    return "rules", name, whole_in(allowed) if allowed.is_whole else seconds_in(allowed)
 
-    return parse
-
-
-def _whole(least: int) -> Callable[[str, Any], int]:
-    def parse(key: str, value: Any) -> int:
-        number = _number(value)
-        if number is None or number < least or not number.is_integer():
-            raise InvalidSettingError(key, value, f"it must be a whole number of {least} or more")
-        return int(number)
-
-    return parse
-
-
-def _history_rules(key: str, value: Any) -> dict[str, dict[str, Any]]:
-    hint = (
-        'it must be as {"prices:*": {"size": 10, "seconds": 60}}: a pattern of names, size or seconds or both'
-    )
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError, RecursionError):
-            value = json.loads(value)
-    if not isinstance(value, Mapping):
-        raise InvalidSettingError(key, value, hint)
-    read: dict[str, dict[str, Any]] = {}
-    for pattern, rule in value.items():
-        if not isinstance(pattern, str) or not isinstance(rule, Mapping) or not rule.keys() <= _RULE.keys():
-            raise InvalidSettingError(key, value, hint)
-        read[plain_text(pattern)] = {name: _RULE[name](f"{key}: {name}", rule[name]) for name in rule}
-    return read
-
-
-def _slow_rules(key: str, value: Any) -> tuple[tuple[str, str], ...]:
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError, RecursionError):
-            value = json.loads(value)
-    right = isinstance(value, Mapping) and all(
-        isinstance(pattern, str) and rule in ("end", "skip") for pattern, rule in value.items()
-    )
-    if not right:
-        raise InvalidSettingError(key, value, 'it must be as {"prices:*": "skip"}: a pattern, end or skip')
-    return tuple((plain_text(pattern), plain_text(rule)) for pattern, rule in value.items())
-
-
-def _retry_range(key: str, value: Any) -> tuple[int, int]:
-    parts = value.split("-") if isinstance(value, str) else value
-    ends = [_number(end) for end in (parts if isinstance(parts, list | tuple) else [parts])]
-    numbers = [int(end) for end in ends if end is not None and 0 <= end <= MAX_RETRY_MS and end.is_integer()]
-    if len(numbers) != len(ends) or len(ends) not in {1, 2} or numbers[0] > numbers[-1]:
-        hint = "it must be whole milliseconds, or two numbers as in '2000-5000', the lower one first"
-        raise InvalidSettingError(key, value, hint)
-    return numbers[0], numbers[-1]
-
-
-def _choice(*choices: str) -> Callable[[str, Any], str]:
-    def parse(key: str, value: Any) -> str:
-        if value not in choices:
-            raise InvalidSettingError(key, value, f"it must be one of {', '.join(choices)}")
-        return plain_text(value)
-
-    return parse
-
-
-def _hub(key: str, value: Any) -> str:
-    if value in ("auto", "thread") or (isinstance(value, str) and value.startswith("unix:/")):
-        return plain_text(value)
-    hint = "it must be auto, thread, or unix: and an absolute path as in unix:/run/app/sse.sock"
-    raise InvalidSettingError(key, value, hint)
-
-
-def _flag(key: str, value: Any) -> bool:
-    known = {"true": True, "1": True, "false": False, "0": False}
-    if isinstance(value, str) and value.lower() in known:
-        return known[value.lower()]
-    if type(value) in (bool, int) and value in (0, 1):
-        return bool(value)
-    raise InvalidSettingError(key, value, "it must be true or false")
-
-
-def _origins(key: str, value: Any) -> frozenset[str]:
-    origins = value.split(",") if isinstance(value, str) and value else (value or [])
-    if not isinstance(origins, list | tuple | set | frozenset):
-        raise InvalidSettingError(key, value, _ORIGINS_HINT)
-    read = frozenset(origin.strip() for origin in origins if isinstance(origin, str))
-    if len(read) != len(origins) or ("*" in read and len(read) > 1):
-        raise InvalidSettingError(key, value, _ORIGINS_HINT)
-    for origin in read:
-        hint = _flaw_of_origin(origin)
-        if hint is not None:
-            raise InvalidSettingError(key, value, hint)
-    return read
-
-
-def _flaw_of_origin(origin: str) -> str | None:
-    """Return what to write instead of an origin that no browser sends; ``None`` for one that may be sent."""
-    if origin == "null":
-        # Any page can make itself one of this origin, and would get what the cookies of a visitor allow.
-        return 'null is every sandboxed page and every file; only "*" lets them read, without cookies'
-    without_port = re.fullmatch("(http://.*):80|(https://.*):443", origin)
-    if without_port:
-        return f"browsers leave the usual port out; write {without_port[1] or without_port[2]}"
-    return None if origin == "*" or _ORIGIN.fullmatch(origin) else _ORIGINS_HINT
-
-
-_ORIGINS_HINT = (
-    'it must be origins as browsers send them, as in ["https://example.com", "tauri://localhost"], or "*" '
-    "alone: scheme, host and port, in small letters, without a path"
-)
-# Capitals are left as they are where the scheme is not one of the web.
-_ORIGIN = re.compile(
-    r"https?://[a-z0-9._\-\[\]:]+|(?!https?:)[a-z][a-z0-9+.\-]*://[A-Za-z0-9._\-]+(:[0-9]+)?"
-)
-_RULE: dict[str, Callable[[str, Any], Any]] = {"size": _whole(0), "seconds": _seconds(zero=False)}
 
 _KEYS: dict[str, tuple[str, str, Callable[[str, Any], Any]]] = {
-    "SSE_HUB": ("", "hub", _hub),
-    "SSE_TAKEOVER": ("", "takeover", _choice("auto", "off")),
-    "SSE_HUB_LINGER_SECONDS": ("", "hub_linger_seconds", _seconds(zero=True)),
-    "SSE_DRAIN_SECONDS": ("", "drain_seconds", _seconds(zero=True)),
+    "SSE_HUB": ("", "hub", hub),
+    "SSE_TAKEOVER": ("", "takeover", choice("auto", "off")),
+    "SSE_HUB_LINGER_SECONDS": ("", "hub_linger_seconds", seconds_in(SECONDS)),
+    "SSE_DRAIN_SECONDS": ("", "drain_seconds", seconds_in(SECONDS)),
     "SSE_HISTORY_SIZE": ("history", "size", _RULE["size"]),
     "SSE_HISTORY_SECONDS": ("history", "seconds", _RULE["seconds"]),
-    "SSE_HISTORY_RULES": ("", "history_rules", _history_rules),
-    "SSE_SLOW_RULES": ("", "slow_rules", _slow_rules),
-    "SSE_HEARTBEAT_SECONDS": ("rules", "heartbeat_seconds", _seconds(zero=False)),
-    "SSE_RETRY_MS": ("rules", "retry_ms", _retry_range),
-    "SSE_MAX_BACKLOG_BYTES": ("rules", "max_backlog_bytes", _whole(1)),
-    "SSE_MAX_TOTAL_BACKLOG_BYTES": ("", "max_total_backlog_bytes", _whole(1)),
-    "SSE_MAX_EVENT_BYTES": ("", "max_event_bytes", _whole(1)),
-    "SSE_MAX_STREAM_SECONDS": ("rules", "max_stream_seconds", _seconds(zero=False)),
-    "SSE_MAX_STREAMS": ("", "max_streams", _whole(1)),
-    "SSE_MAX_STREAMS_PER_SUBJECT": ("rules", "max_streams_per_subject", _whole(1)),
-    "SSE_MAX_STREAMS_PER_ADDRESS": ("rules", "max_streams_per_address", _whole(1)),
-    "SSE_REQUIRE_TICKET": ("", "require_ticket", _flag),
-    "SSE_CORS_ORIGINS": ("", "cors_origins", _origins),
-    "SSE_MAX_CHANNELS": ("", "max_channels", _whole(1)),
-    "SSE_MAX_RESPONSES": ("", "max_responses", _whole(1)),
-    "SSE_MAX_RUNS": ("", "max_runs", _whole(1)),
-    "SSE_MAX_CHANNELS_PER_STREAM": ("", "max_channels_per_stream", _whole(1)),
+    "SSE_HISTORY_RULES": ("", "history_rules", history_rules(_RULE)),
+    "SSE_SLOW_RULES": ("", "slow_rules", slow_rules),
+    "SSE_HEARTBEAT_SECONDS": _rule("heartbeat_seconds"),
+    "SSE_RETRY_MS": ("rules", "retry_ms", retry_range),
+    "SSE_MAX_BACKLOG_BYTES": _rule("max_backlog_bytes"),
+    "SSE_MAX_TOTAL_BACKLOG_BYTES": ("", "max_total_backlog_bytes", whole_in(COUNT)),
+    "SSE_MAX_EVENT_BYTES": ("", "max_event_bytes", whole_in(COUNT)),
+    "SSE_MAX_STREAM_SECONDS": _rule("max_stream_seconds"),
+    "SSE_MAX_STREAMS": ("", "max_streams", whole_in(COUNT)),
+    "SSE_MAX_STREAMS_PER_SUBJECT": (
+        "rules",
+        "max_streams_per_subject",
+        whole_in(RULE_RANGES["max_streams_per_subject"]),
+    ),
+    "SSE_MAX_STREAMS_PER_ADDRESS": (
+        "rules",
+        "max_streams_per_address",
+        whole_in(RULE_RANGES["max_streams_per_address"]),
+    ),
+    "SSE_REQUIRE_TICKET": ("", "require_ticket", flag),
+    "SSE_CORS_ORIGINS": ("", "cors_origins", origins),
+    "SSE_MAX_CHANNELS": ("", "max_channels", whole_in(COUNT)),
+    "SSE_MAX_RESPONSES": ("", "max_responses", whole_in(COUNT)),
+    "SSE_MAX_RUNS": ("", "max_runs", whole_in(COUNT)),
+    "SSE_MAX_CHANNELS_PER_STREAM": ("", "max_channels_per_stream", whole_in(COUNT)),
 }

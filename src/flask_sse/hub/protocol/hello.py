@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from ...errors import ProtocolError
-from .checks import is_time, is_whole
+from ...ranges import COUNT, SECONDS
 from .packet import Packet
 
 # What this release speaks; the highest that both ends speak counts.
@@ -39,7 +39,7 @@ class Hello:
         if packet.op != "hello" or common_protocol(fields.get("protocols")) is None:
             raise ProtocolError(f"this hub speaks protocol {PROTOCOLS[-1]}, not {ascii(fields)[:100]}")
         pid, linger = fields.get("pid"), fields.get("linger_seconds")
-        if not isinstance(pid, int) or not is_whole(pid, 1) or linger is None or not is_time(linger):
+        if not isinstance(pid, int) or pid not in COUNT or linger is None or linger not in SECONDS:
             raise ProtocolError("a hello without pid and linger_seconds")
         return cls(pid, float(linger))
 

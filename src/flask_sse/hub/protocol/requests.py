@@ -13,10 +13,10 @@ from typing import Any
 
 from ...brokers.base import Entry, Page, Publication, Receipt
 from ...errors import ProtocolError
+from ...ranges import HISTORY_SECONDS, HISTORY_SIZE
 from ...settings import History
 from ...version import __version__
 from ...wire.cursor import read_cursor
-from .checks import is_time, is_whole
 from .packet import Packet
 
 # The limit that applications enforce themselves, before they ask who may listen to all those channels.
@@ -63,8 +63,8 @@ def read_publication(packet: Packet) -> Publication:
     if (
         not isinstance(history, dict)
         or history.keys() != {"size", "seconds"}
-        or not is_whole(history["size"], 0)
-        or not is_time(history["seconds"])
+        or history["size"] not in HISTORY_SIZE
+        or history["seconds"] not in HISTORY_SECONDS
     ):
         raise ProtocolError("a submit without the history of its channel")
     return Publication(channel, packet.body, History(**history), own_id, key)

@@ -9,8 +9,8 @@ from typing import Any
 
 from ...channels import STATUS_CHANNEL, check_channel
 from ...errors import InvalidChannelError, ProtocolError
+from ...ranges import Range
 from ...settings import StreamRules
-from .checks import is_time, is_whole
 from .grant import ANONYMOUS, Grant
 from .packet import Packet
 
@@ -20,6 +20,7 @@ ENVELOPES = "envelopes"
 _MODES = {FRAMES: FRAMES, ENVELOPES: ENVELOPES}
 
 _RULES = set(StreamRules.__slots__)
+_NUMBER = Range(0, is_whole=True)
 _GRANT = set(Grant.__slots__)
 
 
@@ -100,24 +101,8 @@ def _read_rules(fields: Any) -> StreamRules:
 @functools.lru_cache(maxsize=64, typed=True)
 def _checked_rules(**fields: Any) -> StreamRules:
     """Return rules; the same object for all streams that have the same, as most of a hub do."""
-    if not isinstance(fields["may_skip"], bool):
-        raise TypeError
     rules = StreamRules(**fields)
-    low, high = rules.retry_ms
-    age = rules.max_stream_seconds
-    right = (
-        is_time(rules.heartbeat_seconds)
-        and rules.heartbeat_seconds > 0
-        and is_whole(rules.max_backlog_bytes, 1)
-        and is_whole(low, 0)
-        and is_whole(high, low)
-        and (age is None or (is_time(age) and age > 0))
-        and all(
-            most is None or is_whole(most, 1)
-            for most in (rules.max_streams_per_subject, rules.max_streams_per_address)
-        )
-    )
-    if not right:
+    if not isinstance(fields["may_skip"], bool) or not rules.is_in_range:
         raise ValueError
     return rules
 
@@ -142,7 +127,7 @@ def _read_since(groups: Any, channels: list[str]) -> dict[str, str]:
     since: dict[str, str] = {}
     try:
         for text, numbers in groups:
-            if not isinstance(text, str) or not all(is_whole(number, 0) for number in numbers):
+            if not isinstance(text, str) or not all(number in _NUMBER for number in numbers):
                 raise TypeError(text)
             since |= {channels[number]: text for number in numbers}
     except (TypeError, ValueError, IndexError):
