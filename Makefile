@@ -50,7 +50,7 @@ lint: $(VENV)/.test $(VENV)/.lint ## style, types and the direction of imports
 	set -e; for app in examples/*/app.py; do $(BIN)/mypy --config-file= --strict $$app; done
 	$(BIN)/lint-imports --no-cache
 
-format: $(VENV)/.lint ## mend what the linter can mend by itself
+format: $(VENV)/.lint ## fix what the linter can fix by itself
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
