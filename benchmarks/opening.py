@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.processes import wait_until
 
-from flask_sse.hub.client.hub_client import open_hub_client
+from flask_sse.hub.client.open_client import open_hub_client
 from flask_sse.settings import Settings
 
 from . import systems

@@ -20,7 +20,7 @@ from tests.support.tools import require
 from tests.support.webservers import SCRIPTS
 
 from flask_sse import Publisher
-from flask_sse.hub.client.hub_client import open_hub_client
+from flask_sse.hub.client.open_client import open_hub_client
 from flask_sse.settings import Settings
 
 from .harness import EVENT_BYTES, Client, Commanded, event_data, native, on_both_cores, on_server_core

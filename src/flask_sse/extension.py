@@ -29,7 +29,8 @@ from flask.sansio.app import App
 from .brokers.redis import publisher as _publisher_of_redis  # noqa: F401
 from .errors import SSEError
 from .hub.client.forks import forget_after_fork
-from .hub.client.hub_client import HubClient, announce, open_hub_client, reaches_this_process_only
+from .hub.client.hub_client import HubClient
+from .hub.client.open_client import announce, open_hub_client, reaches_this_process_only
 from .hub.client.override import MEMORY_URL, Override, override, remaining_with
 from .rights import note_own_revocation
 from .settings import Settings, check_settings, warn_of_unknown_settings

@@ -9,7 +9,7 @@ from typing import Any
 
 from .channels import DEFAULT_CHANNEL
 from .errors import InvalidSettingError
-from .hub.client.hub_client import open_hub_client, reaches_this_process_only
+from .hub.client.open_client import open_hub_client, reaches_this_process_only
 from .hub.client.override import override
 from .producing.run import Producer
 from .producing.source import Items, Source

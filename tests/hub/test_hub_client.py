@@ -24,7 +24,7 @@ from tests.support.promises import promised
 from tests.tools import ROOT
 
 from flask_sse.errors import BrokerUnavailableError, HubUnavailableError
-from flask_sse.hub.client.hub_thread import ThreadHubClient
+from flask_sse.hub.client.thread_hub_client import ThreadHubClient
 
 URL = "memory://client"
 

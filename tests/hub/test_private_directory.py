@@ -16,8 +16,8 @@ from tests.support.bare_application import BareApplication, hubs_in
 from tests.support.processes import running, wait_until
 
 from flask_sse.errors import HubStartError, HubUnavailableError
-from flask_sse.hub.client import hub_client
-from flask_sse.hub.client.discovery import hub_path, private_directory
+from flask_sse.hub.client import auto_hub_client
+from flask_sse.hub.client.runtime_directory import hub_path, private_directory
 from flask_sse.hub.process import interpreter
 from flask_sse.settings import Settings
 
@@ -187,10 +187,13 @@ def test_a_hub_in_a_thread_gives_way_as_soon_as_a_process_can_be_started(
     runtime_directory: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """(13.14) A full disk ends the process at once, too, so nothing says that it is for ever."""
-    monkeypatch.setattr(hub_client, "RETRY_FIRST_SECONDS", 0.1)
+    monkeypatch.setattr(auto_hub_client, "RETRY_FIRST_SECONDS", 0.1)
     with monkeypatch.context() as patch, BareApplication(URL) as client, BareApplication(URL) as other:
         patch.setattr(interpreter, "_python", lambda: "/bin/false")
-        with client.stream("all") as stream, caplog.at_level(logging.INFO, "flask_sse.hub.client.hub_client"):
+        with (
+            client.stream("all") as stream,
+            caplog.at_level(logging.INFO, "flask_sse.hub.client.auto_hub_client"),
+        ):
             assert client.pid == os.getpid()
             assert client.publish("one", channel="all") == 1
             assert stream.next_event().data == "one"

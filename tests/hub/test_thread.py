@@ -17,7 +17,7 @@ from tests.tools import ROOT
 
 from flask_sse.errors import BrokerUnavailableError, HubUnavailableError, InvalidSettingError
 from flask_sse.hub.client import hub_thread as thread
-from flask_sse.hub.client.hub_client import open_hub_client
+from flask_sse.hub.client.open_client import open_hub_client
 from flask_sse.settings import Settings
 
 URL = "memory://thread"

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import psutil
 
-from flask_sse.hub.client.hub_client import open_hub_client
+from flask_sse.hub.client.open_client import open_hub_client
 from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
 from flask_sse.publisher import PublishMethods
 from flask_sse.settings import Settings, StreamRules

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from flask_sse.brokers.base import Publication
-from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.client.runtime_directory import hub_path
 from flask_sse.hub.protocol.hello import Hello
 from flask_sse.hub.protocol.packet import Packet
 from flask_sse.hub.protocol.stream_request import StreamRequest

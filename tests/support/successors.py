@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from tests.tools import ROOT
 
-from flask_sse.hub.client import discovery as lifecycle
+from flask_sse.hub.client import launcher
 from flask_sse.hub.client.config import hub_config
-from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.client.runtime_directory import hub_path
 from flask_sse.hub.process.main import Job
 from flask_sse.settings import Settings
 
@@ -59,7 +59,7 @@ def succeed(settings: Settings) -> None:
     """Let a new process take over from the automatic hub of an application."""
     log = hub_path(settings).with_suffix(".log")
     before = log.read_text().count(" took over ")
-    lifecycle._start(successor_job(settings))
+    launcher.start(successor_job(settings))
     wait_until(lambda: log.read_text().count(" took over ") > before, what="the successor in charge")
 
 
@@ -88,7 +88,7 @@ def steps_to_succeed(settings: Settings) -> int:
 def started_by(code: str, settings: Settings) -> Iterator[None]:
     """Let a program of our own be the automatic hub of an application."""
     path = hub_path(settings)
-    lock = lifecycle._take_lock(path.with_suffix(".lock"))
+    lock = launcher.take_lock(path.with_suffix(".lock"))
     assert lock is not None
     job = Job(str(path), hub_config(settings), lock=lock)
     log = path.with_suffix(".log")

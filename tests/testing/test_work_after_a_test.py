@@ -64,9 +64,9 @@ def start_producer(app: Flask, has_begun: threading.Event, continues: threading.
 
 
 def start_response(app: Flask, has_begun: threading.Event, continues: threading.Event) -> None:
-    with app.test_request_context():
+    with app.test_request_context() as context:
         response = sse.response(items(app, has_begun, continues))
-    pieces = iter(response.response)
+    pieces = iter(response(context.request.environ, lambda *_: lambda _: None))
     next(pieces)
     threading.Thread(target=list, args=(pieces,), name="flask-sse response reader").start()
 

@@ -67,7 +67,7 @@ class Application:
 
     def hub_status(self) -> dict[str, Any] | None:
         """Return the status of the hub of this machine; ``None`` if none runs. It starts none."""
-        from ..hub.client.hub_client import announce  # noqa: PLC0415 - it loads asyncio
+        from ..hub.client.open_client import announce  # noqa: PLC0415 - it loads asyncio
 
         if self._settings.hub == "auto" and announce(self._settings) is None:
             return None

@@ -15,8 +15,9 @@ from typing import Any
 
 from ..brokers.base import Page, Publication, Receipt
 from ..errors import HubUnavailableError, UsageError
-from ..hub.client.hub_thread import HubThread, ThreadHubClient
+from ..hub.client.hub_thread import HubThread
 from ..hub.client.override import MEMORY_URL
+from ..hub.client.thread_hub_client import ThreadHubClient
 from ..hub.core.timer_wheel import TICK_SECONDS
 from ..hub.protocol.stream_request import StreamRequest
 from ..hub.server.hub_loop import HubLoop

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("runtime_directory")
 SCRIPT = """
 import os, sys
 from flask_sse import Publisher
-from flask_sse.hub.client.hub_client import open_hub_client
+from flask_sse.hub.client.open_client import open_hub_client
 import asyncio, psutil
 sys.path[:0] = sys.argv[1:]
 os.environ["PYTHONPATH"] = os.pathsep.join(sys.argv[1:])

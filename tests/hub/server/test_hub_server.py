@@ -20,7 +20,7 @@ from tests.support.patience import PATIENT_SECONDS, granted_time
 from tests.support.processes import descriptors, running, wait_until
 
 from flask_sse.errors import HubUnavailableError
-from flask_sse.hub.client import discovery as lifecycle
+from flask_sse.hub.client import hub_connection
 from flask_sse.hub.core.timer_wheel import TICK_SECONDS
 from flask_sse.hub.protocol.hub_events import REJECTED_RETRY_MS
 from flask_sse.hub.server.tcp import UNACKNOWLEDGED_MS
@@ -259,7 +259,7 @@ def test_hub_without_descriptors_lives_and_recovers(
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors(pid) + 3, hard))
         busy = psutil.Process(pid).cpu_times().user
         with monkeypatch.context() as patch:
-            patch.setattr(lifecycle, "ANSWER_SECONDS", 0.7)
+            patch.setattr(hub_connection, "ANSWER_SECONDS", 0.7)
             apps = fill_with_apps(stack)
         assert psutil.Process(pid).cpu_times().user - busy < 0.3, "it spins"
         with pytest.raises(EOFError):

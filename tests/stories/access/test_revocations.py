@@ -21,7 +21,7 @@ from tests.support.processes import wait_until
 from tests.support.successors import succeed
 
 from flask_sse import ServerSentEventsBlueprint, submitter
-from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.client.runtime_directory import hub_path
 from flask_sse.hub.protocol.revocation import Revocation
 from flask_sse.hub.server.revocation_journal import Journal
 from flask_sse.settings import Settings

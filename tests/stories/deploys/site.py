@@ -14,7 +14,7 @@ from tests.support.processes import Process, children, free_port, running, wait_
 from tests.support.webservers import WEB_SERVERS
 from tests.tools import ROOT
 
-from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.client.runtime_directory import hub_path
 from flask_sse.settings import Settings
 
 APPS = ROOT / "tests" / "stories" / "integration" / "apps"

@@ -30,7 +30,7 @@ from tests.support.webservers import SCRIPTS
 
 from flask_sse import Publisher
 from flask_sse.errors import HubUnavailableError
-from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.client.runtime_directory import hub_path
 
 from .site import Site
 

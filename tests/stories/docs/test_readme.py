@@ -16,7 +16,7 @@ from tests.support.processes import wait_until
 from tests.tools import ROOT
 
 from flask_sse import ServerSentEventsBlueprint, sse
-from flask_sse.hub.client.hub_client import open_hub_client
+from flask_sse.hub.client.open_client import open_hub_client
 from flask_sse.settings import Settings
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

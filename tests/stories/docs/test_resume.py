@@ -15,7 +15,8 @@ from tests.support.client import StreamClient, get
 from tests.support.local import LocalServer, serve
 from tests.support.processes import wait_until
 
-from flask_sse.hub.client.hub_client import HubClient, open_hub_client
+from flask_sse.hub.client.hub_client import HubClient
+from flask_sse.hub.client.open_client import open_hub_client
 from flask_sse.settings import Settings
 
 FILES = {

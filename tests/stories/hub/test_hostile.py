@@ -22,7 +22,7 @@ from tests.support.hubs import separate_hubs
 from tests.support.patience import PATIENT_SECONDS
 from tests.support.swarm import raise_descriptor_limit
 
-from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.client.runtime_directory import hub_path
 from flask_sse.hub.protocol.hello import PROTOCOLS
 from flask_sse.hub.protocol.packet import Packet
 from flask_sse.hub.protocol.requests import status_request, submit_request

@@ -22,7 +22,7 @@ from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, wait_until
 
 from flask_sse.errors import HubUnavailableError
-from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.client.runtime_directory import hub_path
 from flask_sse.hub.protocol.packet import Packet
 from flask_sse.hub.protocol.requests import status_request, submit_request
 

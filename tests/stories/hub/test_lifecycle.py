@@ -27,9 +27,9 @@ from tests.support.processes import running, wait_until
 from tests.tools import ROOT
 
 from flask_sse import settings as settings_module
-from flask_sse.hub.client import discovery as lifecycle
+from flask_sse.hub.client import launcher
 from flask_sse.hub.client.config import hub_config
-from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.client.runtime_directory import hub_path
 from flask_sse.hub.server.hub_server import HubServer
 from flask_sse.settings import History, Settings, StreamRules
 
@@ -334,7 +334,7 @@ def test_secrets_are_neither_on_the_command_line_nor_in_the_log() -> None:
 def test_files_of_a_hub_are_for_its_user_only_and_its_log_stays_small(client: BareApplication) -> None:
     path = hub_path(client.settings)
     log = path.with_suffix(".log")
-    log.write_bytes(bytes(lifecycle._MAX_LOG_BYTES + 1))
+    log.write_bytes(bytes(launcher._MAX_LOG_BYTES + 1))
     assert client.pid
     wait_until(lambda: "ready at" in log_of(path), what="a fresh log")
     assert log.stat().st_size < 1000

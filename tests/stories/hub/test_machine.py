@@ -20,7 +20,7 @@ from tests.support.successors import started_by
 from tests.tools import ROOT
 
 from flask_sse.errors import BrokerUnavailableError
-from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.client.runtime_directory import hub_path
 from flask_sse.hub.protocol.hub_events import REJECTED_RETRY_MS
 from flask_sse.settings import StreamRules
 

@@ -20,8 +20,8 @@ from tests.support.webservers import SCRIPTS
 
 from flask_sse import InvalidSettingError, Publisher, sse
 from flask_sse.health import health
-from flask_sse.hub.client.discovery import hub_path
-from flask_sse.hub.client.hub_client import open_hub_client
+from flask_sse.hub.client.open_client import open_hub_client
+from flask_sse.hub.client.runtime_directory import hub_path
 from flask_sse.metrics import metrics
 from flask_sse.settings import Settings
 from flask_sse.testing import capture
@@ -119,7 +119,7 @@ import json
 from flask import Flask
 from flask_sse import sse
 from flask_sse.extension import settings_of
-from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.client.runtime_directory import hub_path
 
 app = Flask(__name__)
 app.config["SSE_BROKER_URL"] = "memory://"
@@ -129,7 +129,7 @@ if __name__ == "__main__":
 """
 SHOW = """
 from flask_sse.extension import settings_of
-from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.client.runtime_directory import hub_path
 from {module} import app
 print(hub_path(settings_of(app)))
 """

@@ -21,7 +21,7 @@ from tests.support.client import StreamClient
 from tests.support.patience import PATIENT_SECONDS, granted_time, patient
 from tests.support.processes import Process, free_port, running, suspended, wait_until
 
-from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.client.runtime_directory import hub_path
 from flask_sse.hub.server import hub_loop
 from flask_sse.hub.server.hub_loop import STALL_SECONDS, HubLoop
 

@@ -31,8 +31,8 @@ from tests.support.successors import (
 from tests.tools import ROOT
 
 from flask_sse.errors import HubUnavailableError
-from flask_sse.hub.client import discovery as lifecycle
-from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.client import launcher
+from flask_sse.hub.client.runtime_directory import hub_path
 from flask_sse.hub.core.runs import State
 from flask_sse.hub.core.timer_wheel import TICK_SECONDS
 from flask_sse.hub.handover.handover_connection import HANDOVER_VERSION
@@ -119,7 +119,7 @@ def test_history_in_the_hub_of_redis_is_read_on_from_where_the_other_stood(
         for number in range(5):
             # Nobody waits until either hub has got what was published.
             app.publish(f"{number} a", channel=channel)
-            lifecycle._start(successor_job(app.settings))
+            launcher.start(successor_job(app.settings))
             app.publish(f"{number} b", channel=channel)
         expected = [f"{number} {letter}" for number in range(5) for letter in "ab"]
         assert data_of(stream, 10) == expected
@@ -267,7 +267,7 @@ def test_a_request_that_has_come_in_part_is_answered_by_the_next_one(client: Bar
 def test_what_was_connected_and_not_accepted_yet_is_accepted_by_the_next_one(client: BareApplication) -> None:
     path, old = hub_path(client.settings), client.pid
     with suspended(old):
-        lifecycle._start(successor_job(client.settings))
+        launcher.start(successor_job(client.settings))
         waiting = [Peer(path, Hello(os.getpid(), 60).packet()) for _ in range(20)]
     for peer in waiting:
         with peer:

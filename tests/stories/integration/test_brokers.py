@@ -22,7 +22,7 @@ from tests.support.promises import promised
 
 from flask_sse import BrokerUnavailableError, InvalidSettingError, Publisher, sse
 from flask_sse.brokers.redis.client import redis_py_url
-from flask_sse.hub.client.discovery import hub_path
+from flask_sse.hub.client.runtime_directory import hub_path
 from flask_sse.settings import Settings
 
 PASSWORD = f"secret-{uuid.uuid4().hex}"

@@ -13,7 +13,7 @@ from tests.support.local import local_app
 from tests.support.patience import PATIENT_SECONDS
 
 from flask_sse import extension, sse
-from flask_sse.hub.client.hub_client import open_hub_client
+from flask_sse.hub.client.open_client import open_hub_client
 from flask_sse.settings import Settings
 
 pytestmark = [

@@ -19,7 +19,7 @@ from tests.support.processes import Process, children, descriptors, free_port, w
 from tests.support.webservers import WEB_SERVERS, RunningServer
 
 from flask_sse import Publisher
-from flask_sse.hub.client.hub_client import open_hub_client
+from flask_sse.hub.client.open_client import open_hub_client
 from flask_sse.settings import Settings
 
 APPS = Path(__file__).parent / "apps"
