@@ -7,8 +7,8 @@ import socket
 from collections.abc import Callable
 from dataclasses import replace
 
-from flask_sse.hub.core.groups import SubscriberSnapshot
 from flask_sse.hub.core.runs import State
+from flask_sse.hub.core.subscriber import SubscriberSnapshot
 from flask_sse.hub.handover.receiver import Receiver
 from flask_sse.hub.handover.sender import send_snapshot
 from flask_sse.hub.handover.snapshot import ConnectionSnapshot, Snapshot, StreamSnapshot

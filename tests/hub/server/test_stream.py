@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_sse.hub.core.keyed_chunks import KeyedChunks, join, pieces_of, rest_of
 from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
 from flask_sse.hub.server.stream import Stream
 from flask_sse.settings import StreamRules
+from flask_sse.wire.keyed_chunks import KeyedChunks, join, pieces_of, rest_of
 
 SMALL_BUFFER_BYTES = 4096
 ANSWER_SECONDS = 5.0

@@ -17,6 +17,7 @@ from flask_sse.brokers.base import Page, Publication, Receipt
 from flask_sse.brokers.redis import history
 from flask_sse.brokers.redis.publisher import RedisPublisher
 from flask_sse.brokers.redis.reader import RedisReader
+from flask_sse.hub.core.catch_up import CatchUp
 from flask_sse.hub.core.core import Core
 from flask_sse.hub.core.resume import Resume
 from flask_sse.hub.core.sequencer import Sequencer
@@ -88,10 +89,10 @@ def test_nothing_is_lost_in_silence_and_nothing_comes_twice(
 def read_before_subscribe(patch: pytest.MonkeyPatch) -> None:
     """R1: what is delivered between the read of a client's history and its place among the others is lost."""
 
-    def is_there(core: Core[Any], member: Any, resume: Resume, channel: Any, now: float) -> bool:
-        if channel.name in resume.floors or resume.since[channel.name] == str(channel.position):
+    def is_current(catch_up: CatchUp[Any], subscriber: Any, resume: Resume, channel: Any, now: float) -> bool:
+        if channel.name in resume.positions or resume.since[channel.name] == str(channel.position):
             return True
-        core._read_for(member, resume, channel, resume.since[channel.name])
+        catch_up._read_for(subscriber, resume, channel, resume.since[channel.name])
         return False
 
     read = RedisReader._read
@@ -101,7 +102,7 @@ def read_before_subscribe(patch: pytest.MonkeyPatch) -> None:
         await asyncio.sleep(LATE_SECONDS)
         return answers
 
-    patch.setattr(Core, "_is_there", is_there)
+    patch.setattr(CatchUp, "_is_current", is_current)
     patch.setattr(RedisReader, "_read", read_late)
 
 
@@ -140,7 +141,7 @@ def ignored_resubscribe(patch: pytest.MonkeyPatch) -> None:
         if channel is not None and channel.sequencer is not None and channel.sequencer.position is not None:
             core.broker_away = False
             channel.confirmed = True
-            core._now_ready(channel)
+            core._catch_up.note_ready(channel)
         else:
             subscribed(core, name)
 

@@ -23,7 +23,7 @@ from flask_sse import Publisher
 from flask_sse.brokers.base import Page
 from flask_sse.hub.core.actions import Continue, Read, Subscribe
 from flask_sse.hub.core.core import Core
-from flask_sse.hub.core.groups import Subscriber
+from flask_sse.hub.core.subscriber import Subscriber
 from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
 from flask_sse.settings import StreamRules
 from flask_sse.wire.cursor import FROM_NOW, Stamp

@@ -8,11 +8,11 @@ from flask import Flask
 from werkzeug.serving import make_server
 
 from flask_sse import sse
-from flask_sse.hub.core import core, runs
+from flask_sse.hub.core import run_watcher, runs
 
 if __name__ == "__main__":
     vars(runs).update(LOST_SECONDS=2.0)
-    vars(core).update(RUN_LOOK_SECONDS=0.25)
+    vars(run_watcher).update(RUN_CHECK_SECONDS=0.25)
     app = Flask(__name__)
     app.config.update(SSE_BROKER_URL=sys.argv[1], SSE_HUB="thread")
     app.register_blueprint(sse, url_prefix="/stream")

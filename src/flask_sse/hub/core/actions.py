@@ -1,7 +1,8 @@
-"""What the core orders: the server carries it out after every call. No I/O.
+"""Actions and counters: what the core hands to its server. No I/O, no clock.
 
-In this order, but for three of which there may be thousands, so that they take turns with other work:
-``Continue``, ``Read`` and ``End`` are carried out behind the others that are there, in their order.
+The server carries the actions out after every call, in their order. There may be thousands of ``Continue``,
+``Read`` and ``End``, so these take turns with other work: they are carried out behind all others that are
+there, in the order among themselves.
 """
 
 from __future__ import annotations
@@ -44,14 +45,14 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
-    """Tell the broker that nobody listens to a channel any more."""
+    """Tell the broker that this hub needs no more events of a channel."""
 
     channel: str
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Ask the broker for a page of the history; its answer goes to ``Core.page`` with the number."""
+    """Ask the broker for a page of the history; the answer goes to ``Core.page`` with the number."""
 
     number: int
     channel: str
@@ -67,7 +68,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class ReportDropped:
-    """Say that something came over a channel that is not delivered."""
+    """Log that something arrived on a channel that is not delivered."""
 
     channel: str
     reason: str
@@ -75,7 +76,7 @@ class ReportDropped:
 
 @dataclass(frozen=True, slots=True)
 class Revoke:
-    """Note when a revocation came, keep it where it survives the hub, and call ``Core.revoke``."""
+    """Note when a revocation arrived, write it where it survives the hub, and call ``Core.revoke``."""
 
     revocation: Revocation
     is_news: bool
@@ -83,17 +84,17 @@ class Revoke:
 
 @dataclass(frozen=True, slots=True)
 class CheckAll:
-    """Call ``Core.check_all``, now that all revocations of before are known."""
+    """Call ``Core.check_all``: all revocations from before this hub are known now."""
 
 
 @dataclass(frozen=True, slots=True)
 class WarnRevocationsLost:
-    """Say that the broker has lost revocations that it should have."""
+    """Log that the broker has lost revocations that it should have."""
 
     count: int
 
 
-Order = (
+Action = (
     Write
     | Continue
     | End
@@ -106,3 +107,17 @@ Order = (
     | CheckAll
     | WarnRevocationsLost
 )
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened since the hub began."""
+
+    events: int = 0
+    deliveries: int = 0
+    foreign_dropped: int = 0
+    opened: int = 0
+    resumed: int = 0
+    resets: int = 0
+    revoked: int = 0
+    lost_runs: int = 0

@@ -1,86 +1,41 @@
-"""Admission: which streams the hub takes in, by whose they are and how many there are. No I/O, no clock."""
+"""Admission: limits by subject and address, and streams beyond a limit on probation. No I/O, no clock.
+
+The web server of a relayed stream learns that its client has left when it writes to it, and the hub learns it
+from the web server. So a page that reloads would be rejected because of its own old stream. Such a stream
+waits for a moment, *on probation*, while the hub writes comments to the relayed streams that count against
+its limit: the web server of a page that has left ends the stream at the second comment.
+"""
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Collection, Iterator
+from typing import Generic
 
 from ..protocol.requests import STREAM_CHANNELS
-from ..protocol.revocation import HISTORY, REMEMBERED_SECONDS, Arrival, Revocation
-from .groups import Subscriber
-from .idle_channels import Owner
+from .subscriber import Owner, S
 
-# How long a request takes at most from the check of its right until its stream reaches the hub. A clock that
-# says more was set meanwhile, and what it says is not believed.
-MAX_REQUEST_SECONDS = 600.0
-
-_Key = tuple[str | None, str | None]
+# A few probes, one per tick.
+PROBATION_SECONDS = 2.0
 
 
-class Verdict(NamedTuple):
-    """A stream that a revocation names may not be open.
-
-    Attributes:
-        reason: What its page is told.
-        is_final: Whether the page is not to come back. Otherwise it is not known whether its right is older
-            than the revocation, so that it is to reconnect, and the application checks the right again.
-    """
-
-    reason: str
-    is_final: bool
-
-
-class _Latest:
-    """What all revocations with the same subject and channel amount to."""
-
-    __slots__ = ("arrived_at", "at", "count", "is_news", "reason")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.at = 0.0
-        self.arrived_at = 0.0
-        self.is_news = False
-        self.reason = ""
-
-    def add(self, arrival: Arrival) -> None:
-        self.count += 1
-        # A sender whose clock is ahead revokes tickets for no longer than any ticket lives.
-        self.at = max(self.at, min(arrival.revocation.at, arrival.arrived_at + REMEMBERED_SECONDS))
-        self.arrived_at = max(self.arrived_at, arrival.arrived_at)
-        self.is_news = self.is_news or arrival.is_news
-        self.reason = arrival.revocation.reason
-
-    def verdict(self, issued_at: float, *, by_ticket: bool) -> Verdict | None:
-        is_older = issued_at <= self.at
-        if by_ticket:
-            return Verdict(self.reason, is_final=True) if is_older else None
-        if not 0 <= self.arrived_at - issued_at <= MAX_REQUEST_SECONDS:
-            return None
-        if self.is_news:
-            return Verdict(self.reason, is_final=is_older)
-        # It came before this hub began, so that only clocks can tell, and they may be wrong.
-        return Verdict(self.reason, is_final=False) if is_older else None
-
-
-class Admission:
-    """Counts the streams of subjects and addresses, and remembers revocations.
+class Admission(Generic[S]):
+    """Counts the streams of subjects and addresses.
 
     Attributes:
         rejected: How many streams were rejected, by the limit that they exceeded.
+        probation: Streams beyond a limit that wait.
     """
 
     def __init__(self) -> None:
         self.rejected = {"subject": 0, "address": 0, "channels": 0, STREAM_CHANNELS: 0, "reads": 0}
         self._subjects: Counter[str] = Counter()
         self._addresses: Counter[str] = Counter()
-        self._relayed: dict[Owner, set[Subscriber]] = {}
-        # In the order in which they came; by number alone, so that no clock makes the hub forget one.
-        self._arrivals: OrderedDict[Revocation, Arrival] = OrderedDict()
-        self._latest: dict[_Key, _Latest] = {}
+        self.probation: Probation[S] = Probation()
+        self._relayed: dict[Owner, set[S]] = {}
 
-    def exceeded_by(self, subscriber: Subscriber) -> Owner | None:
-        """Return whose streams a new one would be one too many of; ``None`` if it may come in."""
+    def exceeded_by(self, subscriber: S) -> Owner | None:
+        """Return the owner whose limit a new stream would exceed; ``None`` if it may be opened."""
         counts = {"subject": self._subjects, "address": self._addresses}
         for owner, most in subscriber.limits.items():
             what, name = owner
@@ -88,20 +43,30 @@ class Admission:
                 return owner
         return None
 
-    def relayed_of(self, owner: Owner) -> Collection[Subscriber]:
-        """Return those of the streams of a subject or address that are relayed and have a limit."""
+    def relayed_of(self, owner: Owner) -> Collection[S]:
+        """Return the relayed streams that count against the limit of a subject or address."""
         return self._relayed.get(owner, ())
 
-    def enter(self, subscriber: Subscriber) -> None:
-        """Count a stream in."""
+    def may_wait(self, subscriber: S, owner: Owner) -> bool:
+        """Tell whether a stream beyond a limit may wait: a relayed stream may be of a page that has left."""
+        has_room = self.probation.has_room(owner, subscriber.limits[owner])
+        return has_room and bool(self.relayed_of(owner))
+
+    def streams_to_probe(self) -> set[S]:
+        """Return the relayed streams because of which others wait."""
+        owners = {owner for subscriber in self.probation for owner in subscriber.limits}
+        return {each for owner in owners for each in self.relayed_of(owner)}
+
+    def add(self, subscriber: S) -> None:
+        """Count one more stream."""
         if subscriber.is_relayed:
             for owner in subscriber.limits:
                 self._relayed.setdefault(owner, set()).add(subscriber)
         for counts, name in self._counts(subscriber):
             counts[name] += 1
 
-    def leave(self, subscriber: Subscriber) -> None:
-        """Count a stream out."""
+    def remove(self, subscriber: S) -> None:
+        """Count one stream less."""
         if subscriber.is_relayed:
             for owner in subscriber.limits:
                 self._relayed[owner].discard(subscriber)
@@ -112,42 +77,43 @@ class Admission:
             if not counts[name]:
                 del counts[name]
 
-    def _counts(self, subscriber: Subscriber) -> list[tuple[Counter[str], str]]:
+    def _counts(self, subscriber: S) -> list[tuple[Counter[str], str]]:
         named = ((self._subjects, subscriber.grant.subject), (self._addresses, subscriber.grant.address))
         return [(counts, name) for counts, name in named if name is not None]
 
-    # -- revocations ---------------------------------------------------------------------------
 
-    @property
-    def arrivals(self) -> Iterable[Arrival]:
-        """All revocations that are remembered, the earliest first."""
-        return self._arrivals.values()
+class Probation(Generic[S]):
+    """Streams that wait, by the subject or address whose limit they exceed."""
 
-    def knows(self, revocation: Revocation) -> bool:
-        """Tell whether a revocation came before: the broker may bring one several times."""
-        return revocation in self._arrivals
+    def __init__(self) -> None:
+        self._waiting: dict[Owner, dict[S, float]] = {}
+        self._owners: dict[S, Owner] = {}
 
-    def remember(self, arrival: Arrival) -> None:
-        """Note a revocation that is not known yet."""
-        revocation = arrival.revocation
-        self._arrivals[revocation] = arrival
-        self._latest.setdefault((revocation.subject, revocation.channel), _Latest()).add(arrival)
-        if len(self._arrivals) > HISTORY.size:
-            first, _ = self._arrivals.popitem(last=False)
-            key = (first.subject, first.channel)
-            self._latest[key].count -= 1
-            if not self._latest[key].count:
-                del self._latest[key]
+    def __len__(self) -> int:
+        return len(self._owners)
 
-    def verdict(self, subscriber: Subscriber) -> Verdict | None:
-        """Return what revocations that came earlier say of a stream; ``None`` if it may be open."""
-        grant = subscriber.grant
-        if grant.issued_at is None:
-            return None
-        verdicts = []
-        for subject in {None, grant.subject}:
-            for channel in (None, *subscriber.channels):
-                latest = self._latest.get((subject, channel))
-                if latest is not None:
-                    verdicts.append(latest.verdict(grant.issued_at, by_ticket=grant.by_ticket))
-        return max(filter(None, verdicts), key=lambda verdict: verdict.is_final, default=None)
+    def __iter__(self) -> Iterator[S]:
+        return iter(tuple(self._owners))
+
+    def has_room(self, owner: Owner, most: int) -> bool:
+        """Tell whether one more stream may wait: no more may wait than may be open."""
+        return len(self._waiting.get(owner, ())) < most
+
+    def add(self, subscriber: S, owner: Owner, now: float) -> None:
+        """Let a stream wait."""
+        self._waiting.setdefault(owner, {})[subscriber] = now + PROBATION_SECONDS
+        self._owners[subscriber] = owner
+
+    def remove(self, subscriber: S) -> bool:
+        """Let a stream wait no more; return whether it did."""
+        owner = self._owners.pop(subscriber, None)
+        if owner is None:
+            return False
+        del self._waiting[owner][subscriber]
+        if not self._waiting[owner]:
+            del self._waiting[owner]
+        return True
+
+    def is_over(self, subscriber: S, now: float) -> bool:
+        """Tell whether a stream that waits has waited long enough."""
+        return self._waiting[self._owners[subscriber]][subscriber] <= now

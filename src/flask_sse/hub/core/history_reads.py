@@ -1,9 +1,9 @@
-"""Pages of the history: which are on their way, for whom, and which have just been read. No I/O, no clock.
+"""History reads: pages on their way, and pages that were just read (single flight). No I/O, no clock.
 
-Many clients come back at once and name the same position. They share one read, and who comes a moment later
-gets the page that is still here. It may be older than the history is now: what it has is true nevertheless,
-and the stream reads on from its end. A page that tells of a gap, or was found by anything but a cursor, may
-be wrong a moment later and is not kept; one that has what the history has lost is not kept any longer.
+Many clients reconnect at once and name the same position. They share one read, and a client that connects a
+moment later gets the page that is still here. The history may be longer by now: what the page has is true
+nevertheless, and the stream reads on from its end. A page that reports a gap, or was found by anything but a
+cursor, may be wrong a moment later and is not kept; one that has what the history has lost is dropped.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Generic
 
 from ...wire.cursor import Cursor, order, read_cursor
 from .actions import Read
-from .groups import M
 from .resume import Replay
+from .subscriber import S
 
 KEPT_PAGES = 32
 KEPT_SECONDS = 5.0
 
 
-class HistoryRead(Generic[M]):
+class HistoryRead(Generic[S]):
     """A read that was asked for, and the streams that wait for it; none where the channel itself does.
 
     Attributes:
@@ -32,39 +32,39 @@ class HistoryRead(Generic[M]):
         self.number = number
         self.channel = channel
         self.since = since
-        self.subscribers: set[M] = set()
+        self.subscribers: set[S] = set()
 
     @property
-    def order(self) -> Read:
-        """What asks the broker for it."""
+    def action(self) -> Read:
+        """The action that asks the broker for it."""
         return Read(self.number, self.channel, self.since)
 
 
-class HistoryReads(Generic[M]):
+class HistoryReads(Generic[S]):
     """All reads of one hub."""
 
     def __init__(self) -> None:
-        self._awaited: dict[int, HistoryRead[M]] = {}
-        self._shared: dict[tuple[str, str], HistoryRead[M]] = {}
+        self._awaited: dict[int, HistoryRead[S]] = {}
+        self._shared: dict[tuple[str, str], HistoryRead[S]] = {}
         self._recent: OrderedDict[tuple[str, str], tuple[Replay, float]] = OrderedDict()
         self._last_number = 0
 
     def __len__(self) -> int:
         return len(self._awaited) + len(self._recent)
 
-    def begin(self, channel: str, since: str) -> HistoryRead[M]:
-        """Begin to read for a channel."""
+    def start(self, channel: str, since: str) -> HistoryRead[S]:
+        """Start a read for a channel, or for its run."""
         self._last_number += 1
-        reading = self._awaited[self._last_number] = HistoryRead(self._last_number, channel, since)
-        return reading
+        read = self._awaited[self._last_number] = HistoryRead(self._last_number, channel, since)
+        return read
 
-    def share(self, channel: str, since: str) -> tuple[HistoryRead[M], bool]:
-        """Return the read that streams wait for which go on from there, and whether it has only begun."""
-        reading = self._shared.get((channel, since))
-        if reading is not None:
-            return reading, False
-        reading = self._shared[channel, since] = self.begin(channel, since)
-        return reading, True
+    def share(self, channel: str, since: str) -> tuple[HistoryRead[S], bool]:
+        """Return the read for all streams that resume at a position, and whether it has just been started."""
+        read = self._shared.get((channel, since))
+        if read is not None:
+            return read, False
+        read = self._shared[channel, since] = self.start(channel, since)
+        return read, True
 
     @property
     def awaited(self) -> int:
@@ -73,34 +73,34 @@ class HistoryReads(Generic[M]):
 
     def channel_of(self, number: int) -> str | None:
         """Return which channel a read is about; ``None`` if its answer is not awaited."""
-        reading = self._awaited.get(number)
-        return reading.channel if reading is not None else None
+        read = self._awaited.get(number)
+        return read.channel if read is not None else None
 
-    def leave(self, number: int, subscriber: M) -> bool:
-        """Forget a stream that waits for a read; return whether no other does, and the read is over."""
-        reading = self._awaited[number]
-        reading.subscribers.discard(subscriber)
-        if reading.subscribers:
+    def leave(self, number: int, subscriber: S) -> bool:
+        """Forget a stream that waits for a read; return whether it was the last one."""
+        read = self._awaited[number]
+        read.subscribers.discard(subscriber)
+        if read.subscribers:
             return False
-        self.end(number)
+        self.finish(number)
         return True
 
-    def end(self, number: int) -> HistoryRead[M]:
-        """Take a read that is answered, or whose answer is not awaited any more."""
-        reading = self._awaited.pop(number)
-        if self._shared.get((reading.channel, reading.since)) is reading:
-            del self._shared[reading.channel, reading.since]
-        return reading
+    def finish(self, number: int) -> HistoryRead[S]:
+        """Remove and return a read that is answered, or whose answer is not awaited any more."""
+        read = self._awaited.pop(number)
+        if self._shared.get((read.channel, read.since)) is read:
+            del self._shared[read.channel, read.since]
+        return read
 
-    def forget_lost(self, channel: str, top: Cursor) -> None:
-        """Let go of pages that reach beyond the end of the history: it was set back or began anew."""
+    def drop_beyond(self, channel: str, top: Cursor) -> None:
+        """Drop pages that reach beyond the end of the history: it was set back or began again."""
         for key, (replay, _) in list(self._recent.items()):
             end = replay.end
             if key[0] == channel and (end.epoch != top.epoch or order(end.id) > order(top.id)):
                 del self._recent[key]
 
     def keep(self, replay: Replay, now: float) -> None:
-        """Keep a page for streams that come a moment later."""
+        """Keep a page for streams that connect a moment later."""
         if replay.gap or not replay.events or read_cursor(replay.since) is None:
             return
         self._recent[replay.channel, replay.since] = (replay, now)
@@ -112,8 +112,8 @@ class HistoryReads(Generic[M]):
         replay, _ = self._recent.get((channel, since), (None, 0.0))
         return replay
 
-    def forget_old(self, now: float) -> None:
-        """Let go of pages for which nobody is likely to come any more."""
+    def drop_old(self, now: float) -> None:
+        """Drop pages that clients of the same storm have read by now."""
         old = takewhile(lambda kept: now - kept[1][1] >= KEPT_SECONDS, self._recent.items())
         for key, _ in list(old):
             del self._recent[key]

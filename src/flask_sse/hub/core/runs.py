@@ -1,4 +1,4 @@
-"""What the hub knows of the runs on its channels: whether they are over and whether they live. No I/O."""
+"""Runs: whether the run on a channel works, is lost or is over, and its frames. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ...wire.run import ALIVE_TYPE, BEGIN_TYPE, END_TYPE, LOST_SECONDS
 from ..protocol.hub_events import STREAM_END
 
 # Sets the client's last event id and is no event itself (WHATWG HTML 9.2.6).
-OVER = encode_event(id=END_ID)
-_MARK = b'"run-'
-# Before any time of a clock.
-SOON = 0.0
-# Its worker may only have been paused. So the pages of a lost run reconnect for a while; the longest delay is
-# shorter than channels without streams are kept, so that the hub still knows of it.
+END_OF_RUN = encode_event(id=END_ID)
+_RUN_TYPE = b'"run-'
+# Earlier than any time of a clock.
+AT_NEXT_TICK = 0.0
+# Its worker may only have been paused, so the pages of a lost run reconnect for a while. The longest delay is
+# shorter than the time for which channels without streams are kept, so that the hub still knows the state.
 LOST_RETRY_MS = (20_000, 40_000)
 RETURN_SECONDS = 300.0
 
@@ -35,7 +35,7 @@ class BeginFrame(Frame):
 
 
 class AliveFrame(Frame):
-    """What a run says while it has nothing else to say."""
+    """The heartbeat of a run that has nothing to publish."""
 
     __slots__ = ()
 
@@ -56,7 +56,7 @@ def frame_of(channel: str, envelope: bytes) -> Frame:
     Raises:
         InvalidMessageError: As ``unpack``.
     """
-    if _MARK in envelope:
+    if _RUN_TYPE in envelope:
         message = unpack(envelope)
         if message.type == BEGIN_TYPE:
             return BeginFrame.of_message(message)
@@ -67,10 +67,10 @@ def frame_of(channel: str, envelope: bytes) -> Frame:
     return Frame.of_envelope(envelope)
 
 
-def marks_in(channel: str, entries: Sequence[Entry]) -> Iterator[Frame]:
-    """Yield what a piece of the history has of a run besides what it produced."""
+def run_frames_in(channel: str, entries: Sequence[Entry]) -> Iterator[Frame]:
+    """Yield the frames of a page that tell the state of a run: begin, alive and end."""
     for entry in entries:
-        if _MARK in entry.envelope:
+        if _RUN_TYPE in entry.envelope:
             with suppress(InvalidMessageError):
                 yield frame_of(channel, entry.envelope)
 
@@ -84,120 +84,128 @@ class State(Enum):
 
     UNKNOWN = 0
     WORKING = 1
-    # Only this hub says so; the history does not. It works again when something is heard of it.
+    # Only this hub says so; the history does not. Any event of the run makes it work again.
     LOST = 2
     OVER = 3
-    # A channel of something else, whose name begins alike.
+    # No run, but a channel whose name begins like that of one.
     NO_RUN = 4
 
 
-class Now(Enum):
-    """What is to be done about a run."""
+class RunAction(Enum):
+    """What ``Run.check`` asks for."""
 
     NOTHING = 0
     READ_HISTORY = 1
-    TELL_LOST = 2
-    LOOK_SOON = 3
+    REPORT_LOST = 2
+    CHECK_AGAIN = 3
     END_STREAMS = 4
 
 
 class Run:
-    """The run on one channel, if there is one: its name does not make it one, but that it began.
+    """The run on one channel, if there is one: a begin event makes it one, not the channel's name.
 
     Attributes:
         state: What is known of it.
         may_return: Of a lost run, whether its pages are to reconnect.
-        reading: The number of the read that is on its way to find the state out.
+        pending_read: The number of the read that is on its way to find the state out.
     """
 
-    __slots__ = ("_found", "_heard_at", "_is_told", "_lost_at", "may_return", "reading", "state")
+    __slots__ = (
+        "_end_written",
+        "_found",
+        "_last_event_at",
+        "_lost_at",
+        "may_return",
+        "pending_read",
+        "state",
+    )
 
     def __init__(self) -> None:
-        self._heard_at: float | None = None
+        self._last_event_at: float | None = None
         self._lost_at: float | None = None
-        self._is_told = False
+        self._end_written = False
         self._found = State.UNKNOWN
         self.state = State.UNKNOWN
         self.may_return = True
-        self.reading: int | None = None
+        self.pending_read: int | None = None
 
-    def heard(self, frame: Frame | None) -> None:
-        """Note that an event came; ``None`` stands for what is no event."""
-        self._heard_at = None
+    def note_event(self, frame: Frame | None) -> None:
+        """Note that an event arrived; ``None`` stands for what is no event."""
+        self._last_event_at = None
         state = _after(self.state, frame)
         if state is not self.state:
-            self.state, self._is_told = state, False
+            self.state, self._end_written = state, False
 
-    def replayed(self, frames: Iterable[Frame | None]) -> None:
+    def note_replay(self, frames: Iterable[Frame | None]) -> None:
         """Note what the history has before the position of the channel, up to there."""
         if self.state is State.UNKNOWN:
             self.state = reduce(_after, frames, State.UNKNOWN)
 
-    def read(self, marks: Iterable[Frame]) -> None:
-        """Note what the next page has that is read to find out the state."""
-        self._found = reduce(_after, marks, self._found)
+    def add_page(self, frames: Iterable[Frame]) -> None:
+        """Note the next page that was read to find out the state."""
+        self._found = reduce(_after, frames, self._found)
 
-    def has_read(self, *, is_whole: bool) -> None:
-        """Note that the last page is read.
+    def finish_read(self, *, is_whole: bool) -> None:
+        """Note that the last page was added.
 
         Args:
             is_whole: Whether all that is kept was read; not so where some was dropped meanwhile.
         """
-        found, self._found, self.reading = self._found, State.UNKNOWN, None
+        found, self._found, self.pending_read = self._found, State.UNKNOWN, None
         if self.state is not State.UNKNOWN:
-            return  # it was heard meanwhile, and that is newer
+            return  # an event arrived meanwhile, and it is newer than the pages
         if is_whole:
             self.state = State.NO_RUN if found is State.UNKNOWN else found
         else:
-            self._heard_at = None
+            self._last_event_at = None
 
-    def rest(self) -> None:
-        """Note that nobody waits for what the run says until it has streams again."""
-        self._heard_at = self.reading = None
+    def stop_watching(self) -> None:
+        """Note that the channel has no streams, so that silence says nothing until it has some again."""
+        self._last_event_at = self.pending_read = None
         self._found = State.UNKNOWN
 
-    def stood_still(self, seconds: float) -> None:
-        """Do not count a time in which nothing could be heard; the producer may have stood still as well."""
-        if self._heard_at is not None:
-            self._heard_at += seconds
+    def exclude_pause(self, seconds: float) -> None:
+        """Do not count a pause of this hub as silence of the run; its producer may have paused as well."""
+        if self._last_event_at is not None:
+            self._last_event_at += seconds
 
-    def missed(self) -> None:
+    def note_gap(self) -> None:
         """Note that events are missing, and the end may be among them."""
         self.state = State.UNKNOWN
 
-    def look(self, now: float, *, hears: bool) -> Now:
+    def check(self, now: float, *, is_receiving: bool) -> RunAction:
         """Return what is to be done.
 
         Args:
             now: The time, in seconds.
-            hears: Whether the run has begun and whatever it says would be heard.
+            is_receiving: Whether the run has begun and each of its events would arrive.
         """
         if self.state is State.LOST:
             self._lost_at = now if self._lost_at is None else self._lost_at
             self.may_return = now - self._lost_at < RETURN_SECONDS
         if self.state in {State.OVER, State.LOST}:
-            # One look later, so that the end is written before the streams are ended.
-            is_told, self._is_told = self._is_told, True
-            return Now.END_STREAMS if is_told else Now.LOOK_SOON
-        if not hears or self._heard_at is None:
-            self._heard_at = now
-            return Now.NOTHING
+            # One check later, so that the end is written before the streams are ended.
+            end_written, self._end_written = self._end_written, True
+            return RunAction.END_STREAMS if end_written else RunAction.CHECK_AGAIN
+        if not is_receiving or self._last_event_at is None:
+            self._last_event_at = now
+            return RunAction.NOTHING
         if self.state is State.NO_RUN:
-            return Now.NOTHING
-        if now - self._heard_at < LOST_SECONDS:
-            return Now.NOTHING
+            return RunAction.NOTHING
+        if now - self._last_event_at < LOST_SECONDS:
+            return RunAction.NOTHING
         if self.state is State.UNKNOWN:
-            return Now.READ_HISTORY
+            return RunAction.READ_HISTORY
         self.state, self._lost_at = State.LOST, now
-        return Now.TELL_LOST
+        return RunAction.REPORT_LOST
 
     def next_due(self) -> float | None:
-        """Return when ``look`` has something to do, if nothing is heard until then; ``None`` for nothing."""
+        """Return when ``check`` asks for something, if no event arrives until then; ``None`` for never."""
         if self.state in {State.OVER, State.LOST}:
-            return None if self._is_told else SOON
+            return None if self._end_written else AT_NEXT_TICK
         if self.state is State.NO_RUN:
             return None
-        return SOON if self._heard_at is None else self._heard_at + LOST_SECONDS
+        return AT_NEXT_TICK if self._last_event_at is None else self._last_event_at + LOST_SECONDS
 
 
 def _after(state: State, frame: Frame | None) -> State:
@@ -207,7 +215,7 @@ def _after(state: State, frame: Frame | None) -> State:
         case EndFrame():
             return State.OVER
         case AliveFrame() if state is not State.OVER:
-            # For a history that does not reach back to the beginning. A run that was cancelled may say it
-            # once more.
+            # For a history that does not reach back to the beginning. A run that was cancelled may send one
+            # more heartbeat, which must not bring it back.
             return State.WORKING
     return State.WORKING if state is State.LOST else state

@@ -11,8 +11,8 @@ from typing import Any
 
 from ...errors import HubUnavailableError, ProtocolError
 from ...version import __version__
-from ..core.groups import SubscriberSnapshot
 from ..core.runs import State
+from ..core.subscriber import SubscriberSnapshot
 from ..protocol.packet import Packet
 from ..protocol.revocation import Arrival
 from ..protocol.stream_request import StreamRequest

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 
 from ...errors import ProtocolError
 from ...version import __version__, is_newer
-from ..core.groups import SubscriberSnapshot
 from ..core.runs import State
+from ..core.subscriber import SubscriberSnapshot
 from ..protocol.packet import Packet
 from .descriptor_passing import send_with_descriptors
 from .handover_connection import HANDOVER_VERSION, HandoverConnection

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.groups import SubscriberSnapshot
 from ..core.runs import State
+from ..core.subscriber import SubscriberSnapshot
 from ..protocol.revocation import Arrival
 from ..protocol.stream_request import StreamRequest
 

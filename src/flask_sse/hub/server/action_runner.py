@@ -14,11 +14,11 @@ from ...brokers.base import BrokerFeed
 from ...brokers.memory import MemoryFeed
 from ...wording import counted
 from ..core.actions import (
+    Action,
     Cancel,
     CheckAll,
     Continue,
     End,
-    Order,
     Read,
     ReportDropped,
     Revoke,
@@ -68,7 +68,7 @@ class ActionRunner:
         self._log = log
         self._journal: Journal | None = None
         # Actions that bring about more, or of which one cause may bring thousands.
-        self._later: deque[Order] = deque()
+        self._later: deque[Action] = deque()
         self._continues = False
         self._is_running = False
         self._flush_scheduled = False
@@ -133,7 +133,7 @@ class ActionRunner:
                 self._run(self._later.popleft())
         self._fan_out.write_all(self._loop.time())
 
-    def _run(self, action: Order) -> None:
+    def _run(self, action: Action) -> None:
         match action:
             case Write(stream, data):
                 # The rest of its group may have been written to already, so it gets that first.
@@ -162,7 +162,7 @@ class ActionRunner:
         except Exception as error:  # noqa: BLE001 - see StreamIO.give_up
             self._io.give_up([stream], error)
 
-    def _run_for_broker(self, action: Order) -> None:
+    def _run_for_broker(self, action: Action) -> None:
         match action:
             case CheckAll():
                 self._core.check_all()

@@ -107,7 +107,7 @@ class HubServer:
         """Serve until ``stop``; return the reason."""
         self._loop.set_exception_handler(self._failed_on_loop)
         work = [self._loop.create_task(self._work_on(each)) for each in (self._listen, self._tick_on)]
-        self._core.channels.obey()
+        self._core.channels.open_control_channel()
         self._loop.turns.begin()  # the import of redis-py before it held no stream up
         self._actions.carry_out()
         try:
@@ -186,7 +186,7 @@ class HubServer:
                     linger_seconds=self.applications.linger_seconds,
                     positions=self._core.positions(),
                     runs=self._core.channels.ended_runs(),
-                    arrivals=list(self._core.admission.arrivals),
+                    arrivals=list(self._core.revocations.arrivals),
                     history=self._feed.dump() if isinstance(self._feed, MemoryFeed) else (),
                     streams=[stream.snapshot(now) for stream in self.streams],
                     apps=self.applications.snapshots(),
@@ -289,7 +289,7 @@ class HubServer:
             self.stop("its socket was removed")
         stalled_seconds = self._loop.stalls.take_seconds()
         if stalled_seconds:
-            self._core.stood_still(stalled_seconds)
+            self._core.exclude_pause(stalled_seconds)
         more = self._core.tick(self._loop.time())
         self._take_sample()
         self._actions.carry_out()
@@ -313,6 +313,6 @@ class HubServer:
         self._io.release_memory()
         self._statistics.sample(now)
         if self._statistics.is_watched:
-            self._core.tell(STATUS_CHANNEL, self._statistics.report(self.status(), now))
+            self._core.write_to_channel(STATUS_CHANNEL, self._statistics.report(self.status(), now))
         else:
             self._statistics.rest()

@@ -7,8 +7,8 @@ import socket
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from ..core.groups import Subscriber
-from ..core.keyed_chunks import pieces_of, rest_of
+from ...wire.keyed_chunks import pieces_of, rest_of
+from ..core.subscriber import Subscriber
 from ..handover.snapshot import StreamSnapshot
 from ..protocol.stream_request import StreamRequest
 from .tcp import set_options, tcp_options

@@ -8,7 +8,7 @@ from __future__ import annotations
 from flask_sse.brokers import base, history, memory
 from flask_sse.brokers.redis import history as redis_history
 from flask_sse.brokers.redis import reader
-from flask_sse.hub.core import channel_registry as directory
+from flask_sse.hub.core import channel_registry
 from flask_sse.producing import attempt
 
 UNUSED_SECONDS = 1.5
@@ -18,5 +18,5 @@ vars(history).update(UNUSED_SECONDS=UNUSED_SECONDS, SLOT_SECONDS=0.2, KEY_SECOND
 vars(memory).update(SLOT_SECONDS=0.2)
 vars(redis_history).update(_UNUSED_MS=int(UNUSED_SECONDS * 1000), KEY_SECONDS=3)
 vars(reader).update(CHECK_SECONDS=0.3)
-vars(directory).update(CHANNEL_LINGER_SECONDS=1.0)
+vars(channel_registry).update(CHANNEL_LINGER_SECONDS=1.0)
 vars(attempt).update(_STATE_SECONDS=2.0)

@@ -13,9 +13,10 @@ from flask_sse.brokers.base import Page
 from flask_sse.hub.core import core as core_module
 from flask_sse.hub.core.actions import Cancel, Continue, Read, Subscribe, Unsubscribe
 from flask_sse.hub.core.channel_registry import CHANNEL_LINGER_SECONDS
-from flask_sse.hub.core.core import LOOKS_AT_ONCE, Core
-from flask_sse.hub.core.groups import Subscriber
+from flask_sse.hub.core.core import Core
+from flask_sse.hub.core.lifetimes import LOOKS_AT_ONCE
 from flask_sse.hub.core.runs import Run
+from flask_sse.hub.core.subscriber import Subscriber
 from flask_sse.hub.core.timer_wheel import TICK_SECONDS
 from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
 from flask_sse.settings import StreamRules
@@ -117,13 +118,13 @@ def test_runs_without_streams_are_not_looked_at(monkeypatch: pytest.MonkeyPatch)
     core.add(with_streams, NOW)
     carry_out(core)
     looked: list[Run] = []
-    look = Run.look
+    look = Run.check
 
-    def count(run: Run, now: float, *, hears: bool) -> object:
+    def count(run: Run, now: float, *, is_receiving: bool) -> object:
         looked.append(run)
-        return look(run, now, hears=hears)
+        return look(run, now, is_receiving=is_receiving)
 
-    monkeypatch.setattr(Run, "look", count)
+    monkeypatch.setattr(Run, "check", count)
     for number in range(40):
         core.tick(NOW + number * TICK_SECONDS)
     assert set(looked) == {core.channels["run:0"].run}

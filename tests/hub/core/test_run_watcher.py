@@ -11,11 +11,11 @@ import pytest
 
 from flask_sse.brokers.base import PAGE_EVENTS, Publication
 from flask_sse.brokers.history import History as Kept
-from flask_sse.hub.core.actions import Cancel, Continue, End, Order, Read, Subscribe, Write
+from flask_sse.hub.core.actions import Action, Cancel, Continue, End, Read, Subscribe, Write
 from flask_sse.hub.core.channel_registry import CHANNEL_LINGER_SECONDS
 from flask_sse.hub.core.core import Core
-from flask_sse.hub.core.groups import Subscriber
 from flask_sse.hub.core.runs import LOST_RETRY_MS, RETURN_SECONDS
+from flask_sse.hub.core.subscriber import Subscriber
 from flask_sse.hub.core.timer_wheel import TICK_SECONDS
 from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
 from flask_sse.settings import History, StreamRules
@@ -123,7 +123,7 @@ class Hub:
                     self._ask_broker(order)
         self.flush()
 
-    def _ask_broker(self, order: Order) -> None:
+    def _ask_broker(self, order: Action) -> None:
         match order:
             case Subscribe(name):
                 self.core.subscribed(name)
@@ -447,12 +447,12 @@ def test_a_lost_run_that_is_cancelled_is_over(hub: Hub, broker: Broker) -> None:
     assert late.is_over
 
 
-def test_the_time_in_which_the_hub_stood_still_is_no_silence(hub: Hub, broker: Broker) -> None:
+def test_the_time_in_which_the_hub_exclude_pause_is_no_silence(hub: Hub, broker: Broker) -> None:
     page = Page(hub, RUN)
     broker.publish(begun())
     hub.wait(LOST_SECONDS / 2)
     hub.now += 10 * LOST_SECONDS
-    hub.core.stood_still(10 * LOST_SECONDS)
+    hub.core.exclude_pause(10 * LOST_SECONDS)
     hub.wait(LOST_SECONDS / 3)
     assert page.reasons == []
     hub.wait(LOST_SECONDS / 2)

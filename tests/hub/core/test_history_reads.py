@@ -9,7 +9,7 @@ from tests.support.model_broker import ModelBroker
 
 from flask_sse.hub.core.actions import Continue, Read, Subscribe, Write
 from flask_sse.hub.core.core import Core
-from flask_sse.hub.core.groups import Subscriber
+from flask_sse.hub.core.subscriber import Subscriber
 from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
 from flask_sse.settings import StreamRules
 from flask_sse.wire.decode import Decoder

@@ -21,12 +21,12 @@ from flask_sse.hub.core.actions import (
     WarnRevocationsLost,
     Write,
 )
-from flask_sse.hub.core.admission import Admission
+from flask_sse.hub.core.admission import PROBATION_SECONDS
 from flask_sse.hub.core.channel_registry import CHANNEL_LINGER_SECONDS
 from flask_sse.hub.core.core import Core
-from flask_sse.hub.core.groups import Subscriber
-from flask_sse.hub.core.probation import PROBATION_SECONDS
+from flask_sse.hub.core.revocations import Revocations
 from flask_sse.hub.core.runs import State
+from flask_sse.hub.core.subscriber import Subscriber
 from flask_sse.hub.core.timer_wheel import TICK_SECONDS
 from flask_sse.hub.protocol.grant import ANONYMOUS, Grant
 from flask_sse.hub.protocol.packet import PacketDecoder
@@ -69,7 +69,7 @@ def written(core: Core[Subscriber]) -> list[tuple[Subscriber, bytes]]:
 def core_with(*subscribers: Subscriber) -> Core[Subscriber]:
     """Return a core whose channels are confirmed, with streams in it."""
     core: Core[Subscriber] = Core(10_000, 100, random.random)
-    core.channels.obey()
+    core.channels.open_control_channel()
     for each in subscribers:
         assert core.refusal(each) is None
         core.add(each, NOW)
@@ -125,8 +125,10 @@ def order(core: Core[Subscriber], **fields: Any) -> list[Any]:
     return [end.subscriber for end in settle(core)]
 
 
-def remember(admission: Admission, arrived_at: float = 200.0, *, is_news: bool = True, **fields: Any) -> None:
-    admission.remember(Arrival(revocation(**fields), arrived_at, is_news))
+def remember(
+    revocations: Revocations[Subscriber], arrived_at: float = 200.0, *, is_news: bool = True, **fields: Any
+) -> None:
+    revocations.remember(Arrival(revocation(**fields), arrived_at, is_news))
 
 
 def answer_to(core: Core[Subscriber], *kept: Revocation) -> str | None:
@@ -182,7 +184,7 @@ def test_who_was_let_in_before_an_order_and_comes_after_it_is_sent_away() -> Non
 
 def test_orders_that_came_before_the_hub_began_hold() -> None:
     core: Core[Subscriber] = Core(10_000, 100, random.random)
-    core.channels.obey()
+    core.channels.open_control_channel()
     assert settle(core, revocation(subject="ann")) == []
     assert core.refusal(ticket(100)) is not None
     assert core.refusal(ticket(201)) is None
@@ -193,14 +195,14 @@ def ticket(issued_at: float, *channels: str) -> Subscriber:
 
 
 def test_beyond_a_number_the_earliest_revocation_is_forgotten() -> None:
-    admission = Admission()
+    revocations = core_with().revocations
     for number in range(HISTORY.size + 10):
-        remember(admission, subject=f"bob-{number}", at=1e6 + number)
-    assert len(list(admission.arrivals)) == HISTORY.size
+        remember(revocations, subject=f"bob-{number}", at=1e6 + number)
+    assert len(list(revocations.arrivals)) == HISTORY.size
     for subject, is_known in (("bob-10", True), ("bob-9", False)):
         late = subscriber(Grant(subject, issued_at=100, by_ticket=True))
-        assert (admission.verdict(late) is not None) == is_known
-    assert len(admission._latest) == HISTORY.size
+        assert (revocations.rejection_of(late) is not None) == is_known
+    assert len(revocations._latest) == HISTORY.size
 
 
 @pytest.mark.parametrize("at", [200.0 + 86_400, 1e9, 1e11])
@@ -234,12 +236,12 @@ def test_a_revocation_of_a_time_that_no_clock_shows_is_none(at: str) -> None:
 
 def test_of_two_revocations_the_later_one_counts_for_tickets_whichever_came_first() -> None:
     for times in ((200.0, 300.0), (300.0, 200.0)):
-        admission = Admission()
+        revocations = core_with().revocations
         for at in times:
-            remember(admission, subject="ann", channel="a", at=at)
-        assert admission.verdict(ticket(250)) is not None
-        assert admission.verdict(ticket(350)) is None
-        assert admission.verdict(ticket(250, "b")) is None
+            remember(revocations, subject="ann", channel="a", at=at)
+        assert revocations.rejection_of(ticket(250)) is not None
+        assert revocations.rejection_of(ticket(350)) is None
+        assert revocations.rejection_of(ticket(250, "b")) is None
 
 
 # -- 13.4: what was checked before a revocation, and comes after it ------------------------------------
@@ -278,7 +280,7 @@ def test_a_hub_that_begins_after_a_revocation_has_rights_of_before_checked_again
 ) -> None:
     """The clock of its machine may be behind, so nobody is rejected for good."""
     core: Core[Subscriber] = Core(10_000, 100, random.random)
-    core.channels.obey()
+    core.channels.open_control_channel()
     early = subscriber(Grant("ann", issued_at=issued_at))
     core.add(early, NOW)
     ended = settle(core, revocation(subject="ann", at=300.0), at=400.0)
@@ -345,8 +347,8 @@ def test_what_is_read_again_ends_no_stream_that_was_let_in_after_it() -> None:
 
 def successor_of(old: Core[Subscriber]) -> Core[Subscriber]:
     new: Core[Subscriber] = Core(10_000, 100, random.random)
-    new.restore_channels(old.positions(), old.channels.ended_runs(), list(old.admission.arrivals))
-    new.channels.obey()
+    new.restore_channels(old.positions(), old.channels.ended_runs(), list(old.revocations.arrivals))
+    new.channels.open_control_channel()
     return new
 
 
@@ -371,7 +373,7 @@ def test_revocations_go_along_to_the_next_hub() -> None:
 
 def test_a_hub_that_has_not_read_the_revocations_leaves_that_to_the_next_one() -> None:
     core: Core[Subscriber] = Core(10_000, 100, random.random)
-    core.channels.obey()
+    core.channels.open_control_channel()
     core.subscribed(CONTROL)
     (read,) = [each for each in core.outbox if isinstance(each, Read)]
     first = page_of("abcdefgh", revocation(subject="bob"))._replace(complete=False, top="9-0")
@@ -404,7 +406,7 @@ def test_a_broker_that_has_lost_revocations_is_noticed(is_kept: bool) -> None:
     core: Core[Subscriber] = Core(10_000, 100, random.random)
     noted = revocation(subject="ann")
     core.revoke_again(noted, 300.0, is_expected=True)
-    core.channels.obey()
+    core.channels.open_control_channel()
     core.subscribed(CONTROL)
     (read,) = [each for each in core.outbox if isinstance(each, Read)]
     core.outbox.clear()

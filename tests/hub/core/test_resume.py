@@ -10,7 +10,7 @@ from tests.support.model_broker import ModelBroker
 from flask_sse.brokers.base import Entry, Page
 from flask_sse.errors import InvalidMessageError
 from flask_sse.hub.core import resume as module
-from flask_sse.hub.core.resume import NEVER, UNKNOWN, Replay, Resume, Tail, joined
+from flask_sse.hub.core.resume import NEVER, UNKNOWN, LiveBuffer, Replay, Resume, join_cursors
 from flask_sse.hub.core.sequencer import NEW_EPOCH, NOT_KEPT
 from flask_sse.wire.cursor import BEFORE_ALL, EARLIEST, NOWHERE, Cursor, read_cursor
 from flask_sse.wire.decode import Decoder, Event
@@ -72,19 +72,19 @@ def reset(data: bytes) -> dict[str, str | None]:
 def test_a_page_is_written_with_the_position_behind_each_event() -> None:
     answer = replay(page(2, 4))
 
-    assert read(answer.for_this_channel_alone) == [(str(n), f"{EPOCH}.{n}-0") for n in (2, 3, 4)]
+    assert read(answer.single_channel_bytes) == [(str(n), f"{EPOCH}.{n}-0") for n in (2, 3, 4)]
     assert (answer.start, answer.end) == (START, cursor(4))
 
 
 def test_a_page_of_one_channel_is_encoded_once_for_all_streams() -> None:
     answer = replay(page(2, 4))
 
-    assert answer.for_this_channel_alone is answer.for_this_channel_alone
+    assert answer.single_channel_bytes is answer.single_channel_bytes
 
 
 def test_a_stream_of_several_channels_is_told_all_its_positions() -> None:
     floors = {A: cursor(1), B: Cursor("zyxwvuts", "5-0")}
-    data = replay(page(2, 3)).bytes_for((A, B), floors)
+    data = replay(page(2, 3)).encode_for((A, B), floors)
 
     assert read(data) == [
         ("2", f"{EPOCH}.2-0,zyxwvuts.5-0"),
@@ -96,7 +96,7 @@ def test_a_stream_of_several_channels_is_told_all_its_positions() -> None:
 def test_an_empty_page_that_is_proven_is_no_bytes_and_a_position() -> None:
     answer = replay(Page(EPOCH, "1-0", "1-0", (), complete=True))
 
-    assert answer.for_this_channel_alone == b""
+    assert answer.single_channel_bytes == b""
     assert answer.gap == ""
     assert answer.end == START
 
@@ -106,7 +106,7 @@ def test_what_is_no_event_is_left_out_and_its_position_is_not() -> None:
     answer = replay(Page(EPOCH, "4-0", "1-0", entries, complete=True))
     floors: dict[str, Cursor] = {}
 
-    assert read(answer.bytes_for((A,), floors)) == [("3", f"{EPOCH}.3-0")]
+    assert read(answer.encode_for((A,), floors)) == [("3", f"{EPOCH}.3-0")]
     assert floors == {A: cursor(4)}
 
 
@@ -126,7 +126,7 @@ def test_what_is_not_proven_is_told_and_nothing_else_is(since: str, answer: Page
     told = replay(answer, since=since)
     top = f"{EPOCH}.{answer.top}"
 
-    assert reset(told.for_this_channel_alone) == {
+    assert reset(told.single_channel_bytes) == {
         "channel": A,
         "reason": reason,
         "from": since.strip("\0") or None,
@@ -141,7 +141,7 @@ def test_an_event_that_somebody_else_put_there_is_a_gap() -> None:
     answer = replay(Page(EPOCH, "3-0", "1-0", entries, complete=True))
 
     assert answer.gap == NOT_KEPT
-    assert b"data:2" not in answer.for_this_channel_alone
+    assert b"data:2" not in answer.single_channel_bytes
 
 
 def test_a_page_that_does_not_end_at_the_top_goes_on_from_its_last_event() -> None:
@@ -154,15 +154,15 @@ def test_a_page_that_does_not_end_at_the_top_goes_on_from_its_last_event() -> No
 # -- the tail --------------------------------------------------------------------------------------
 
 
-def tail_of(*numbers: int) -> Tail:
-    tail = Tail(START)
+def tail_of(*numbers: int) -> LiveBuffer:
+    tail = LiveBuffer(START)
     for number in numbers:
         tail.append(cursor(number), FRAME)
     return tail
 
 
-def behind(tail: Tail, floor: Cursor) -> list[Cursor] | None:
-    events = tail.behind(floor)
+def behind(tail: LiveBuffer, floor: Cursor) -> list[Cursor] | None:
+    events = tail.after(floor)
     return None if events is None else [at for at, _ in events]
 
 
@@ -180,7 +180,7 @@ def test_what_follows_elsewhere_is_not_known(floor: Cursor) -> None:
 
 
 def test_a_tail_that_grew_too_long_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_TAIL_EVENTS", 3)
+    monkeypatch.setattr(module, "MAX_BUFFERED_EVENTS", 3)
     tail = tail_of(2, 3, 4, 5)
 
     assert tail.start == cursor(5)
@@ -191,7 +191,7 @@ def test_a_tail_that_grew_too_long_begins_anew(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_tail_that_grew_too_large_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_TAIL_BYTES", 3 * len(FRAME))
+    monkeypatch.setattr(module, "MAX_BUFFERED_BYTES", 3 * len(FRAME))
 
     assert tail_of(2, 3, 4).start == START
     assert tail_of(2, 3, 4, 5).start == cursor(5)
@@ -235,16 +235,16 @@ def test_the_pages_of_all_channels_are_known_before_the_first_is_written() -> No
     stream = Resume((A, B), [f"{EPOCH}.1-0", f"{EPOCH}.6-0"])
     stream.replays = {A: replay(page(2, 3)), B: replay(page(7, 8), channel=B, since=f"{EPOCH}.6-0")}
 
-    assert read(stream.write_replay()) == [
+    assert read(stream.encode_next_replay()) == [
         ("2", f"{EPOCH}.2-0,{EPOCH}.6-0"),
         ("3", f"{EPOCH}.3-0,{EPOCH}.6-0"),
     ]
-    assert read(stream.write_replay()) == [
+    assert read(stream.encode_next_replay()) == [
         ("7", f"{EPOCH}.3-0,{EPOCH}.7-0"),
         ("8", f"{EPOCH}.3-0,{EPOCH}.8-0"),
     ]
     assert stream.replays == {}
-    assert stream.floors == {A: cursor(3), B: cursor(8)}
+    assert stream.positions == {A: cursor(3), B: cursor(8)}
 
 
 @pytest.mark.parametrize(
@@ -256,8 +256,8 @@ def test_a_gap_that_is_not_yet_told_is_told_to_who_comes_back_before(since: str,
     unknown = Page(EPOCH, "8-0", None, (), complete=True)
     stream.replays = {A: replay(page(2, 2)), B: replay(unknown, channel=B, since=since)}
 
-    assert read(stream.write_replay()) == [("2", f"{EPOCH}.2-0,{told}")]
-    assert reset(stream.write_replay())["id"] == f"{EPOCH}.2-0,{EPOCH}.8-0"
+    assert read(stream.encode_next_replay()) == [("2", f"{EPOCH}.2-0,{told}")]
+    assert reset(stream.encode_next_replay())["id"] == f"{EPOCH}.2-0,{EPOCH}.8-0"
 
 
 def test_a_position_that_nobody_ever_had_is_a_cursor_that_no_broker_gives() -> None:
@@ -269,11 +269,11 @@ def test_a_position_that_nobody_ever_had_is_a_cursor_that_no_broker_gives() -> N
 
 def test_the_tail_is_written_with_the_positions_of_all_channels() -> None:
     stream = Resume((A, B), [f"{EPOCH}.1-0", f"{EPOCH}.6-0"])
-    stream.floors = {A: cursor(1), B: cursor(6)}
-    data = stream.write_tail(A, [(cursor(2), FRAME), (cursor(3), None), (cursor(4), FRAME)])
+    stream.positions = {A: cursor(1), B: cursor(6)}
+    data = stream.encode_buffered(A, [(cursor(2), FRAME), (cursor(3), None), (cursor(4), FRAME)])
 
     assert read(data) == [("x", f"{EPOCH}.2-0,{EPOCH}.6-0"), ("x", f"{EPOCH}.4-0,{EPOCH}.6-0")]
-    assert stream.floors == {A: cursor(4), B: cursor(6)}
+    assert stream.positions == {A: cursor(4), B: cursor(6)}
 
 
 @pytest.mark.parametrize(
@@ -290,49 +290,55 @@ def test_what_has_no_place_moves_nothing(since: list[str], behind: str) -> None:
     stream = Resume((A, B), since)
 
     frame = Frame.of_message(Message("y", id="order-7"))
-    assert read(stream.write_now(frame)) == [("y", behind)]
-    stream.floors = {A: cursor(4), B: cursor(6)}
-    assert read(stream.write_now(frame)) == [("y", f"{EPOCH}.4-0,{EPOCH}.6-0")]
-    assert stream.floors == {A: cursor(4), B: cursor(6)}
+    assert read(stream.encode_live(frame)) == [("y", behind)]
+    stream.positions = {A: cursor(4), B: cursor(6)}
+    assert read(stream.encode_live(frame)) == [("y", f"{EPOCH}.4-0,{EPOCH}.6-0")]
+    assert stream.positions == {A: cursor(4), B: cursor(6)}
 
 
 def test_an_own_id_is_found_in_its_channel_and_the_others_are_told() -> None:
     stream = Resume((A, B), ["order-7", "order-7"])
     stream.awaited = {A: 1, B: 2}
-    stream.take(replay(page(2, 3), since="order-7"))
-    stream.take(replay(Page(EPOCH, "8-0", None, (), complete=True), channel=B, since="order-7"))
+    stream.add_replay(replay(page(2, 3), since="order-7"))
+    stream.add_replay(replay(Page(EPOCH, "8-0", None, (), complete=True), channel=B, since="order-7"))
 
     assert stream.awaited == {}
-    tells = [stream.tells_gap]
-    assert [what for what, _ in read(stream.write_replay())] == ["2", "3"]
-    tells.append(stream.tells_gap)
+    tells = [stream.next_is_gap]
+    assert [what for what, _ in read(stream.encode_next_replay())] == ["2", "3"]
+    tells.append(stream.next_is_gap)
     assert tells == [False, True]
-    assert reset(stream.write_replay())["reason"] == UNKNOWN
+    assert reset(stream.encode_next_replay())["reason"] == UNKNOWN
 
 
 def test_an_own_id_that_several_channels_have_is_that_of_none() -> None:
     stream = Resume((A, B), ["order-7", "order-7"])
     stream.awaited = {A: 1, B: 2}
-    stream.take(replay(page(2, 3), since="order-7"))
-    stream.take(replay(page(7, 8), channel=B, since="order-7"))
+    stream.add_replay(replay(page(2, 3), since="order-7"))
+    stream.add_replay(replay(page(7, 8), channel=B, since="order-7"))
 
-    assert reset(stream.write_replay())["id"] == f"{EPOCH}.3-0,{NEVER}"
-    assert reset(stream.write_replay())["id"] == f"{EPOCH}.3-0,{EPOCH}.8-0"
+    assert reset(stream.encode_next_replay())["id"] == f"{EPOCH}.3-0,{NEVER}"
+    assert reset(stream.encode_next_replay())["id"] == f"{EPOCH}.3-0,{EPOCH}.8-0"
 
 
 @pytest.mark.parametrize("since", [[EARLIEST, EARLIEST], [f"{EPOCH}.1-0", f"{EPOCH}.6-0"]])
 def test_what_is_no_own_id_is_found_in_all_channels(since: list[str]) -> None:
     stream = Resume((A, B), since)
     stream.awaited = {A: 1, B: 2}
-    stream.take(replay(page(2, 3), since=since[0]))
-    stream.take(replay(page(7, 8), channel=B, since=since[1]))
+    stream.add_replay(replay(page(2, 3), since=since[0]))
+    stream.add_replay(replay(page(7, 8), channel=B, since=since[1]))
 
-    assert not stream.tells_gap
-    assert [what for what, _ in read(stream.write_replay() + stream.write_replay())] == ["2", "3", "7", "8"]
+    assert not stream.next_is_gap
+    both = stream.encode_next_replay() + stream.encode_next_replay()
+    assert [what for what, _ in read(both)] == [
+        "2",
+        "3",
+        "7",
+        "8",
+    ]
 
 
 def test_positions_are_joined_in_the_order_of_the_names() -> None:
     cursors = {B: cursor(2), A: Cursor("zyxwvuts", BEFORE_ALL)}
 
-    assert joined((A, B), cursors) == f"zyxwvuts.0-0,{EPOCH}.2-0"
-    assert joined((), cursors) == ""
+    assert join_cursors((A, B), cursors) == f"zyxwvuts.0-0,{EPOCH}.2-0"
+    assert join_cursors((), cursors) == ""

@@ -1,6 +1,6 @@
 """The core beside a plain list: who gets which bytes, and when. The clock is a number here.
 
-No channel has a history here; ``test_core_history`` has the rest.
+No channel has a history here; ``test_catch_up`` has the rest.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from flask_sse.hub.core.actions import Continue, End, Order, ReportDropped, Subscribe, Unsubscribe, Write
+from flask_sse.hub.core.actions import Action, Continue, End, ReportDropped, Subscribe, Unsubscribe, Write
 from flask_sse.hub.core.channel_registry import CHANNEL_LINGER_SECONDS
-from flask_sse.hub.core.core import MAX_WAIT_SECONDS, Core
-from flask_sse.hub.core.groups import Subscriber
+from flask_sse.hub.core.core import Core
+from flask_sse.hub.core.lifetimes import MAX_WAIT_SECONDS
+from flask_sse.hub.core.subscriber import Subscriber
 from flask_sse.hub.core.timer_wheel import TICK_SECONDS
 from flask_sse.hub.protocol.block import BlockDecoder
 from flask_sse.hub.protocol.hub_events import BROKER_AWAY, REJECTED_RETRY_MS
@@ -134,7 +135,7 @@ class Hub:
                     self._ask_broker(order)
         return written
 
-    def _ask_broker(self, order: Order) -> None:
+    def _ask_broker(self, order: Action) -> None:
         match order:
             case Subscribe(name):
                 self.asked.append(name)
@@ -161,7 +162,8 @@ def gaps(times: list[float]) -> list[float]:
 
 def bookkeeping(core: Core[Reader]) -> dict[str, object]:
     """Return every collection of the core that is not empty."""
-    kept = {**vars(core), **vars(core._groups)}
+    parts = (core, core._groups, core._lifetimes, core._catch_up, core._run_watcher, core.revocations)
+    kept = {name: value for part in parts for name, value in vars(part).items()}
     return {name: value for name, value in kept.items() if isinstance(value, dict | list | set) and value}
 
 

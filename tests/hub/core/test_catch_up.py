@@ -24,9 +24,9 @@ from tests.support.model_broker import ModelBroker, Published
 from flask_sse.brokers.base import Page
 from flask_sse.hub.core import resume, sequencer
 from flask_sse.hub.core.actions import (
+    Action,
     Continue,
     End,
-    Order,
     Read,
     ReportDropped,
     Subscribe,
@@ -34,9 +34,10 @@ from flask_sse.hub.core.actions import (
     Write,
 )
 from flask_sse.hub.core.channel_registry import CHANNEL_LINGER_SECONDS
-from flask_sse.hub.core.core import MAX_WAIT_SECONDS, Core
-from flask_sse.hub.core.groups import Subscriber
+from flask_sse.hub.core.core import Core
 from flask_sse.hub.core.history_reads import KEPT_PAGES, KEPT_SECONDS
+from flask_sse.hub.core.lifetimes import MAX_WAIT_SECONDS
+from flask_sse.hub.core.subscriber import Subscriber
 from flask_sse.hub.protocol.block import BlockDecoder
 from flask_sse.hub.protocol.hub_events import BROKER_AWAY, STREAM_OPEN, STREAM_RESET
 from flask_sse.hub.protocol.stream_request import ENVELOPES, FRAMES, StreamRequest
@@ -114,7 +115,7 @@ class Client(Subscriber):
         self.resets = 0
         self.opens = 0
         # Where the id is known that it came with; elsewhere it may be given later, when it is too late.
-        self.known = {name for name in self.kept if self.broker.owners(name, self.asked)}
+        self.known = {name for name in self.history_channels if self.broker.owners(name, self.asked)}
         self.numbers: list[int] = []
         self._decoder = Decoder()
         self._blocks = BlockDecoder()
@@ -130,10 +131,10 @@ class Client(Subscriber):
     def _beginning(self) -> dict[str, At]:
         if self.is_fresh or self.mode == ENVELOPES:
             return {}
-        return {name: self._meaning(name, self.since(self.asked)[name]) for name in self.kept}
+        return {name: self._meaning(name, self.since(self.asked)[name]) for name in self.history_channels}
 
     def since(self, text: str) -> dict[str, str]:
-        return dict(zip(self.kept, positions(text, self.kept), strict=True))
+        return dict(zip(self.history_channels, positions(text, self.history_channels), strict=True))
 
     def _meaning(self, name: str, since: str) -> At:
         """Return what a client means that comes back with this."""
@@ -162,10 +163,12 @@ class Client(Subscriber):
         if event.type == STREAM_OPEN:
             assert self.is_fresh
             assert self.at == {}
-            assert json.loads(event.data) == {"channels": list(self.kept)}
+            assert json.loads(event.data) == {"channels": list(self.history_channels)}
             self.opens += 1
             texts = event.last_event_id.split(",")
-            self.at = {name: read_cursor(text) for name, text in zip(self.kept, texts, strict=True)}
+            self.at = {
+                name: read_cursor(text) for name, text in zip(self.history_channels, texts, strict=True)
+            }
             assert all(self.broker.is_position(name, at) for name, at in self._known())
         elif event.type == STREAM_RESET:
             told = json.loads(event.data)
@@ -193,9 +196,9 @@ class Client(Subscriber):
         channel, stamp, _ = self.broker.event(number)
         assert channel in self.channels
         # Without a history it gets what the broker brings.
-        assert number not in self.numbers or channel not in self.kept, "an event that came before"
+        assert number not in self.numbers or channel not in self.history_channels, "an event that came before"
         self.numbers.append(number)
-        if stamp is None or channel not in self.kept:
+        if stamp is None or channel not in self.history_channels:
             return
         if self.mode == ENVELOPES:
             at = self.at.get(channel)
@@ -219,7 +222,7 @@ class Client(Subscriber):
 
     def _is_doubtful(self, since: str) -> bool:
         """Tell whether it is an id that the application gave in several of these channels."""
-        return sum(self.broker.owners(name, since) != [] for name in self.kept) > 1
+        return sum(self.broker.owners(name, since) != [] for name in self.history_channels) > 1
 
     def _known(self) -> list[tuple[str, Cursor]]:
         return [(name, at) for name, at in self.at.items() if isinstance(at, Cursor)]
@@ -258,9 +261,9 @@ class Client(Subscriber):
 
     def check_at_top(self) -> None:
         assert self.group is not None, "it is stuck"
-        assert self.group.cursors == {name: self.broker.top(name) for name in self.kept}
-        if self.mode == FRAMES and self.kept:
-            assert set(self.at) == set(self.kept)
+        assert self.group.cursors == {name: self.broker.top(name) for name in self.history_channels}
+        if self.mode == FRAMES and self.history_channels:
+            assert set(self.at) == set(self.history_channels)
         for name, at in self.at.items():
             assert at is not None, "it was never told"
             if isinstance(at, Cursor):
@@ -320,7 +323,7 @@ class Hub:
             self._do(self.core.outbox.popleft())
         self._carrying_out = False
 
-    def _do(self, order: Order) -> None:
+    def _do(self, order: Action) -> None:
         match order:
             case Write(client, data):
                 self._write(client, data)
@@ -338,7 +341,7 @@ class Hub:
             case _:
                 self._ask_broker(order)
 
-    def _ask_broker(self, order: Order) -> None:
+    def _ask_broker(self, order: Action) -> None:
         match order:
             case Subscribe(name):
                 assert name not in self.wanted
@@ -930,7 +933,7 @@ def test_a_stream_that_reaches_into_the_tail_needs_no_further_page(hub: Hub) -> 
 
 
 def test_a_stream_that_the_tail_left_behind_reads_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resume, "MAX_TAIL_EVENTS", 3)
+    monkeypatch.setattr(resume, "MAX_BUFFERED_EVENTS", 3)
     settled(hub, "a")
     start = top(hub, "a").decode()
     hub.publish("a")
@@ -954,13 +957,13 @@ def test_a_tail_lives_as_long_as_streams_are_on_their_way(hub: Hub) -> None:
     hub.publish("a")
     hub.calm_down()
     channel = hub.core.channels["a"]
-    tails = [channel.tail]
+    tails = [channel.live_buffer]
     come(hub, "a", text=start)
     gone = come(hub, "a", text=start)
     hub.leave(gone)
-    tails.append(channel.tail)
+    tails.append(channel.live_buffer)
     hub.calm_down()
-    tails.append(channel.tail)
+    tails.append(channel.live_buffer)
     assert [tail is not None for tail in tails] == [False, True, False]
 
 
@@ -1093,7 +1096,7 @@ class CoreWithHistory(RuleBasedStateMachine):
         super().__init__()
         self.small = pytest.MonkeyPatch()
         self.small.setattr(sequencer, "MAX_HELD_EVENTS", 4)
-        self.small.setattr(resume, "MAX_TAIL_EVENTS", 3)
+        self.small.setattr(resume, "MAX_BUFFERED_EVENTS", 3)
         # How long a stream may be silent is drawn.
         self.hub = Hub(draw=random.Random(0).random)
         self.past: deque[Client] = deque(maxlen=20)
@@ -1162,7 +1165,7 @@ class CoreWithHistory(RuleBasedStateMachine):
                 self.hub,
                 client.channels,
                 seen=seen,
-                without_history=tuple(set(client.channels) - set(client.kept)),
+                without_history=tuple(set(client.channels) - set(client.history_channels)),
                 slow=slow,
             )
         )
@@ -1321,7 +1324,7 @@ class CoreWithHistory(RuleBasedStateMachine):
     @invariant()
     def no_tail_stays_without_those_who_need_it(self) -> None:
         for channel in self.hub.core.channels:
-            assert channel.waiting or channel.tail is None
+            assert channel.waiting or channel.live_buffer is None
 
     def teardown(self) -> None:
         """Let all calm down, see that everybody stands at the top; let all leave, see that nothing stays."""
