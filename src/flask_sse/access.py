@@ -25,7 +25,9 @@ from .door import (
 )
 from .errors import InvalidSettingError, UsageError, shown
 from .extension import logged_topics
+from .hub.protocol.hub_events import REJECTED_RETRY_MS
 from .hub.protocol.revocation import REMEMBERED_SECONDS
+from .jitter import draw_ms
 from .rights import rights_known_at
 from .subjects import checked_subject
 from .tickets import Ticket, sign
@@ -74,6 +76,7 @@ class Access:
                 _warn_of_public_streams()
             case TooManyChannels(count, limit):
                 _warn_of_rejected_channels(count, limit)
+                return draw_ms(REJECTED_RETRY_MS)
         return None
 
     def subject(self) -> Any:

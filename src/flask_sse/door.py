@@ -19,9 +19,8 @@ from .channels import requested_channels
 from .cors import cors_headers, is_allowed_origin
 from .errors import InvalidChannelError
 from .hub.protocol.grant import Grant
-from .hub.protocol.hub_events import REJECTED_RETRY_MS, rejection
+from .hub.protocol.hub_events import rejection
 from .hub.protocol.stream_request import FRAMES, StreamRequest
-from .jitter import draw_ms
 from .settings import Settings
 from .subjects import checked_subject
 from .tickets import TICKET, read
@@ -89,7 +88,7 @@ class PublicStreams:
 
 @dataclass(frozen=True, slots=True)
 class TooManyChannels:
-    """Notice for the log and the counters, without an answer: a stream was rejected."""
+    """Notice for the log and the counters; the answer is the reconnection time, in milliseconds."""
 
     count: int
     limit: int
@@ -148,8 +147,8 @@ def decide(visit: Visit, rules: Rules, now: float) -> Decision:
         channels = requested_channels(rules.named or visit.query.get("channel", ()))
         limit = _max_channels(visit, rules)
         if len(channels) > limit:
-            yield TooManyChannels(len(channels), limit)
-            return _too_many_channels(limit, headers)
+            retry_ms = yield TooManyChannels(len(channels), limit)
+            return _too_many_channels(limit, retry_ms, headers)
         grant = yield from _admit(visit, rules, channels, now)
     except InvalidChannelError as error:
         return no_stream(HTTPStatus.BAD_REQUEST, str(error), headers)
@@ -261,12 +260,12 @@ def no_stream(status: HTTPStatus, reason: str = "", headers: Mapping[str, str] =
     return Answer(status, {**headers, "Content-Type": _TEXT}, body)
 
 
-def _too_many_channels(limit: int, headers: Mapping[str, str]) -> Answer:
+def _too_many_channels(limit: int, retry_ms: int, headers: Mapping[str, str]) -> Answer:
     most = f"at most {limit} channel{'s' if limit > 1 else ''} on one stream (SSE_MAX_CHANNELS_PER_STREAM)"
     return Answer(
         HTTPStatus.OK,
         {**headers, "Content-Type": EVENT_STREAM},
-        rejection(FRAMES, most, draw_ms(REJECTED_RETRY_MS)),
+        rejection(FRAMES, most, retry_ms),
     )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from ..settings import History
-from ..wire.cursor import EPOCH_LETTERS, Cursor, Stamp
+from ..wire.cursor import Cursor, Stamp
 from ..wire.run import RUN_CONTROL_PREFIX, RUN_PREFIX
 
 # Events of one page; a page ends also with the event that brings it over so many bytes.
@@ -25,7 +24,6 @@ LISTENING_SECONDS = 24 * 3600.0
 UNUSED_SECONDS = 300.0
 
 _OF_RUNS = (RUN_PREFIX, RUN_CONTROL_PREFIX)
-_LETTERS = bytes(ord("a") + number % 26 for number in range(256))
 
 
 class Publication(NamedTuple):
@@ -117,11 +115,6 @@ def remembered_seconds(channel: str, history: History) -> float:
 def listening_seconds(channel: str) -> float:
     """Return how long the position of a channel with events is kept after a hub has asked for it."""
     return UNUSED_SECONDS if channel.startswith(_OF_RUNS) else LISTENING_SECONDS
-
-
-def new_epoch() -> str:
-    """Return an epoch that nobody can guess and that never comes again."""
-    return os.urandom(EPOCH_LETTERS).translate(_LETTERS).decode()
 
 
 class BrokerPublisher(Protocol):

@@ -31,9 +31,9 @@ from .base import (
     Publication,
     Receipt,
     listening_seconds,
-    new_epoch,
     remembered_seconds,
 )
+from .epoch import new_epoch
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_KEYS = 100_000

@@ -33,9 +33,9 @@ from ..base import (
     Publication,
     Receipt,
     listening_seconds,
-    new_epoch,
     remembered_seconds,
 )
+from ..epoch import new_epoch
 
 PREFIX = "flask-sse"
 
