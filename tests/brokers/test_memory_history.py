@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_sse.brokers import history as history_module
+from flask_sse.brokers import keyed_receipts
 from flask_sse.brokers.base import (
     KEY_SECONDS,
     LISTENING_SECONDS,
@@ -22,7 +22,13 @@ from flask_sse.brokers.base import (
     Publication,
     Receipt,
 )
-from flask_sse.brokers.history import CHANNEL_BYTES, EXPIRE_BATCH, MAX_UNUSED, SLOT_SECONDS, History
+from flask_sse.brokers.memory_history import (
+    CHANNEL_BYTES,
+    EXPIRE_BATCH,
+    MAX_UNUSED,
+    SLOT_SECONDS,
+    MemoryHistory,
+)
 from flask_sse.channels import CONTROL_CHANNEL
 from flask_sse.settings import History as Kept
 from flask_sse.wire.cursor import EARLIEST, FROM_NOW, Cursor, Stamp, order
@@ -43,7 +49,7 @@ def publication(
     return Publication(channel, data, Kept(size, seconds), own_id, key)
 
 
-def append(history: History, each: Publication, now: float = NOW) -> Stamp:
+def append(history: MemoryHistory, each: Publication, now: float = NOW) -> Stamp:
     stamp = history.append(each, now)
     assert stamp is not None
     return stamp
@@ -55,23 +61,23 @@ def data_of(page: Page) -> list[bytes]:
     return [entry.envelope for entry in page.entries]
 
 
-def is_empty(history: History) -> bool:
+def is_empty(history: MemoryHistory) -> bool:
     """Whether nothing is left of anything."""
-    return not (len(history) or history._bytes or history._slots or history._results)
+    return not (len(history) or history._bytes or history._slots or history._receipts)
 
 
 # -- ids --------------------------------------------------------------------------------------------
 
 
 def test_an_id_is_the_time_in_milliseconds_and_a_counter() -> None:
-    history = History()
+    history = MemoryHistory()
     ids = [append(history, publication(), now).id for now in (1.0, 1.0, 1.0004, 1.25, 2.5, 2.5)]
 
     assert ids == ["1000-0", "1000-1", "1000-2", "1250-0", "2500-0", "2500-1"]
 
 
 def test_ids_go_on_rising_when_the_clock_steps_back() -> None:
-    history = History()
+    history = MemoryHistory()
     stamps = [append(history, publication(), now) for now in (2.0, 1.0, 0.0, 1.5, 2.0, 2.001)]
 
     assert [stamp.id for stamp in stamps] == ["2000-0", "2000-1", "2000-2", "2000-3", "2000-4", "2001-0"]
@@ -79,7 +85,7 @@ def test_ids_go_on_rising_when_the_clock_steps_back() -> None:
 
 
 def test_ids_rise_even_when_all_events_are_gone_and_the_clock_has_stepped_back() -> None:
-    history = History()
+    history = MemoryHistory()
     first = append(history, publication(seconds=1), NOW)
     history.expire(NOW + 60)
     second = append(history, publication(seconds=1), NOW - HOUR)
@@ -89,7 +95,7 @@ def test_ids_rise_even_when_all_events_are_gone_and_the_clock_has_stepped_back()
 
 
 def test_each_event_names_the_one_before_it() -> None:
-    history = History()
+    history = MemoryHistory()
     stamps = [append(history, publication()) for _ in range(5)]
 
     assert stamps[0].previous == "0-0"
@@ -97,7 +103,7 @@ def test_each_event_names_the_one_before_it() -> None:
 
 
 def test_every_channel_has_an_epoch_of_its_own() -> None:
-    history = History()
+    history = MemoryHistory()
     epochs = {append(history, publication(channel=f"c{number}")).epoch for number in range(100)}
 
     assert len(epochs) == 100
@@ -107,7 +113,7 @@ def test_every_channel_has_an_epoch_of_its_own() -> None:
 
 
 def test_what_follows_a_position_is_read() -> None:
-    history = History()
+    history = MemoryHistory()
     start = history.cursor("a", NOW)
     stamps = [append(history, publication(b"%d" % number)) for number in range(4)]
 
@@ -120,7 +126,7 @@ def test_what_follows_a_position_is_read() -> None:
 
 
 def test_a_history_begins_where_there_is_none() -> None:
-    history = History()
+    history = MemoryHistory()
     for since in (FROM_NOW, EARLIEST):
         page = history.read("a", since, NOW)
         assert data_of(page) == []
@@ -129,7 +135,7 @@ def test_a_history_begins_where_there_is_none() -> None:
 
 @pytest.mark.parametrize("since", ["zzzzzzzz.1-0", "never given", "\0", "zzzzzzzz.0-0"])
 def test_what_is_not_known_is_no_place_to_go_on_from(since: str) -> None:
-    history = History()
+    history = MemoryHistory()
     append(history, publication())
     page = history.read("a", since, NOW)
 
@@ -141,7 +147,7 @@ def test_what_is_not_known_is_no_place_to_go_on_from(since: str) -> None:
 @pytest.mark.parametrize("event_id", ["1699999999999-0", "1700000000000-1", "1700000000001-0", "9-9"])
 def test_a_position_between_events_proves_nothing(event_id: str) -> None:
     """It is nobody's who was told the truth; a position ahead of the history is one, too."""
-    history = History()
+    history = MemoryHistory()
     epoch = append(history, publication()).epoch
     append(history, publication(), NOW + 1)
 
@@ -149,7 +155,7 @@ def test_a_position_between_events_proves_nothing(event_id: str) -> None:
 
 
 def test_many_events_come_in_pages() -> None:
-    history = History()
+    history = MemoryHistory()
     start = history.cursor("a", NOW)
     count = 2 * PAGE_EVENTS + 1
     for number in range(count):
@@ -164,7 +170,7 @@ def test_many_events_come_in_pages() -> None:
 
 
 def test_a_page_that_ends_with_the_last_event_is_complete() -> None:
-    history = History()
+    history = MemoryHistory()
     for _ in range(PAGE_EVENTS):
         append(history, publication())
 
@@ -172,7 +178,7 @@ def test_a_page_that_ends_with_the_last_event_is_complete() -> None:
 
 
 def test_large_events_come_in_short_pages() -> None:
-    history = History()
+    history = MemoryHistory()
     for number in range(5):
         append(history, publication(b"%d" % number * PAGE_BYTES))
 
@@ -181,7 +187,7 @@ def test_large_events_come_in_short_pages() -> None:
     assert all(page.is_proven for page in pages)
 
 
-def pages_from(history: History, since: str, now: float = NOW) -> list[Page]:
+def pages_from(history: MemoryHistory, since: str, now: float = NOW) -> list[Page]:
     pages = [history.read("a", since, now)]
     while not pages[-1].complete:
         pages.append(history.read("a", str(pages[-1].end), now))
@@ -192,7 +198,7 @@ def pages_from(history: History, since: str, now: float = NOW) -> list[Page]:
 
 
 def test_an_id_of_the_application_is_a_place_to_go_on_from() -> None:
-    history = History()
+    history = MemoryHistory()
     for number, own_id in enumerate(["seven", None, "0", ""]):
         append(history, publication(b"%d" % number, own_id=own_id))
 
@@ -201,7 +207,7 @@ def test_an_id_of_the_application_is_a_place_to_go_on_from() -> None:
 
 
 def test_an_id_of_another_channel_is_none_here() -> None:
-    history = History()
+    history = MemoryHistory()
     append(history, publication(channel="b", own_id="seven"))
     append(history, publication())
 
@@ -209,7 +215,7 @@ def test_an_id_of_another_channel_is_none_here() -> None:
 
 
 def test_an_id_that_two_kept_events_have_is_none() -> None:
-    history = History()
+    history = MemoryHistory()
     for own_id in ("same", "other", "same"):
         append(history, publication(own_id=own_id, size=3))
     assert history.read("a", "same", NOW).since is None
@@ -228,7 +234,7 @@ def test_an_id_that_two_kept_events_have_is_none() -> None:
 
 
 def test_an_id_goes_with_its_event() -> None:
-    history = History()
+    history = MemoryHistory()
     append(history, publication(own_id="gone", size=2))
     append(history, publication(own_id="kept", size=2))
     append(history, publication(size=2))
@@ -241,7 +247,7 @@ def test_an_id_goes_with_its_event() -> None:
 
 
 def test_no_more_events_than_the_size_are_kept() -> None:
-    history = History()
+    history = MemoryHistory()
     stamps = [append(history, publication(b"%d" % number, size=3)) for number in range(5)]
 
     assert data_of(history.read("a", EARLIEST, NOW)) == [b"2", b"3", b"4"]
@@ -250,7 +256,7 @@ def test_no_more_events_than_the_size_are_kept() -> None:
 
 
 def test_a_smaller_size_holds_from_the_next_event_on() -> None:
-    history = History()
+    history = MemoryHistory()
     for number in range(10):
         append(history, publication(b"%d" % number))
     append(history, publication(b"last", size=2))
@@ -259,14 +265,14 @@ def test_a_smaller_size_holds_from_the_next_event_on() -> None:
 
 
 def test_size_0_keeps_nothing() -> None:
-    history = History()
+    history = MemoryHistory()
 
     assert history.append(publication(size=0), NOW) is None
     assert is_empty(history)
 
 
 def test_events_are_kept_as_long_as_promised_and_hardly_longer() -> None:
-    history = History()
+    history = MemoryHistory()
     first = append(history, publication(seconds=60), NOW)
     append(history, publication(b"y", seconds=60), NOW + 30)
 
@@ -280,7 +286,7 @@ def test_events_are_kept_as_long_as_promised_and_hardly_longer() -> None:
 
 
 def test_it_is_known_of_an_idle_channel_that_nothing_was_missed() -> None:
-    history = History()
+    history = MemoryHistory()
     first = append(history, publication(seconds=60))
     last = append(history, publication(seconds=60))
     later = NOW + 60 * (REMEMBERED_LIVES - 1)
@@ -291,7 +297,7 @@ def test_it_is_known_of_an_idle_channel_that_nothing_was_missed() -> None:
 
 
 def test_a_channel_that_was_idle_for_very_long_begins_anew() -> None:
-    history = History()
+    history = MemoryHistory()
     last = append(history, publication(seconds=60))
     later = NOW + 60 * REMEMBERED_LIVES + 2 * SLOT_SECONDS
     history.expire(later)
@@ -301,7 +307,7 @@ def test_a_channel_that_was_idle_for_very_long_begins_anew() -> None:
 
 
 def test_a_channel_that_somebody_listens_to_is_known_for_longer() -> None:
-    history = History()
+    history = MemoryHistory()
     last = append(history, publication(seconds=0.001))
     history.read("a", FROM_NOW, NOW + 1)
     history.expire(NOW + LISTENING_SECONDS)
@@ -312,7 +318,7 @@ def test_a_channel_that_somebody_listens_to_is_known_for_longer() -> None:
 
 
 def test_events_that_are_kept_for_longer_hold_up_nothing_but_themselves() -> None:
-    history = History()
+    history = MemoryHistory()
     append(history, publication(b"long", seconds=HOUR))
     append(history, publication(b"short", seconds=1))
     append(history, publication(b"other channel", channel="b", seconds=1))
@@ -324,7 +330,7 @@ def test_events_that_are_kept_for_longer_hold_up_nothing_but_themselves() -> Non
 
 
 def test_a_clock_that_stepped_back_forgets_nothing_and_one_that_went_on_forgets_all() -> None:
-    history = History()
+    history = MemoryHistory()
     append(history, publication(seconds=60), NOW)
     append(history, publication(seconds=60), NOW - HOUR)
     history.expire(NOW - HOUR + 30)
@@ -336,7 +342,7 @@ def test_a_clock_that_stepped_back_forgets_nothing_and_one_that_went_on_forgets_
 
 @pytest.mark.long
 def test_100_000_channels_that_were_published_to_once_leave_nothing() -> None:
-    history = History(max_bytes=1_000_000_000)
+    history = MemoryHistory(max_bytes=1_000_000_000)
     for number in range(100_000):
         append(history, publication(channel=f"job-{number}", seconds=60, own_id="done"), NOW + number / 1000)
     expire_all(history, NOW + 200)
@@ -351,14 +357,14 @@ def test_100_000_channels_that_were_published_to_once_leave_nothing() -> None:
 
 
 def test_all_channels_together_keep_no_more_than_so_many_bytes() -> None:
-    history = History(max_bytes=100_000)
+    history = MemoryHistory(max_bytes=100_000)
     for number in range(1000):
         append(history, publication(b"x" * 1000, channel=f"c{number % 7}"))
         assert history._bytes <= 100_000
 
 
 def test_the_channel_that_was_published_to_longest_ago_loses_its_events_first() -> None:
-    history = History(max_bytes=22_000)
+    history = MemoryHistory(max_bytes=22_000)
     first = history.cursor("quiet", NOW)
     append(history, publication(b"q" * 5000, channel="quiet"))
     append(history, publication(b"m" * 5000, channel="middle"))
@@ -373,7 +379,7 @@ def test_the_channel_that_was_published_to_longest_ago_loses_its_events_first() 
 
 
 def test_an_event_larger_than_all_is_not_kept_and_that_is_told() -> None:
-    history = History(max_bytes=2000)
+    history = MemoryHistory(max_bytes=2000)
     start = history.cursor("a", NOW)
     stamp = append(history, publication(b"x" * 3000))
 
@@ -385,7 +391,7 @@ def test_an_event_larger_than_all_is_not_kept_and_that_is_told() -> None:
 
 def test_names_that_visitors_make_up_throw_no_history_out() -> None:
     """13.15: 57 000 of them were enough to lose the events of everybody else."""
-    history = History(max_bytes=20 * (CHANNEL_BYTES + 600))
+    history = MemoryHistory(max_bytes=20 * (CHANNEL_BYTES + 600))
     stamps = [append(history, publication(channel=f"c{number}")) for number in range(20)]
     used = history._bytes
     for number in range(3 * MAX_UNUSED):
@@ -402,7 +408,7 @@ def test_names_that_visitors_make_up_throw_no_history_out() -> None:
 
 
 def test_channels_whose_events_are_over_go_before_the_events_of_others() -> None:
-    history = History(max_bytes=10 * CHANNEL_BYTES)
+    history = MemoryHistory(max_bytes=10 * CHANNEL_BYTES)
     for number in range(6):
         append(history, publication(channel=f"over {number}", seconds=1))
     kept = append(history, publication(channel="kept"))
@@ -416,7 +422,7 @@ def test_channels_whose_events_are_over_go_before_the_events_of_others() -> None
 
 def test_a_channel_that_the_hub_listens_to_stays_whatever_others_do() -> None:
     """13.15: a page that waits for the first event for days must not be told of a gap."""
-    history = History(max_bytes=10 * CHANNEL_BYTES)
+    history = MemoryHistory(max_bytes=10 * CHANNEL_BYTES)
     for name in ("unused", "spent"):
         history.pin(name)
     starts = [history.cursor("unused", NOW), append(history, publication(channel="spent", seconds=1)).cursor]
@@ -438,7 +444,7 @@ def test_a_channel_that_the_hub_listens_to_stays_whatever_others_do() -> None:
 
 def test_a_run_leaves_nothing_when_its_history_is_over() -> None:
     """13.15: it was remembered for a week, and the channel that cancels it for a day."""
-    history = History()
+    history = MemoryHistory()
     for name in ("run:1", "run:1:cancel", "run:2:cancel"):
         history.pin(name)
         history.cursor(name, NOW)
@@ -455,7 +461,7 @@ def test_a_run_leaves_nothing_when_its_history_is_over() -> None:
 
 
 def test_events_of_a_channel_that_was_asked_for_first_are_kept_hardly_longer_either() -> None:
-    history = History()
+    history = MemoryHistory()
     history.cursor("a", NOW)
     history.expire(NOW + SLOT_SECONDS)
     append(history, publication(seconds=60))
@@ -466,7 +472,7 @@ def test_events_of_a_channel_that_was_asked_for_first_are_kept_hardly_longer_eit
 
 def test_much_that_is_over_at_once_goes_piece_by_piece() -> None:
     """13.13: no turn of the hub's loop is as long as what others have published."""
-    history = History(max_bytes=1_000_000_000)
+    history = MemoryHistory(max_bytes=1_000_000_000)
     for number in range(3 * EXPIRE_BATCH):
         append(history, publication(channel="many" if number % 2 else f"c{number}", seconds=1, size=10_000))
     later = NOW + 60 * REMEMBERED_LIVES
@@ -479,13 +485,13 @@ def test_much_that_is_over_at_once_goes_piece_by_piece() -> None:
 
 def test_what_another_hub_kept_is_all_there_before_this_one_listens() -> None:
     """13.15: a name that a page waits on is not thrown out by names that other visitors made up."""
-    old = History()
+    old = MemoryHistory()
     waited_on = old.cursor("waited on", NOW)
     old.pin("waited on")
     for number in range(MAX_UNUSED):
         old.cursor(f"c{number}", NOW)
     newest = append(old, publication(channel="b")), append(old, publication(channel="a"))
-    history = History()
+    history = MemoryHistory()
     for fields, body in old.dump():
         history.load(fields, body)
     history.pin("waited on")
@@ -500,13 +506,13 @@ def test_what_another_hub_kept_is_all_there_before_this_one_listens() -> None:
     assert is_empty(history)
 
 
-def expire_all(history: History, now: float) -> int:
+def expire_all(history: MemoryHistory, now: float) -> int:
     """Let go of all that is over; return in how many pieces."""
     return next(number for number in count(1) if history.expire(now))
 
 
 def test_channels_that_made_room_take_none() -> None:
-    history = History(max_bytes=1_000_000)
+    history = MemoryHistory(max_bytes=1_000_000)
     tracemalloc.start()
     try:
         for number in range(20_000):
@@ -525,55 +531,55 @@ RECEIPT = Receipt(3, Cursor("abcdefgh", "1-0"))
 
 
 def test_what_became_of_a_key_is_remembered_for_its_channel() -> None:
-    history = History()
-    assert history.result(publication(key="k"), NOW) is None
+    history = MemoryHistory()
+    assert history.receipt(publication(key="k"), NOW) is None
     history.remember(publication(key="k"), RECEIPT, NOW)
 
-    assert history.result(publication(b"other", key="k"), NOW) == RECEIPT
-    assert history.result(publication(key="k"), NOW + KEY_SECONDS - 1) == RECEIPT
-    assert history.result(publication(key="k"), NOW + KEY_SECONDS) is None
-    assert history.result(publication(key="K"), NOW) is None
-    assert history.result(publication(channel="b", key="k"), NOW) is None
+    assert history.receipt(publication(b"other", key="k"), NOW) == RECEIPT
+    assert history.receipt(publication(key="k"), NOW + KEY_SECONDS - 1) == RECEIPT
+    assert history.receipt(publication(key="k"), NOW + KEY_SECONDS) is None
+    assert history.receipt(publication(key="K"), NOW) is None
+    assert history.receipt(publication(channel="b", key="k"), NOW) is None
 
 
 @pytest.mark.parametrize("own_id", [None, "", "seven"])
 def test_what_became_of_a_key_goes_to_another_process_own_id_included(own_id: str | None) -> None:
     """15.12."""
     receipt = RECEIPT._replace(own_id=own_id)
-    history, other = History(), History()
+    history, other = MemoryHistory(), MemoryHistory()
     history.remember(publication(key="k"), receipt, NOW)
     for fields, body in history.dump():
         other.load(json.loads(json.dumps(fields)), body)
 
-    assert other.result(publication(key="k"), NOW) == receipt
+    assert other.receipt(publication(key="k"), NOW) == receipt
 
 
 def test_without_a_key_nothing_is_remembered() -> None:
-    history = History()
+    history = MemoryHistory()
     history.remember(publication(), RECEIPT, NOW)
 
-    assert history.result(publication(), NOW) is None
+    assert history.receipt(publication(), NOW) is None
     assert is_empty(history)
 
 
 def test_keys_are_let_go_in_time() -> None:
-    history = History()
+    history = MemoryHistory()
     for number in range(1000):
         history.remember(publication(key=f"k{number}"), RECEIPT, NOW + number)
     history.expire(NOW + KEY_SECONDS + 500)
-    assert history.result(publication(key="k999"), NOW + KEY_SECONDS + 500) == RECEIPT
+    assert history.receipt(publication(key="k999"), NOW + KEY_SECONDS + 500) == RECEIPT
 
     history.expire(NOW + KEY_SECONDS + 1000)
     assert is_empty(history)
 
 
 def test_the_oldest_keys_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history_module, "MAX_KEYS", 10)
-    history = History()
+    monkeypatch.setattr(keyed_receipts, "MAX_KEYS", 10)
+    history = MemoryHistory()
     for number in range(15):
         history.remember(publication(key=f"k{number}"), RECEIPT, NOW)
 
-    known = [number for number in range(15) if history.result(publication(key=f"k{number}"), NOW)]
+    known = [number for number in range(15) if history.receipt(publication(key=f"k{number}"), NOW)]
     assert known == [*range(5, 15)]
 
 
@@ -593,7 +599,7 @@ steps = st.lists(
 def test_what_is_proven_is_exactly_what_was_published(
     steps: list[tuple[str, float]], size: int, max_bytes: int
 ) -> None:
-    history, now = History(max_bytes), NOW
+    history, now = MemoryHistory(max_bytes), NOW
     positions, published = [history.cursor("a", now)], list[bytes]()
     for step, seconds in steps:
         now += seconds
@@ -615,7 +621,7 @@ def test_what_is_proven_is_exactly_what_was_published(
 
 def test_no_number_of_other_channels_throws_a_revocation_out() -> None:
     # 13.2
-    history = History(max_bytes=100_000)
+    history = MemoryHistory(max_bytes=100_000)
     revocation = publication(b"revoked", CONTROL_CHANNEL, seconds=24 * HOUR)
     stamp = append(history, revocation)
     for number in range(3000):

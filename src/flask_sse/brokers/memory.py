@@ -15,14 +15,14 @@ from ..errors import BrokerUnavailableError, HubError
 from ..wire.cursor import Cursor
 from .base import Carrier, Page, Publication, Receipt, Sink
 from .deadline import deadline
-from .history import SLOT_SECONDS, History
+from .memory_history import SLOT_SECONDS, MemoryHistory
 
-# The hub ends a connection whose answers nobody takes, and so many fit into any socket.
+# The hub ends a connection whose answers are not read, and so many answers fit into the buffer of any socket.
 BATCH = 100
 
 
 class MemoryPublisher:
-    """Publishes through the control connection to the hub."""
+    """Submits to the hub, over a control connection."""
 
     def __init__(self, url: str, carrier: Carrier) -> None:
         self._url = url
@@ -60,16 +60,16 @@ class MemoryPublisher:
 
 
 class MemoryFeed:
-    """Keeps what the hub was told to publish and hands it straight to its streams."""
+    """Keeps what is submitted to the hub and delivers it at once."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._history = History()
+        self._history = MemoryHistory()
 
     def submit(self, publication: Publication) -> Receipt:
         """Deliver at once."""
         now = time.time()
-        first = self._history.result(publication, now)
+        first = self._history.receipt(publication, now)
         if first is not None:
             return first
         stamp = self._history.append(publication, now)
@@ -114,9 +114,9 @@ class MemoryFeed:
         """Do nothing: what was asked for is answered."""
 
     async def run(self) -> None:
-        """Let go of what is over, until cancelled."""
+        """Remove what has expired, until cancelled."""
         pause_seconds = SLOT_SECONDS
         while True:
             await asyncio.sleep(pause_seconds)
-            # What is left over waits for the next turn of the loop, so that others have theirs.
+            # The rest waits for the next turn of the loop, so that streams are served in between.
             pause_seconds = SLOT_SECONDS if self._history.expire(time.time()) else 0.0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from flask_sse.brokers.base import PAGE_EVENTS, Publication
-from flask_sse.brokers.history import History as Kept
+from flask_sse.brokers.memory_history import MemoryHistory
 from flask_sse.hub.core.actions import Action, Cancel, Continue, End, Read, Subscribe, Write
 from flask_sse.hub.core.channel_registry import CHANNEL_LINGER_SECONDS
 from flask_sse.hub.core.core import Core
@@ -33,7 +33,7 @@ class Broker:
     """The history, which outlives hubs."""
 
     def __init__(self, size: int = 10_000) -> None:
-        self.kept = Kept()
+        self.kept = MemoryHistory()
         self.rule = History(size, 3600)
         self.hubs: list[Hub] = []
 

@@ -5,7 +5,7 @@ So a test can wait until what a client has left behind is over, and see that not
 
 from __future__ import annotations
 
-from flask_sse.brokers import base, history, memory
+from flask_sse.brokers import base, keyed_receipts, memory, memory_history
 from flask_sse.brokers.redis import history as redis_history
 from flask_sse.brokers.redis import reader
 from flask_sse.hub.core import channel_registry
@@ -14,7 +14,8 @@ from flask_sse.producing import attempt
 UNUSED_SECONDS = 1.5
 
 vars(base).update(UNUSED_SECONDS=UNUSED_SECONDS)
-vars(history).update(UNUSED_SECONDS=UNUSED_SECONDS, SLOT_SECONDS=0.2, KEY_SECONDS=3)
+vars(memory_history).update(UNUSED_SECONDS=UNUSED_SECONDS, SLOT_SECONDS=0.2)
+vars(keyed_receipts).update(KEY_SECONDS=3)
 vars(memory).update(SLOT_SECONDS=0.2)
 vars(redis_history).update(_UNUSED_MS=int(UNUSED_SECONDS * 1000), KEY_SECONDS=3)
 vars(reader).update(CHECK_SECONDS=0.3)
