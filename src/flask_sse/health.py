@@ -1,7 +1,7 @@
 """Health: two addresses for load balancers and people, mounted where the application says.
 
 ``/healthz`` tells whether the application can stream at all, and answers 200 also while the broker is away:
-taking all servers out of service would help nobody. ``/readyz`` answers 503 then.
+taking all servers out of service would not help. ``/readyz`` answers 503 then.
 
 They answer every client that reaches them, so they show counts and states alone; where hub and broker are,
 and what they said, is logged.

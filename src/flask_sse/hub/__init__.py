@@ -1,1 +1,1 @@
-"""The hub: one process a machine that holds every open stream and writes to its socket."""
+"""The hub: one process per machine that holds every open stream and writes to its socket."""

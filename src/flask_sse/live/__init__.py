@@ -1,7 +1,7 @@
 """A page that shows what the hub does while it does it, for those who operate an application.
 
-It is fed by a stream of the hub itself, which writes a report a second while somebody watches, and holds no
-worker. It is mounted where the application says, for whom the application says.
+It is fed by a stream of the hub itself, which writes a report per second while the page is open, and holds no
+worker. It is mounted where the application says, for the visitors that the application lets in.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..hub.protocol.stream_request import FRAMES, StreamRequest
 from ..serving.response import event_stream
 from ..sessions import save_no_session
 
-# How long somebody may watch before the application is asked again whether they may.
+# How long a page may be open before the application is asked again whether its visitor may see it.
 WATCH_SECONDS = 300.0
 _HEADERS = {
     "Cache-Control": "no-store",

@@ -178,7 +178,7 @@ class HubClientForTests:
         return self.hub.details()
 
     def close(self) -> None:
-        """Do nothing: one publisher is closed, and others go on."""
+        """Do nothing: one publisher is closed, and others stay open."""
 
 
 class _ShiftedLoop(HubLoop):

@@ -36,7 +36,7 @@ class StreamEvent:
     Attributes:
         type: ``message`` where none was given.
         data: Its text.
-        id: What the page would come back with.
+        id: The last event id that the page would reconnect with.
         retry: The reconnection time that came with it, in milliseconds; ``None`` if none did.
     """
 
@@ -70,7 +70,7 @@ class LiveStream:
 
     Attributes:
         response: The application's answer, for its status and headers.
-        retry_ms: When a browser would come back, in milliseconds; ``None`` if the stream did not say it.
+        retry_ms: When a browser would reconnect, in milliseconds; ``None`` if the stream did not say it.
     """
 
     def __init__(self, response: TestResponse) -> None:
@@ -171,7 +171,7 @@ class LiveStream:
 
     @property
     def last_event_id(self) -> str:
-        """What a browser would come back with."""
+        """The last event id that a browser would reconnect with."""
         return self._decoder.last_event_id
 
     def wait_closed(self, timeout: float = 1.0) -> None:

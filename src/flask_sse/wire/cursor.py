@@ -1,10 +1,10 @@
 """Cursor: a position in the history of a channel, and what a client names as its last event id.
 
 Text form: ``EPOCH.MS-SEQ``. The epoch is eight random letters, new whenever the history of a channel
-begins anew; the rest is the id of an event, the broker's clock in milliseconds and a counter. The cursors
+starts over; the rest is the id of an event, the broker's clock in milliseconds and a counter. The cursors
 of a stream over several channels are joined by commas, in the order of the sorted channel names.
 
-What a stream goes on from (``since``) is a text for each channel: a cursor, ``EARLIEST`` for all that is
+What a stream resumes from (``since``) is a text for each channel: a cursor, ``EARLIEST`` for all that is
 kept, ``FROM_NOW``, or anything else, which is looked up among the ids that the application gave.
 """
 
@@ -18,7 +18,7 @@ from .text import flaw_of_line
 
 FROM_NOW = ""
 EARLIEST = "earliest"
-# The last event id of a stream that is over for good: who comes back with it is not to come back.
+# The last event id of a stream that is over for good: a client that sends it must not reconnect.
 END_ID = "stream-end"
 # No id of an application can be this, so it is found nowhere and answered with a reset.
 NOWHERE = "\0"
@@ -85,7 +85,7 @@ def order(event_id: str) -> tuple[int, int]:
 
 
 def positions(last_event_id: str, channels: Sequence[str]) -> tuple[str, ...]:
-    """Return where a client goes on, for each of the sorted channels of its stream.
+    """Return where a client resumes, for each of the sorted channels of its stream.
 
     Args:
         last_event_id: As the client sent it; nothing of it is trusted.

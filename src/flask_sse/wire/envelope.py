@@ -90,7 +90,7 @@ def split_collapse(envelope: bytes) -> tuple[str | None, bytes]:
 
 
 def unpack(envelope: bytes) -> Message:
-    """Read an envelope, whoever wrote it.
+    """Read an envelope of any publisher, also of 1.0 or of another program.
 
     Raises:
         InvalidMessageError: If it is not the JSON object of a message, or a field cannot be sent.
@@ -137,7 +137,7 @@ def split_stamp(carried: bytes) -> tuple[Stamp | None, bytes]:
         return None, carried
     epoch, event_id, previous = match.groups()
     stamp = Stamp(epoch.decode(), event_id.decode(), previous.decode())
-    # Anybody who can publish there can write one, and pages come back with what it says.
+    # Every client of the broker can write one, and pages send it back as their last event id.
     if not is_in_range(stamp.id):
         return None, carried
     return stamp, b"{" + carried[match.end() :]

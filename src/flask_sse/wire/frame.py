@@ -16,7 +16,7 @@ _PLAIN = re.compile(
 
 
 class Frame:
-    r"""The bytes of an event, with room for the cursor that a stream comes back with.
+    r"""The bytes of an event, with room for the cursor that a stream resumes from.
 
     Attributes:
         collapse: The key of the events that it replaces for a client that is behind; ``None`` for none.
@@ -44,12 +44,12 @@ class Frame:
             rest = encode_event(retry_ms=message.retry) or b"\n"
             return cls(head, rest, b"\n" + rest)
         # The page sees the application's id on its event. An id without data fires no event
-        # (WHATWG HTML 9.2.6), but the reader comes back with it.
+        # (WHATWG HTML 9.2.6), but the reader reconnects with it.
         return cls(message.frame(), b"", b"\n\n")
 
     @classmethod
     def of_envelope(cls, envelope: bytes) -> Frame:
-        """Encode what is in an envelope, whoever wrote it.
+        """Encode the message in an envelope of any publisher.
 
         Raises:
             InvalidMessageError: As ``unpack``.

@@ -12,7 +12,7 @@ from ..errors import InvalidMessageError
 from .message import Message
 
 RUN_PREFIX = "run:"
-# Channels on which producers tell each other where a run stands; nobody else can name one.
+# Channels on which producers tell each other where a run stands; applications and pages cannot name one.
 RUN_CONTROL_PREFIX = "flask-sse:run:"
 _STATE_PREFIX = f"{RUN_CONTROL_PREFIX}state:"
 BEGIN_TYPE = "run-begin"
