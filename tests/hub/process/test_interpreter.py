@@ -26,7 +26,7 @@ import asyncio, psutil
 sys.path[:0] = sys.argv[1:]
 os.environ["PYTHONPATH"] = os.pathsep.join(sys.argv[1:])
 publisher = Publisher("memory://apart", SSE_HUB_LINGER_SECONDS=5)
-hub = publisher._hub_client.status()["pid"]
+hub = publisher._own_submitter._hub_client.status()["pid"]
 assert hub != os.getpid(), "there is a thread in its place"
 print("\\n".join(psutil.Process(hub).cmdline()))
 """

@@ -229,7 +229,7 @@ def test_the_crontab_runs_the_script_with_its_variable() -> None:
 
 def test_a_publisher_takes_the_path_of_a_hub() -> None:
     publisher = run("publish/memory.py")["publisher"]
-    assert publisher._submitter._hub_client._finder._settings.hub == "unix:/run/app/sse.sock"
+    assert publisher._own_submitter._hub_client._finder._settings.hub == "unix:/run/app/sse.sock"
 
 
 def test_a_page_can_tell_which_event_is_its_own() -> None:
@@ -248,7 +248,7 @@ def test_what_is_tried_again_with_a_key_is_published_once(
 ) -> None:
     monkeypatch.setenv("REDIS_URL", valkey.url)
     names = run("publish/once.py")
-    broker = names["publisher"]._submitter._broker
+    broker = names["publisher"]._own_submitter._broker
     submit = broker.submit
     pauses: list[float] = []
 
