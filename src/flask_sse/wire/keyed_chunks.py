@@ -1,4 +1,4 @@
-"""Bytes of several events, of which a client that is behind needs only the last of each key."""
+"""Keyed chunks: bytes of several events, of which a slow client needs only the latest of each key. No I/O."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Self
 
 
 class KeyedChunks(bytes):
-    """Bytes that know where each event begins, and by what it is replaced.
+    """Bytes that know where each event begins, and the key by which a later event replaces it.
 
     Attributes:
         pieces: The bytes of each event and its key; ``None`` for what nothing replaces.

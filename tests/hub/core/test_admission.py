@@ -30,7 +30,7 @@ from flask_sse.hub.core.subscriber import Subscriber
 from flask_sse.hub.core.timer_wheel import TICK_SECONDS
 from flask_sse.hub.protocol.grant import ANONYMOUS, Grant
 from flask_sse.hub.protocol.packet import PacketDecoder
-from flask_sse.hub.protocol.revocation import HISTORY, Arrival, Revocation
+from flask_sse.hub.protocol.revocation import HISTORY, ReceivedRevocation, Revocation
 from flask_sse.hub.protocol.stream_request import ENVELOPES, FRAMES, StreamRequest
 from flask_sse.settings import StreamRules
 from flask_sse.wire.cursor import EARLIEST, Cursor, Stamp
@@ -96,7 +96,7 @@ def settle(core: Core[Subscriber], *kept: Revocation, at: float = 200.0) -> list
         elif isinstance(order, CheckAll):
             core.check_all()
         elif isinstance(order, Revoke):
-            core.revoke(Arrival(order.revocation, at, order.is_news))
+            core.revoke(ReceivedRevocation(order.revocation, at, order.is_live))
         elif isinstance(order, Continue):
             core.continue_stream(order.subscriber, NOW)
         elif isinstance(order, End):
@@ -126,9 +126,9 @@ def order(core: Core[Subscriber], **fields: Any) -> list[Any]:
 
 
 def remember(
-    revocations: Revocations[Subscriber], arrived_at: float = 200.0, *, is_news: bool = True, **fields: Any
+    revocations: Revocations[Subscriber], received_at: float = 200.0, *, is_live: bool = True, **fields: Any
 ) -> None:
-    revocations.remember(Arrival(revocation(**fields), arrived_at, is_news))
+    revocations.remember(ReceivedRevocation(revocation(**fields), received_at, is_live))
 
 
 def answer_to(core: Core[Subscriber], *kept: Revocation) -> str | None:
@@ -198,7 +198,7 @@ def test_beyond_a_number_the_earliest_revocation_is_forgotten() -> None:
     revocations = core_with().revocations
     for number in range(HISTORY.size + 10):
         remember(revocations, subject=f"bob-{number}", at=1e6 + number)
-    assert len(list(revocations.arrivals)) == HISTORY.size
+    assert len(list(revocations.received)) == HISTORY.size
     for subject, is_known in (("bob-10", True), ("bob-9", False)):
         late = subscriber(Grant(subject, issued_at=100, by_ticket=True))
         assert (revocations.rejection_of(late) is not None) == is_known
@@ -312,7 +312,7 @@ def test_a_revocation_is_carried_out_before_its_place_is_known() -> None:
     core.deliver(CONTROL, Stamp("zzzzzzzz", "9-0", "8-0"), revocation(subject="ann").envelope())
     (revoke,) = [each for each in core.outbox if isinstance(each, Revoke)]
     core.outbox.remove(revoke)
-    core.revoke(Arrival(revoke.revocation, 200.0, revoke.is_news))
+    core.revoke(ReceivedRevocation(revoke.revocation, 200.0, revoke.is_live))
     assert [each.subscriber for each in core.outbox if isinstance(each, End)] == [stream]
 
 
@@ -347,7 +347,7 @@ def test_what_is_read_again_ends_no_stream_that_was_let_in_after_it() -> None:
 
 def successor_of(old: Core[Subscriber]) -> Core[Subscriber]:
     new: Core[Subscriber] = Core(10_000, 100, random.random)
-    new.restore_channels(old.positions(), old.channels.ended_runs(), list(old.revocations.arrivals))
+    new.restore_channels(old.positions(), old.channels.ended_runs(), list(old.revocations.received))
     new.channels.open_control_channel()
     return new
 

@@ -18,8 +18,8 @@ from flask_sse.hub.core.sequencer import (
     NOT_KEPT,
     TOO_MANY,
     Dropped,
-    Event,
     Gap,
+    OrderedEvent,
     Sequencer,
     Step,
 )
@@ -85,8 +85,8 @@ def cursor_of(published: Published) -> Cursor:
     return published.stamp.cursor
 
 
-def events(*published: Published) -> list[Event]:
-    return [Event(each.stamp.cursor if each.stamp else None, each.envelope) for each in published]
+def events(*published: Published) -> list[OrderedEvent]:
+    return [OrderedEvent(each.stamp.cursor if each.stamp else None, each.envelope) for each in published]
 
 
 @pytest.fixture
@@ -467,9 +467,9 @@ class SequencerBesideAList(RuleBasedStateMachine):
     def _check(self, steps: Iterable[Step]) -> None:
         for step in steps:
             match step:
-                case Event(None, envelope):
+                case OrderedEvent(None, envelope):
                     self.unstamped.remove(envelope)
-                case Event(cursor, _):
+                case OrderedEvent(cursor, _):
                     assert cursor is not None
                     assert self.broker.before(A, cursor) == self.position
                     self.position = cursor

@@ -13,7 +13,7 @@ from flask_sse.hub.handover.receiver import Receiver
 from flask_sse.hub.handover.sender import send_snapshot
 from flask_sse.hub.handover.snapshot import ConnectionSnapshot, Snapshot, StreamSnapshot
 from flask_sse.hub.protocol.grant import Grant
-from flask_sse.hub.protocol.revocation import Arrival, Revocation
+from flask_sse.hub.protocol.revocation import ReceivedRevocation, Revocation
 from flask_sse.hub.protocol.stream_request import StreamRequest
 from flask_sse.settings import StreamRules
 
@@ -61,8 +61,10 @@ def snapshot_of(listener: socket.socket, client: socket.socket) -> Snapshot:
         linger_seconds=60.0,
         positions={"a": "abcdefgh.1-0"},
         runs={"run:over": State.OVER, "run:lost": State.LOST},
-        arrivals=[
-            Arrival(Revocation("ada", None, "signed out", 1_700_000_000.0), 1_700_000_001.0, is_news=True)
+        revocations=[
+            ReceivedRevocation(
+                Revocation("ada", None, "signed out", 1_700_000_000.0), 1_700_000_001.0, is_live=True
+            )
         ],
         history=[({"channel": "a"}, b"event"), ({"channel": "b"}, b"")],
         streams=[stream] * STREAMS,

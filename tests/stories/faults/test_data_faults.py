@@ -167,7 +167,7 @@ def test_19_wrong_type_at_our_key_is_an_error_of_that_channel_alone(
             line.publish_when_possible(3)
             assert stuck.reset()
             line.publish(4)
-            # It may be told once more that the history began anew, instead of that one.
+            # It may be told once more that the history began again, instead of that one.
             while stuck.stream.next_event().type != "message":
                 line.publish(5)
 

@@ -79,7 +79,7 @@ class Revoke:
     """Note when a revocation arrived, write it where it survives the hub, and call ``Core.revoke``."""
 
     revocation: Revocation
-    is_news: bool
+    is_live: bool
 
 
 @dataclass(frozen=True, slots=True)

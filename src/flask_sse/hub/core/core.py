@@ -25,7 +25,7 @@ from ...brokers.base import Page
 from ...channels import CONTROL_CHANNEL
 from ...wire.cursor import Cursor
 from ..protocol.hub_events import REJECTED_RETRY_MS, rejection, stream_reset
-from ..protocol.revocation import Arrival, Revocation
+from ..protocol.revocation import ReceivedRevocation, Revocation
 from .actions import End
 from .admission import Admission
 from .channel import Channel
@@ -181,11 +181,14 @@ class Core(Delivery[S]):
             self._lifetimes.wait_to_begin(subscriber, now)
 
     def restore_channels(
-        self, positions: Mapping[str, str], runs: Mapping[str, State], arrivals: Iterable[Arrival]
+        self,
+        positions: Mapping[str, str],
+        runs: Mapping[str, State],
+        revocations: Iterable[ReceivedRevocation],
     ) -> None:
         """Begin with what the predecessor knew, before any stream is added."""
         self.channels.restore(positions)
-        self.revocations.restore(positions, arrivals)
+        self.revocations.restore(positions, revocations)
         for name, state in runs.items():
             channel = self.channels.get(name)
             if channel is not None and channel.run is not None:
@@ -202,9 +205,9 @@ class Core(Delivery[S]):
 
     # -- revocations ---------------------------------------------------------------------------
 
-    def revoke(self, arrival: Arrival) -> None:
+    def revoke(self, received: ReceivedRevocation) -> None:
         """Carry out what a ``Revoke`` asked for: end streams, and remember it for those that come later."""
-        self.revocations.apply(arrival, self.subscribers)
+        self.revocations.apply(received, self.subscribers)
 
     def check_all(self) -> None:
         """End streams that were opened before the hub had read what was revoked before it began."""

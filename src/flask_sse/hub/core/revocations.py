@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple
 from ...channels import CONTROL_CHANNEL
 from ...errors import InvalidMessageError
 from ..protocol.hub_events import authorize_again, stream_end
-from ..protocol.revocation import HISTORY, REMEMBERED_SECONDS, Arrival, Revocation
+from ..protocol.revocation import HISTORY, REMEMBERED_SECONDS, ReceivedRevocation, Revocation
 from .actions import Action, CheckAll, Counters, End, ReportDropped, Revoke, WarnRevocationsLost
 from .lifetimes import Lifetimes
 from .subscriber import S
@@ -40,30 +40,30 @@ class Denial(NamedTuple):
 class _Latest:
     """All revocations with the same subject and channel in one."""
 
-    __slots__ = ("arrived_at", "at", "count", "is_news", "reason")
+    __slots__ = ("at", "count", "is_live", "reason", "received_at")
 
     def __init__(self) -> None:
         self.count = 0
         self.at = 0.0
-        self.arrived_at = 0.0
-        self.is_news = False
+        self.received_at = 0.0
+        self.is_live = False
         self.reason = ""
 
-    def add(self, arrival: Arrival) -> None:
+    def add(self, received: ReceivedRevocation) -> None:
         self.count += 1
         # A sender whose clock is ahead revokes tickets for no longer than any ticket lives.
-        self.at = max(self.at, min(arrival.revocation.at, arrival.arrived_at + REMEMBERED_SECONDS))
-        self.arrived_at = max(self.arrived_at, arrival.arrived_at)
-        self.is_news = self.is_news or arrival.is_news
-        self.reason = arrival.revocation.reason
+        self.at = max(self.at, min(received.revocation.at, received.received_at + REMEMBERED_SECONDS))
+        self.received_at = max(self.received_at, received.received_at)
+        self.is_live = self.is_live or received.is_live
+        self.reason = received.revocation.reason
 
     def denial(self, issued_at: float, *, by_ticket: bool) -> Denial | None:
         is_older = issued_at <= self.at
         if by_ticket:
             return Denial(self.reason, is_final=True) if is_older else None
-        if not 0 <= self.arrived_at - issued_at <= MAX_REQUEST_SECONDS:
+        if not 0 <= self.received_at - issued_at <= MAX_REQUEST_SECONDS:
             return None
-        if self.is_news:
+        if self.is_live:
             return Denial(self.reason, is_final=is_older)
         # It arrived before this hub began, so that only clocks can decide, and they may be wrong.
         return Denial(self.reason, is_final=False) if is_older else None
@@ -83,7 +83,7 @@ class Revocations(Generic[S]):
         self._counters = counters
         self._lifetimes = lifetimes
         # In the order of their arrival; limited by number alone, so that no clock makes the hub forget one.
-        self._arrivals: OrderedDict[Revocation, Arrival] = OrderedDict()
+        self._received: OrderedDict[Revocation, ReceivedRevocation] = OrderedDict()
         self._latest: dict[_Key, _Latest] = {}
         # Whether what the control channel brings from here on was published while a hub was there.
         self._has_read_history = False
@@ -91,9 +91,9 @@ class Revocations(Generic[S]):
         self._unconfirmed: set[Revocation] = set()
 
     @property
-    def arrivals(self) -> Iterable[Arrival]:
+    def received(self) -> Iterable[ReceivedRevocation]:
         """All revocations that are remembered, the earliest first."""
-        return self._arrivals.values()
+        return self._received.values()
 
     @property
     def has_read_history(self) -> bool:
@@ -102,13 +102,13 @@ class Revocations(Generic[S]):
 
     def receive(self, envelope: bytes) -> None:
         """Take what was published on the control channel just now."""
-        self._receive(envelope, is_news=True)
+        self._receive(envelope, is_live=True)
 
     def receive_from_history(self, envelope: bytes) -> None:
         """Take what the history of the control channel has."""
-        self._receive(envelope, is_news=self._has_read_history)
+        self._receive(envelope, is_live=self._has_read_history)
 
-    def _receive(self, envelope: bytes, *, is_news: bool) -> None:
+    def _receive(self, envelope: bytes, *, is_live: bool) -> None:
         try:
             revocation = Revocation.read(envelope)
         except InvalidMessageError as error:
@@ -117,16 +117,16 @@ class Revocations(Generic[S]):
             return
         self._unconfirmed.discard(revocation)
         # The broker may bring one several times.
-        if revocation not in self._arrivals:
-            self._outbox.append(Revoke(revocation, is_news))
+        if revocation not in self._received:
+            self._outbox.append(Revoke(revocation, is_live))
 
-    def apply(self, arrival: Arrival, subscribers: Iterable[S]) -> None:
+    def apply(self, received: ReceivedRevocation, subscribers: Iterable[S]) -> None:
         """Remember a revocation for streams that come later, and end the open ones that it names."""
-        revocation = arrival.revocation
-        if revocation in self._arrivals:
+        revocation = received.revocation
+        if revocation in self._received:
             return
-        self.remember(arrival)
-        if not arrival.is_news:
+        self.remember(received)
+        if not received.is_live:
             return  # there may be thousands; ``check`` looks at each stream once, when all are known
         for subscriber in subscribers:
             if revocation.names(subscriber.grant, subscriber.channels):
@@ -143,11 +143,11 @@ class Revocations(Generic[S]):
         self._counters.revoked += 1
         self._outbox.append(End(subscriber, self._last_bytes(denial, subscriber)))
 
-    def restore(self, positions: Mapping[str, str], arrivals: Iterable[Arrival]) -> None:
+    def restore(self, positions: Mapping[str, str], revocations: Iterable[ReceivedRevocation]) -> None:
         """Begin with the revocations of the predecessor, and its position in their history, if it had one."""
         self._has_read_history = CONTROL_CHANNEL in positions
-        for arrival in arrivals:
-            self.remember(arrival)
+        for received in revocations:
+            self.remember(received)
 
     def restore_from_journal(self, revocation: Revocation, now: float, *, is_expected: bool) -> None:
         """Take a revocation that an earlier hub wrote down; before streams are added that were not restored.
@@ -157,8 +157,8 @@ class Revocations(Generic[S]):
             now: In seconds of the wall clock.
             is_expected: Whether the broker has it in its history, if it lost nothing.
         """
-        if revocation not in self._arrivals:
-            self.remember(Arrival(revocation, now, is_news=False))
+        if revocation not in self._received:
+            self.remember(ReceivedRevocation(revocation, now, is_live=False))
             if is_expected:
                 self._unconfirmed.add(revocation)
 
@@ -171,13 +171,13 @@ class Revocations(Generic[S]):
             self._outbox.append(WarnRevocationsLost(len(self._unconfirmed)))
             self._unconfirmed.clear()
 
-    def remember(self, arrival: Arrival) -> None:
+    def remember(self, received: ReceivedRevocation) -> None:
         """Remember a revocation that is not known yet."""
-        revocation = arrival.revocation
-        self._arrivals[revocation] = arrival
-        self._latest.setdefault((revocation.subject, revocation.channel), _Latest()).add(arrival)
-        if len(self._arrivals) > HISTORY.size:
-            first, _ = self._arrivals.popitem(last=False)
+        revocation = received.revocation
+        self._received[revocation] = received
+        self._latest.setdefault((revocation.subject, revocation.channel), _Latest()).add(received)
+        if len(self._received) > HISTORY.size:
+            first, _ = self._received.popitem(last=False)
             key = (first.subject, first.channel)
             self._latest[key].count -= 1
             if not self._latest[key].count:

@@ -1,11 +1,11 @@
-"""The events of one channel in their order, without a gap or told so. No I/O, no clock.
+"""Sequencer: the events of one channel in order, with a report of each gap. No I/O, no clock.
 
-Rules of this file: the broker's connection may lose, repeat and reorder; only the link from each event to
-the one before it is believed. What does not fit is held while the history is read from the last known
-position, and what was held is then taken in its place. Names of the races are those of the design.
+Rules of this file: the broker's connection may lose, repeat and reorder events; only the link from each event
+to the one before it proves their order. What does not fit is held while the history is read from the last
+known position, and then delivered in its place. Names of the races (R1, R2, ...) are those of the design.
 
 An event without a stamp (a channel without history, or a publisher that keeps none, such as 1.0) has no
-place in the history: it is taken when it comes.
+place in the history: it is delivered when it arrives.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import NamedTuple
 from ...brokers.base import Page
 from ...wire.cursor import EARLIEST, FROM_NOW, Cursor, Stamp, order
 
-# What is held of one channel at most; beyond that it is forgotten and read again.
+# The most that is held of one channel; beyond that it is dropped, and read again.
 MAX_HELD_EVENTS = 1000
 MAX_HELD_BYTES = 4 * 1024 * 1024
 
-NEW_EPOCH = "the history began anew"
+NEW_EPOCH = "the history began again"
 NOT_KEPT = "the history does not reach back so far"
 FOREIGN = "it is not of this history"
-TOO_MANY = "too many came while the history was read"
+TOO_MANY = "too many arrived while the history was read"
 
 
-class Event(NamedTuple):
-    """An event in its place; ``cursor`` is ``None`` where it has none."""
+class OrderedEvent(NamedTuple):
+    """An event in its place; ``cursor`` is ``None`` where it has no place in the history."""
 
     cursor: Cursor | None
     envelope: bytes
@@ -42,23 +42,23 @@ class Gap(NamedTuple):
 
 
 class Dropped(NamedTuple):
-    """Something came that is not delivered."""
+    """Something arrived that is not delivered."""
 
     reason: str
     events: int
 
 
-Step = Event | Gap | Dropped
+Step = OrderedEvent | Gap | Dropped
 
 
 class Sequencer:
     """Puts the events of one channel in order.
 
     Args:
-        position: What is known to be delivered; ``None`` if nothing is.
-        begin: What to begin with then: what comes from now on, or the earliest that is kept. Where it is the
-            earliest, a gap is read from there, too: nobody knows the state that the events lead to, so all
-            that is kept is needed.
+        position: Up to where all is delivered; ``None`` if that is not known.
+        begin: Where to begin then: with what is published from now on, or with the earliest event that is
+            kept. In the latter case a gap is read from there as well: no reader can fetch the state that the
+            events lead to, so all that is kept is needed.
 
     Attributes:
         position: Behind the last event that was taken; ``None`` until it is known.
@@ -72,13 +72,13 @@ class Sequencer:
         self._asked = ""
         self._reading = False
         self._again = False
-        # How many of those that are held came before the read was asked for: its answer has them, if
+        # How many of those that are held arrived before the read was asked for: its answer has them, if
         # they are of this history at all.
         self._answerable = 0
 
     @property
     def is_current(self) -> bool:
-        """Whether what comes is taken at once."""
+        """Whether an event is delivered as soon as it arrives."""
         return self.position is not None and not self._reading
 
     @property
@@ -87,7 +87,7 @@ class Sequencer:
         return not self._reading and (self._again or bool(self._held))
 
     def catch_up(self) -> str | None:
-        """Begin to read; return what to go on from, or ``None`` if a read is on its way."""
+        """Begin to read; return from where, or ``None`` if a read is on its way."""
         if self._reading:
             # It was asked for before the reason to ask came up, so its answer may be too old.
             self._again = True
@@ -99,14 +99,14 @@ class Sequencer:
         return self._asked
 
     def follow(self, stamp: Stamp) -> bool:
-        """Take what comes right behind the last event, as nearly all do; ``False`` if it is not so."""
+        """Take an event that links to the last one, as nearly all do; ``False`` if it does not."""
         if self._reading or not self._follows(stamp):
             return False
         self.position = stamp.cursor
         return True
 
     def live(self, stamp: Stamp | None, envelope: bytes) -> Iterator[Step]:
-        """Take what came over the broker's connection; look at ``must_read`` afterwards."""
+        """Take an event from the broker's connection; look at ``must_read`` afterwards."""
         if self.is_current:
             yield from self._take(stamp, envelope)
         else:
@@ -120,7 +120,7 @@ class Sequencer:
         if page.epoch == self.position.epoch and page.is_proven:
             for entry in page.entries:
                 self.position = Cursor(page.epoch, entry.id)
-                yield Event(self.position, entry.envelope)
+                yield OrderedEvent(self.position, entry.envelope)
             if not page.complete:
                 self._again = True
                 return
@@ -140,7 +140,7 @@ class Sequencer:
             return
         # Already from the beginning: what is there is taken, whatever is missing in between.
         for entry in page.entries:
-            yield Event(Cursor(page.epoch, entry.id), entry.envelope)
+            yield OrderedEvent(Cursor(page.epoch, entry.id), entry.envelope)
         self.position, self._again = page.end, not page.complete
 
     def _take_held(self) -> Iterator[Step]:
@@ -155,12 +155,12 @@ class Sequencer:
 
     def _take(self, stamp: Stamp | None, envelope: bytes) -> Iterator[Step]:
         if stamp is None:
-            yield Event(None, envelope)
+            yield OrderedEvent(None, envelope)
         elif self._follows(stamp):
             self.position = stamp.cursor
-            yield Event(self.position, envelope)
+            yield OrderedEvent(self.position, envelope)
         elif self._is_known(stamp):
-            return  # it came with a page (R2)
+            return  # a page had it already (R2)
         else:
             yield from self._hold(stamp, envelope)
 

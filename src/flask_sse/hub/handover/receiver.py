@@ -14,7 +14,7 @@ from ...version import __version__
 from ..core.runs import State
 from ..core.subscriber import SubscriberSnapshot
 from ..protocol.packet import Packet
-from ..protocol.revocation import Arrival
+from ..protocol.revocation import ReceivedRevocation
 from ..protocol.stream_request import StreamRequest
 from .handover_connection import HANDOVER_VERSION, HandoverConnection
 from .peer_credentials import connect
@@ -96,7 +96,7 @@ def _add_piece(snapshot: Snapshot, packet: Packet, descriptors: deque[int]) -> N
         case "run":
             snapshot.runs[fields["channel"]] = State.LOST if fields["is_lost"] else State.OVER
         case "revocation":
-            snapshot.arrivals.append(Arrival.of(fields))
+            snapshot.revocations.append(ReceivedRevocation.of(fields))
         case "stream":
             snapshot.streams.append(_stream_snapshot(packet, descriptors.popleft()))
         case "app":

@@ -89,8 +89,8 @@ def _pieces(snapshot: Snapshot) -> Iterator[_Piece]:
         yield Packet("position", {"channel": name, "position": position}), ()
     for name, state in snapshot.runs.items():
         yield Packet("run", {"channel": name, "is_lost": state is State.LOST}), ()
-    for arrival in snapshot.arrivals:
-        yield Packet("revocation", arrival.fields()), ()
+    for received in snapshot.revocations:
+        yield Packet("revocation", received.fields()), ()
     for fields, body in snapshot.history:
         yield Packet("history", fields, body), ()
     for stream in snapshot.streams:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.runs import State
 from ..core.subscriber import SubscriberSnapshot
-from ..protocol.revocation import Arrival
+from ..protocol.revocation import ReceivedRevocation
 from ..protocol.stream_request import StreamRequest
 
 
@@ -75,7 +75,7 @@ class Snapshot:
         linger_seconds: How long it outlives its last application; ``None`` for ever.
         positions: The positions of its channels.
         runs: The channels of runs whose streams were notified that they are over or lost.
-        arrivals: All revocations that are remembered, the earliest first.
+        revocations: All revocations that are remembered, the earliest first.
         history: What the broker keeps that lives in the hub, in pieces.
         streams: All streams.
         apps: All control connections.
@@ -86,7 +86,7 @@ class Snapshot:
     linger_seconds: float | None
     positions: dict[str, str]
     runs: dict[str, State]
-    arrivals: list[Arrival]
+    revocations: list[ReceivedRevocation]
     history: Iterable[tuple[dict[str, Any], bytes]]
     streams: list[StreamSnapshot] = field(default_factory=list)
     apps: list[ConnectionSnapshot] = field(default_factory=list)

@@ -1,7 +1,7 @@
-"""Revocation: an application takes rights away, on its way through the broker to every hub.
+"""Revocation: what an application publishes to end streams, for every hub of its broker. No I/O, no clock.
 
 It is an event of a channel that no page can ask for, with a history of its own: a hub that lost its
-connection reads on from where it was, as it does with any other channel.
+connection reads on from its position, as it does with any other channel.
 
 Rules of this file: a revocation ends all streams that it names and that a hub holds when it arrives, whatever
 any clock says. For streams that come later it is compared by the clock of the machine that the hub shares
@@ -22,7 +22,7 @@ from ...wire.envelope import pack, unpack
 from ...wire.message import Message
 from .grant import Grant
 
-# How long a right lasts at most that nobody looks at again, so how long an order must be remembered.
+# The longest time for which a right is valid without another check, so how long a revocation is remembered.
 REMEMBERED_SECONDS = 24 * 3600.0
 HISTORY = History(size=10_000, seconds=REMEMBERED_SECONDS)
 # No clock shows a later time (the year 5138); a number that is larger cannot be computed with.
@@ -35,10 +35,10 @@ class Revocation:
     """Which streams are to end.
 
     Attributes:
-        subject: Those of this subject; ``None`` for those of everybody.
-        channel: Those that listen to this channel; ``None`` for those of any.
-        reason: What their pages are told.
-        at: When it was ordered, in seconds of the sender's wall clock: older tickets are revoked.
+        subject: Those of this subject; ``None`` for those of all subjects.
+        channel: Those that listen to this channel; ``None`` for those of any channel.
+        reason: What their clients receive.
+        at: When it was published, in seconds of the sender's wall clock: older tickets are revoked.
     """
 
     subject: str | None
@@ -59,7 +59,7 @@ class Revocation:
         """
         revocation = cls.of(unpack(envelope).data)
         if revocation is None:
-            raise InvalidMessageError("envelope", envelope[:80], "it orders nothing that can be done")
+            raise InvalidMessageError("envelope", envelope[:80], "it is no revocation")
         return revocation
 
     @classmethod
@@ -77,7 +77,7 @@ class Revocation:
         return cls(**{**data, "at": float(data["at"])})
 
     def names(self, grant: Grant, channels: Sequence[str]) -> bool:
-        """Tell whether it is about a stream over these channels, whenever that was let in."""
+        """Tell whether it is about a stream over these channels, whenever that was opened."""
         return (
             grant.issued_at is not None
             and self.subject in (None, grant.subject)
@@ -86,33 +86,33 @@ class Revocation:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """A revocation as a hub got it.
+class ReceivedRevocation:
+    """A revocation as a hub received it.
 
     Attributes:
-        revocation: What it says.
-        arrived_at: When the hub got it, in seconds of the wall clock of its machine.
-        is_news: Whether it was published while a hub was there; not, where a hub found it in the history or
-            in its file when it began.
+        revocation: The revocation.
+        received_at: When the hub received it, in seconds of the wall clock of its machine.
+        is_live: Whether it was published while a hub was there; ``False`` where a hub read it from the
+            history or from its file when it began.
     """
 
     revocation: Revocation
-    arrived_at: float
-    is_news: bool
+    received_at: float
+    is_live: bool
 
     def fields(self) -> dict[str, Any]:
         """Return what JSON can carry."""
         return asdict(self)
 
     @classmethod
-    def of(cls, fields: Mapping[str, Any]) -> Arrival:
+    def of(cls, fields: Mapping[str, Any]) -> ReceivedRevocation:
         """Understand ``fields`` of another hub.
 
         Raises:
             ValueError: If they are none.
         """
         revocation = Revocation.of(fields.get("revocation"))
-        arrived_at, is_news = fields.get("arrived_at"), fields.get("is_news")
-        if revocation is None or not isinstance(arrived_at, float) or not isinstance(is_news, bool):
+        received_at, is_live = fields.get("received_at"), fields.get("is_live")
+        if revocation is None or not isinstance(received_at, float) or not isinstance(is_live, bool):
             raise ValueError("fields that are no revocation")
-        return cls(revocation, arrived_at, is_news)
+        return cls(revocation, received_at, is_live)

@@ -28,7 +28,7 @@ from ..core.actions import (
     Write,
 )
 from ..core.core import Core
-from ..protocol.revocation import REMEMBERED_SECONDS, Arrival, Revocation
+from ..protocol.revocation import REMEMBERED_SECONDS, ReceivedRevocation, Revocation
 from .fan_out import FanOut
 from .hub_log import HubLog
 from .hub_loop import HubLoop
@@ -149,8 +149,8 @@ class ActionRunner:
                 self._log.throttled_warning(
                     "foreign", "dropped a message on channel %s: %s", ascii(channel), reason
                 )
-            case Revoke(revocation, is_news):
-                self._revoke(revocation, is_news=is_news)
+            case Revoke(revocation, is_live):
+                self._revoke(revocation, is_live=is_live)
             case _:
                 self._run_for_broker(action)
 
@@ -213,9 +213,9 @@ class ActionRunner:
             "journal", "revocations do not outlive this hub, its file cannot be used: %s", error
         )
 
-    def _revoke(self, revocation: Revocation, *, is_news: bool) -> None:
+    def _revoke(self, revocation: Revocation, *, is_live: bool) -> None:
         now = time.time()
-        self._core.revoke(Arrival(revocation, now, is_news))
+        self._core.revoke(ReceivedRevocation(revocation, now, is_live))
         if self._journal is not None:
             try:
                 self._journal.append(revocation, now)

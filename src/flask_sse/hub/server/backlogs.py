@@ -1,4 +1,4 @@
-"""Backlogs: what waits for all slow clients of a hub together, and whose is the largest. No I/O, no clock."""
+"""Backlogs: the unsent bytes of all slow clients of a hub, and whose are the most. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from itertools import islice
 
 from .stream import Stream
 
-# So many of about the same size are compared.
+# How many backlogs of about the same size are compared.
 _COMPARED = 50
 
 
@@ -17,7 +17,7 @@ class Backlogs:
     there are, and so does finding the largest.
 
     Attributes:
-        total_bytes: How much waits, with the memory that it takes besides.
+        total_bytes: The unsent bytes of all streams, with the memory that keeping them takes.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Backlogs:
         self._peak_bytes = max(self._peak_bytes, self.total_bytes)
 
     def have_fallen(self, by_bytes: int) -> bool:
-        """Tell whether so much less waits than at most since this was last so."""
+        """Tell whether the total is so much below its peak since this was last true."""
         if self._peak_bytes - self.total_bytes < by_bytes:
             return False
         self._peak_bytes = self.total_bytes

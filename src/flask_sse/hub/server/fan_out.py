@@ -1,4 +1,4 @@
-"""Fan-out: what became ready is written to the streams of its group, some of them at a time."""
+"""Fan-out: writes what became ready to the streams of its group, some of them at a time."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class FanOut:
     """Writes what the core has ready; used on the hub's loop only.
 
     Args:
-        core: Has it.
-        turns: Tell how long a call may take.
-        send: Writes to a stream that did not take all at once.
-        give_up: Is called with streams that may have missed something, and with why.
+        core: Has what is ready.
+        turns: Limits how long a call may take.
+        send: Writes to a stream whose socket did not take all at once.
+        give_up: Called with streams that may have missed something, and with the reason.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class FanOut:
             if len(subscribers) <= STREAMS_AT_ONCE:
                 self._write_to(subscribers)
                 return True
-            # A copy, for the group changes while it is written to.
+            # A copy, because clients leave the group and join it between two turns of the loop.
             self._streams = set(subscribers)
         some = [self._streams.pop() for _ in range(min(STREAMS_AT_ONCE, len(self._streams)))]
         self._write_to(some)

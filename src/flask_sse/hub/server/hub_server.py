@@ -186,7 +186,7 @@ class HubServer:
                     linger_seconds=self.applications.linger_seconds,
                     positions=self._core.positions(),
                     runs=self._core.channels.ended_runs(),
-                    arrivals=list(self._core.revocations.arrivals),
+                    revocations=list(self._core.revocations.received),
                     history=self._feed.dump() if isinstance(self._feed, MemoryFeed) else (),
                     streams=[stream.snapshot(now) for stream in self.streams],
                     apps=self.applications.snapshots(),
@@ -209,7 +209,7 @@ class HubServer:
         if isinstance(self._feed, MemoryFeed):
             for fields, body in snapshot.history:
                 self._feed.load(fields, body)
-        self._core.restore_channels(snapshot.positions, snapshot.runs, snapshot.arrivals)
+        self._core.restore_channels(snapshot.positions, snapshot.runs, snapshot.revocations)
         self._io.restore(snapshot.streams)
         self.applications.restore(snapshot.apps)
 
