@@ -15,7 +15,7 @@ from tests.support.processes import Process, children
 from tests.support.webservers import SCRIPTS
 
 from flask_sse.cli import main
-from flask_sse.hub.process.main import Job
+from flask_sse.hub.process.job import Job
 from flask_sse.version import __version__
 
 # Whatever the machine has in its environment.
@@ -50,7 +50,7 @@ class Supervised:
     replaces: bool
     code = 0
 
-    def __call__(self, path: Path, job: Job, *, replaces: bool, given: Sequence[object]) -> int:
+    def __call__(self, path: Path, job: Job, *, replaces: bool, activated: Sequence[object]) -> int:
         self.path, self.job, self.replaces = path, job, replaces
         return self.code
 

@@ -75,16 +75,16 @@ def hub(
     3 a hub or another program already listens there; 4 the hub there was not replaced, and keeps running.
     """  # noqa: D301 - \b is markup of click
     from .hub.client.config import hub_config  # noqa: PLC0415 - it belongs to the others
+    from .hub.process.job import Job  # noqa: PLC0415 - not for Windows
     from .hub.process.logs import log_to_stderr  # noqa: PLC0415 - not for Windows
-    from .hub.process.main import Job  # noqa: PLC0415 - not for Windows
     from .hub.process.supervisor import supervise  # noqa: PLC0415 - not for Windows
     from .hub.process.systemd import activated_sockets  # noqa: PLC0415 - not for Windows
 
     try:
-        given = activated_sockets()
+        activated = activated_sockets()
     except ValueError as error:
         raise click.UsageError(f"the sockets in LISTEN_FDS cannot be used: {error}") from error
-    path = _path(path, given)
+    path = _path(path, activated)
     settings = _settings(variable)
     if processes > 1 and settings.broker_url.startswith("memory:"):
         raise click.UsageError("memory:// lives in one process; use Redis or Valkey with --processes")
@@ -100,15 +100,15 @@ def hub(
         log_level=log_level.upper(),
         json_logs=json_logs,
     )
-    context.exit(supervise(path.absolute(), job, replaces=replace, given=given))
+    context.exit(supervise(path.absolute(), job, replaces=replace, activated=activated))
 
 
-def _path(path: Path | None, given: Sequence[socket.socket]) -> Path:
+def _path(path: Path | None, activated: Sequence[socket.socket]) -> Path:
     # The name of an abstract socket is bytes, that of any other kind a pair.
-    names = [name for each in given if isinstance(name := each.getsockname(), str) and name]
-    if len(names) < len(given):
+    names = [name for each in activated if isinstance(name := each.getsockname(), str) and name]
+    if len(names) < len(activated):
         raise click.UsageError("systemd passed a socket without a path; set ListenStream= to a path")
-    if given:
+    if activated:
         if path is not None and path.absolute() != Path(names[0]):
             raise click.UsageError(f"--socket {path} is not the socket that systemd passed, {names[0]}")
         return Path(names[0])

@@ -13,7 +13,7 @@ from tests.tools import ROOT
 from flask_sse.hub.client import launcher
 from flask_sse.hub.client.config import hub_config
 from flask_sse.hub.client.runtime_directory import hub_path
-from flask_sse.hub.process.main import Job
+from flask_sse.hub.process.job import Job
 from flask_sse.settings import Settings
 
 from .patience import PATIENT_SECONDS
@@ -58,9 +58,9 @@ def successor_job(settings: Settings) -> Job:
 def succeed(settings: Settings) -> None:
     """Let a new process take over from the automatic hub of an application."""
     log = hub_path(settings).with_suffix(".log")
-    before = log.read_text().count(" took over ")
+    before = log.read_text().count("handover received")
     launcher.start(successor_job(settings))
-    wait_until(lambda: log.read_text().count(" took over ") > before, what="the successor in charge")
+    wait_until(lambda: log.read_text().count("handover received") > before, what="the successor in charge")
 
 
 def fail_to_succeed(settings: Settings, step: int, way: str = "killed") -> subprocess.Popen[str]:

@@ -365,7 +365,7 @@ def test_the_commands_of_the_containers_pass_streams_on(place: Place, channel: s
         # As the upgrade does it: one that steps in, and then the service's own again.
         with place.start(f"exec {hub['command']}") as meanwhile:
             assert first.wait() == 0
-            assert "took over 1 stream " in meanwhile.output()
+            assert "handover received: 1 stream " in meanwhile.output()
             check_goes_on(stream, port, channel, "meanwhile")
             with place.start(f"exec {hub['command']}") as last:
                 assert meanwhile.wait() == 0

@@ -19,7 +19,7 @@ import pytest
 from tests.support.bare_application import BareApplication
 from tests.support.operators import URL, operated
 from tests.support.patience import PATIENT_SECONDS
-from tests.support.processes import Process, children
+from tests.support.processes import Process, children, wait_until
 from tests.tools import ROOT
 
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -127,7 +127,7 @@ def test_all_that_a_hub_and_its_parent_say_is_json(path: Path) -> None:
     with operated(path, "--json-logs", env=env) as parent, BareApplication(URL, hub=f"unix:{path}") as app:
         pids = {parent.pid, app.pid}
         os.kill(parent.pid, signal.SIGHUP)
-        parent.wait_for_line("took over 0 streams")
+        parent.wait_for_line("handover received: 0 streams")
         killed = app.pid
         os.kill(killed, signal.SIGKILL)
         parent.wait_for_line("starting another one")
@@ -146,6 +146,8 @@ def test_all_that_a_hub_and_its_parent_say_is_json(path: Path) -> None:
 
 def test_what_a_hub_says_is_text_where_nothing_else_is_asked_for(path: Path) -> None:
     with operated(path, env={"SSE_DRAIN_SECONDS": "0"}) as parent:
+        # Either may be the first to say so.
+        wait_until(lambda: parent.output().count(" ready at ") == 2, what="the parent and its hub ready")
         pids = (parent.pid, *children(parent.pid))
         assert parent.terminate() == 0
         for pid in pids:
@@ -159,4 +161,4 @@ def test_what_is_not_begun_for_a_reason_is_json_too(path: Path) -> None:
         assert parent.wait() == 2
         (record,) = records_of(parent)
     assert record["level"] == "ERROR"
-    assert record["message"].startswith(f"cannot begin at {path}: ")
+    assert record["message"].startswith(f"cannot start at {path}: ")

@@ -59,7 +59,7 @@ def test_operators_hub_serves_until_it_is_told_to_stop(path: Path) -> None:
             assert stream.raw.count(b"retry:") == 2
         assert not path.exists()
         assert "SIGTERM: ending" in hub.output()
-        assert "stopped: told to end" in hub.output()
+        assert "stopped: stop requested" in hub.output()
         with pytest.raises(HubUnavailableError, match=f"no hub at {path}: "):
             first.status()
 

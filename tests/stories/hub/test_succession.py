@@ -411,7 +411,7 @@ def test_a_hub_of_an_older_release_is_replaced_with_its_streams() -> None:
 
 
 def took_over(settings: Settings) -> str:
-    return next((line for line in log_of(hub_path(settings)).splitlines() if " took over " in line), "")
+    return next((line for line in log_of(hub_path(settings)).splitlines() if "handover received" in line), "")
 
 
 def test_a_hub_of_an_older_protocol_is_replaced_with_its_streams() -> None:
@@ -439,7 +439,7 @@ def test_a_hub_of_a_newer_protocol_is_left_alone_and_the_error_says_why() -> Non
     with started_by(release("9.0.0", 99), settings), BareApplication(URL) as client:
         with pytest.raises(HubUnavailableError, match=rf"this hub speaks protocol 99, not .*{PROTOCOLS[-1]}"):
             client.status()
-        assert "took over" not in log_of(hub_path(settings))
+        assert "handover received" not in log_of(hub_path(settings))
 
 
 def test_a_hub_of_a_newer_release_that_speaks_our_protocol_is_used() -> None:

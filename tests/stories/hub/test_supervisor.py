@@ -57,7 +57,7 @@ def hub_of(parent: Process) -> int:
 
 def renew(parent: Process, times: int) -> None:
     os.kill(parent.pid, signal.SIGHUP)
-    wait_until(lambda: parent.output().count(" took over ") == times, what="new hubs in charge")
+    wait_until(lambda: parent.output().count("handover received") == times, what="new hubs in charge")
 
 
 @contextlib.contextmanager
@@ -180,7 +180,7 @@ def test_a_hub_that_is_told_to_end_is_not_replaced_any_more(path: Path) -> None:
         os.kill(parent.pid, signal.SIGHUP)
         assert parent.terminate() == 0
         assert stream.wait_closed() == "eof"
-        assert "took over" not in parent.output()
+        assert "handover received" not in parent.output()
 
 
 def test_a_parent_that_cannot_start_a_process_for_a_moment_keeps_the_old_hub(path: Path) -> None:
@@ -287,7 +287,7 @@ def test_a_successor_that_fails_leaves_the_old_hub_in_charge(path: Path, install
         pid = app.pid
         installation.break_()
         os.kill(parent.pid, signal.SIGHUP)
-        parent.wait_for_line("the hub of before goes on: its successor ended with 1")
+        parent.wait_for_line("reload failed, the old hub continues: its successor ended with 1")
         assert app.publish("still here", channel="all") == 1
         assert stream.next_event().data == "still here"
         assert app.pid == pid
@@ -428,7 +428,7 @@ def test_replacing_a_hub_whose_renewal_failed_before_ends_its_parent(
     with operated(path, env=env) as first, application(path) as app, app.stream("all") as stream:
         installation.break_()
         os.kill(first.pid, signal.SIGHUP)
-        first.wait_for_line("the hub of before goes on")
+        first.wait_for_line("reload failed, the old hub continues")
         installation.fix()
         with operated(path, "--replace", env=env) as second:
             assert first.wait(PATIENT_SECONDS) == 0

@@ -199,7 +199,7 @@ def test_it_serves_at_a_socket_that_is_given_and_leaves_it_where_it_was(path: Pa
             assert app.publish("one", channel="all") == 1
             assert stream.next_event().data == "one"
             os.kill(parent.pid, signal.SIGHUP)
-            parent.wait_for_line(" took over 1 stream ")
+            parent.wait_for_line("handover received: 1 stream ")
             assert app.publish("two", channel="all") == 1
             assert stream.next_event().data == "two"
             os.kill(app.pid, signal.SIGKILL)

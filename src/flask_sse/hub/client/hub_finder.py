@@ -11,7 +11,7 @@ from ...brokers.deadline import deadline_extended
 from ...errors import HubUnavailableError, ProtocolError
 from ...settings import Settings
 from ...version import is_older
-from ..process.main import Job
+from ..process.job import Job
 from ..protocol.packet import ANSWER_SECONDS
 from ..server.control_listener import numbered
 from .config import hub_config

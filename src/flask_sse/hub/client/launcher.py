@@ -18,7 +18,7 @@ from pathlib import Path
 from ...errors import HubStartError, HubUnavailableError
 from ...settings import Settings
 from ..process.interpreter import hub_command, hub_environment
-from ..process.main import JOB_FD, LOCK_FD, Job
+from ..process.job import JOB_FD, LOCK_FD, Job
 from ..server.control_listener import identity
 from .config import hub_config
 from .runtime_directory import start_error

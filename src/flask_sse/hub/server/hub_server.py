@@ -195,7 +195,7 @@ class HubServer:
         if is_handed_over:
             self.is_replaced = True
             self._release()
-            self.stop("another hub took over")
+            self.stop("handed over to another hub")
 
     def _release(self) -> None:
         """Close this process's copies of all descriptors and write nothing; the successor has its own."""
