@@ -31,7 +31,7 @@ from .errors import SSEError
 from .hub.client.forks import forget_after_fork
 from .hub.client.hub_client import HubClient
 from .hub.client.open_client import announce, open_hub_client, reaches_this_process_only
-from .hub.client.override import MEMORY_URL, Override, override, remaining_with
+from .hub.client.override import MEMORY_URL, Override, active_override, keeping_override
 from .rights import note_own_revocation
 from .settings import Settings, check_settings, warn_of_unknown_settings
 from .submitter import Submitter
@@ -121,14 +121,14 @@ def current_extension() -> Extension:
         KeyError: If the application has no URL of a broker.
         InvalidSettingError: If a setting cannot be used.
     """
-    instead = override()
+    override = active_override()
     extensions = current_app.extensions
-    if instead is not None:
-        extensions = instead.kept_for(current_app._get_current_object())  # type: ignore[attr-defined] # noqa: SLF001 - Flask shows it
+    if override is not None:
+        extensions = override.kept_for(current_app._get_current_object())  # type: ignore[attr-defined] # noqa: SLF001 - Flask shows it
     if _EXTENSION not in extensions:
         with _creating.lock:
             if _EXTENSION not in extensions:
-                extensions[_EXTENSION] = _extension_at(instead) if instead is not None else _extension()
+                extensions[_EXTENSION] = _extension_at(override) if override is not None else _extension()
     extension: Extension = extensions[_EXTENSION]
     if extension.reaches_this_process_only:
         _warn_of_other_processes(current_app)
@@ -206,11 +206,11 @@ def _extension() -> Extension:
     return Extension(settings, hub_client, _FlaskSubmitter(settings, hub_client))
 
 
-def _extension_at(instead: Override) -> Extension:
+def _extension_at(override: Override) -> Extension:
     """Return what the application has meanwhile: its own settings, but for where hub and broker are."""
     check_configuration(current_app)
     settings = Settings.from_mapping({**current_app.config, "SSE_BROKER_URL": MEMORY_URL})
-    hub_client = instead.open_hub_client(settings)
+    hub_client = override.open_hub_client(settings)
     return Extension(settings, hub_client, _FlaskSubmitter(settings, hub_client))
 
 
@@ -219,7 +219,7 @@ def _announce(app: App) -> None:
 
     It would end otherwise if nobody opens a page for a while.
     """
-    if override() is not None:
+    if active_override() is not None:
         return
     with contextlib.suppress(KeyError, SSEError):
         settings = settings_of(app)
@@ -250,7 +250,7 @@ def call_in_contexts() -> Callable[[Callable[[], None]], None]:
     It has the request, its session and the context variables of now. ``flask.g`` is new and empty: the
     teardown of the request has closed what was in the other one.
     """
-    instead = override()
+    override = active_override()
 
     def call(work: Callable[[], None]) -> None:
         work()
@@ -261,7 +261,7 @@ def call_in_contexts() -> Callable[[Callable[[], None]], None]:
     def enter(work: Callable[[], None]) -> None:
         for variable, value in variables:
             variable.set(value)
-        with remaining_with(instead):
+        with keeping_override(override):
             in_flask(work)
 
     # Not in the thread's own context, which has Flask's variables where threads inherit contexts.

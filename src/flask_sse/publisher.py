@@ -10,7 +10,7 @@ from typing import Any
 from .channels import DEFAULT_CHANNEL
 from .errors import InvalidSettingError
 from .hub.client.open_client import open_hub_client, reaches_this_process_only
-from .hub.client.override import override
+from .hub.client.override import active_override
 from .producing.run import Producer
 from .producing.source import Items, Source
 from .settings import Settings, warn_of_unknown_settings
@@ -198,7 +198,7 @@ class Publisher(PublishMethods):
         settings = Settings.from_mapping({**defaults, **config})
         warn_of_unknown_settings(config, set())
         hub_client = open_hub_client(settings)
-        if override() is None and reaches_this_process_only(settings, hub_client):
+        if active_override() is None and reaches_this_process_only(settings, hub_client):
             logger.warning(
                 "Publisher(%r) with SSE_HUB=thread has a hub of its own, so its events reach no page; "
                 "leave SSE_HUB out, or use a Redis URL",

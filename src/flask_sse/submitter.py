@@ -16,7 +16,7 @@ from .caller import warn_caller
 from .channels import CONTROL_CHANNEL, DEFAULT_CHANNEL, check_channel, requested_channels
 from .errors import BrokerUnavailableError, InvalidMessageError, MessageTooLargeError, UsageError, shown
 from .hub.client.hub_client import HubClient
-from .hub.client.override import MEMORY_URL, override
+from .hub.client.override import MEMORY_URL, active_override
 from .hub.protocol import revocation
 from .producing.commit import listen_to_sessions, send_on_commit
 from .producing.run import RunBackend, cancel
@@ -79,10 +79,10 @@ class Submitter:
 
     @property
     def _broker(self) -> BrokerPublisher:
-        stand_in = override()
-        if stand_in is None:
+        override = active_override()
+        if override is None:
             return self._own_broker
-        return MemoryPublisher(MEMORY_URL, stand_in.open_hub_client(self._settings))
+        return MemoryPublisher(MEMORY_URL, override.open_hub_client(self._settings))
 
     def checked(
         self,

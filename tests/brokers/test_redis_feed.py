@@ -13,8 +13,7 @@ from tests.support.brokers import Broker
 from tests.support.processes import free_port, wait_until
 
 from flask_sse.brokers.base import UNUSED_SECONDS, Page
-from flask_sse.brokers.redis import hiredis_protocol as tap
-from flask_sse.brokers.redis import history, reader
+from flask_sse.brokers.redis import hiredis_protocol, history, reader
 from flask_sse.brokers.redis.feed import RedisFeed
 from flask_sse.wire.cursor import Cursor, Stamp
 
@@ -25,7 +24,7 @@ SECONDS = 10
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the extra and without."""
     if request.param != "hiredis":
-        monkeypatch.setattr(tap, "Reader", None)
+        monkeypatch.setattr(hiredis_protocol, "Reader", None)
 
 
 class Listener:

@@ -1,4 +1,4 @@
-"""What the two ends of a broker must do."""
+"""Interfaces of a broker: the publisher's end, the hub's end, and the values between them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Receipt(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One event in the history; ``previous`` is empty where somebody else put it there."""
+    """One event in the history; ``previous`` is empty where another program appended it."""
 
     id: str
     previous: str
@@ -142,7 +142,7 @@ class BrokerPublisher(Protocol):
 
         Args:
             channel: Which one; its history begins now if it has none.
-            since: What to go on from, as ``wire.cursor`` has it.
+            since: What to resume from, as ``wire.cursor`` has it.
 
         Raises:
             BrokerUnavailableError: If the broker did not answer within 2 seconds.
@@ -171,7 +171,7 @@ class BrokerFeed(Protocol):
         Args:
             number: What names the answer.
             channel: Which one; its history begins now if it has none.
-            since: What to go on from, as ``wire.cursor`` has it.
+            since: What to resume from, as ``wire.cursor`` has it.
         """
         ...
 
@@ -189,7 +189,7 @@ class Sink(Protocol):
 
     @property
     def has_time(self) -> bool:
-        """Whether this turn of the loop may take more; if not, the rest is told in the next one."""
+        """Whether this turn of the loop may take more; if not, the rest follows in the next one."""
         ...
 
     def has_streams(self, channel: str) -> bool:
@@ -211,7 +211,7 @@ class Sink(Protocol):
     def subscribed(self, channel: str) -> None:
         """Take note that events of ``channel`` that are published from now on will come.
 
-        It is told again after each lost connection: what was published meanwhile is missing.
+        Called again after each lost connection: what was published meanwhile is missing.
         """
         ...
 

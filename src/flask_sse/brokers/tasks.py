@@ -1,7 +1,7 @@
 """Tasks that live and end together.
 
 Not ``asyncio.TaskGroup``: one whose task fails in the moment in which it is cancelled forgets the
-cancellation, and cancels its tasks once only. A connection that breaks while the hub ends would go on.
+cancellation, and cancels its tasks once only. A connection that breaks while the hub ends would stay.
 """
 
 from __future__ import annotations
@@ -41,4 +41,4 @@ async def end_all(tasks: Iterable[asyncio.Task[None]]) -> None:
             await asyncio.wait(pending, timeout=CANCEL_SECONDS)
     for task in tasks:
         if not task.cancelled():
-            task.exception()  # seen, so that nobody complains
+            task.exception()  # retrieved, so that asyncio does not log it

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from ..hub.client.override import override
+from ..hub.client.override import active_override
 from ..hub.protocol.hub_events import REJECTED_RETRY_MS, reconnect_in, rejection, stream_end
 from ..hub.protocol.stream_request import FRAMES, StreamRequest
 from ..hub.server.descriptors import duplicate
@@ -63,9 +63,9 @@ class SourceServer:
         self._in_contexts = in_contexts
         self._max_responses = max_responses
         self._last_words = last_words
-        instead = override()
-        if instead is not None:
-            instead.abandon_at_end(source)
+        override = active_override()
+        if override is not None:
+            override.abandon_at_end(source)
 
     def attach(self, descriptor: int, request: StreamRequest) -> None:
         """Take a connection over; the caller closes its own copy."""
@@ -125,7 +125,7 @@ def _beginning(request: StreamRequest) -> bytes:
 
 
 def _reject(sock: socket.socket, request: StreamRequest, reason: str) -> None:
-    """Answer as a hub does that has no room; for connections that nobody else writes to."""
+    """Answer as a hub does that has no room; for connections without another writer."""
     if responses.reject():
         logger.warning(
             "rejected a response: %s; %d at work in this process, %d rejected so far",
@@ -192,7 +192,7 @@ class Outlet:
         return time.monotonic() - self._written_at >= self._heartbeat_seconds / 2
 
     def _discard(self) -> bool:
-        """Read what nobody asked for; return whether the client is still there."""
+        """Discard what the client sends; return whether it is still there."""
         try:
             return self._sock.recv(_DISCARDED_BYTES) != b""
         except TimeoutError:
@@ -206,7 +206,7 @@ class Outlet:
         return self._written_at != math.inf
 
     def write(self, data: bytes) -> bool:
-        """Write all of it; return ``False`` if nobody reads it."""
+        """Write all of it; return ``False`` if the client does not read it."""
         with self._lock:
             if self._is_over:
                 return False

@@ -29,7 +29,7 @@ from ..errors import (
     TooManyRunsError,
     UsageError,
 )
-from ..hub.client.override import override, remaining_with
+from ..hub.client.override import active_override, keeping_override
 from ..settings import History
 from ..wire.cursor import Cursor, order
 from ..wire.message import Message
@@ -205,9 +205,9 @@ class Producer:
         self._outcome: str | None = None
         self._pid = os.getpid()
         self._is_abandoned = False
-        self._stand_in = override()
-        if self._stand_in is not None:
-            self._stand_in.abandon_at_end(self)
+        self._override = active_override()
+        if self._override is not None:
+            self._override.abandon_at_end(self)
 
     def grant(self) -> None:
         """Begin the attempt here, if the broker is there; else ``work`` does.
@@ -237,7 +237,7 @@ class Producer:
             Exception: What the source raised; pages are told that it failed.
         """
         try:
-            with remaining_with(self._stand_in):
+            with keeping_override(self._override):
                 return self._work(waits=waits)
         except Exception:
             if self._is_abandoned:
@@ -386,7 +386,7 @@ class Producer:
     def _keep_alive(self) -> None:
         """Say that the run is alive while it is silent, and end it if it is cancelled."""
         while not self._over.wait(CHECK_SECONDS):
-            with contextlib.suppress(*_AWAY), remaining_with(self._stand_in):
+            with contextlib.suppress(*_AWAY), keeping_override(self._override):
                 if self._attempt.check() is not Verdict.GOES_ON:
                     self._over.set()
                     self._source.stop()

@@ -9,7 +9,7 @@ from unittest.mock import ANY
 
 from ..brokers.base import Publication
 from ..channels import is_reserved
-from ..hub.client.override import Override, overriding
+from ..hub.client.override import Override, installed_override
 from .events import PublishedEvent, event, read_event
 from .hub import HubClientForTests, HubForTests
 
@@ -109,7 +109,7 @@ def capture() -> Iterator[PublishedEvents]:
     events = PublishedEvents()
     hub = events._hub  # noqa: SLF001 - it is made there, and ended here
     try:
-        with overriding(Override(lambda settings: HubClientForTests(hub, settings))):
+        with installed_override(Override(lambda settings: HubClientForTests(hub, settings))):
             yield events
     finally:
         hub.end()

@@ -45,7 +45,7 @@ local function append_and_publish(k, a)
       -- and while the clock is behind, others than the oldest would be forgotten.
       local added = now and append_as(string.format('%.0f-0', math.max(now, string.match(top, '%d+') + 1)))
       if type(added) ~= 'string' then
-        -- The clock may not be asked, or somebody else has appended what comes later.
+        -- The clock may not be asked, or another program has appended a later id.
         added = append_as('*')
       end
       return type(added) == 'string' and added or error(added)
@@ -62,7 +62,7 @@ local function append_and_publish(k, a)
     redis.call('HSET', meta, 'e', epoch, 't', id)
     local ms = string.match(id, '%d+')
     if has_own_id then
-      -- Nobody can tell which of two events with the same id a client has seen: half a millisecond is no
+      -- It is not known which of two events with the same id a client has seen: half a millisecond is no
       -- event's time.
       redis.call('ZADD', own_ids, is_again and ms + 0.5 or ms, own_id)
       redis.call('ZREMRANGEBYRANK', own_ids, 0, -size - 1)

@@ -1,4 +1,4 @@
-"""Connections of publishers: they wait no longer than what is left of the call that they are for.
+"""Connections of publishers, whose waits end with the deadline of the call.
 
 redis-py gives each read and each connect a time of its own, and lookups of names any time. So a server that
 is slow, but not slow enough, holds a call for many times that. Here everything that a connection waits for
@@ -83,7 +83,7 @@ class _ByName(Connection):
                     failure = error
                     continue
                 try:
-                    # TLS goes on with it.
+                    # The TLS handshake continues with it.
                     sock.settimeout(_left())
                 except TimeoutError:
                     # The caller gets no connection that it could close.
@@ -106,7 +106,7 @@ class TlsConnection(_Bounded, SSLConnection, _ByName):
     def _connect(self) -> Any:
         sock = super()._connect()
         # A server of TLS 1.3 sends session tickets behind the handshake (RFC 8446, 4.6.1). While they are
-        # unread the pool takes the connection for one with an answer to somebody else, gives it up and
+        # unread the pool takes the connection for one with the answer to another call, gives it up and
         # fails at the second one. They are read before the answer to this, which may be a refusal.
         try:
             sock.sendall(b"PING\r\n")

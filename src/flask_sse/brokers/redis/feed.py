@@ -1,8 +1,8 @@
-"""The hub listens to Redis: one connection, subscribed to all channels that have streams.
+"""The hub's end of Redis: one connection, subscribed to all channels that have streams.
 
 It drives a redis-py connection itself instead of a ``PubSub`` object: that one reconnects and subscribes
-again in silence, and what was published in between is gone without a trace. Here each SUBSCRIBE that the
-server confirms is told to the sink, which then reads what it has missed.
+again in silence, and what was published in between is gone without a trace. Here the sink is notified of
+each SUBSCRIBE that the server confirms, and then reads what it has missed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ...wire.envelope import split_stamp
 from ..base import Sink
 from ..tasks import run_together
 from .client import open_by_url
-from .hiredis_protocol import tap
+from .hiredis_protocol import use_hiredis
 from .reader import RedisReader
 
 CONNECT_SECONDS = 4.0
@@ -34,7 +34,7 @@ COMMANDS_AT_ONCE = 500
 
 
 class RedisFeed:
-    """The hub's end of Redis: what is published comes, and what was can be read."""
+    """The hub's end of Redis: delivers what is published, and reads what was."""
 
     def __init__(self, url: str, sink: Sink) -> None:
         self._sink = sink
@@ -47,9 +47,9 @@ class RedisFeed:
             # The one of the URL is for publishers.
             max_connections=None,
         )
-        # In the order in which they came: the first one brings revocations.
+        # In the order in which they were subscribed: the first one carries revocations.
         self._wanted: dict[str, None] = {}
-        # Those of the wanted channels whose history was asked for.
+        # Those of the wanted channels whose history was read.
         self._kept: set[str] = set()
         # While there is a connection.
         self._session: _Session | None = None
@@ -93,7 +93,7 @@ class RedisFeed:
                 self._sink.broker_lost(f"{type(error).__name__}: {error}")
                 self._reader.reconnect()
             finally:
-                # Visitors come and go while the server is away: what counts is what is wanted afterwards.
+                # Streams open and close while the server is away: what counts is what is wanted afterwards.
                 self._session = None
             failures = failures_in_a_row(failures, loop.time() - began)
             await asyncio.sleep(backoff_seconds(failures, BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS))
@@ -114,12 +114,12 @@ class _Session:
         self._heard = True
         self._may_probe = True
         self._unanswered: deque[str] = deque()
-        # What is to be told to the server: whether each of these channels is to be subscribed.
+        # Changes that the server does not know yet: whether each of these channels must be subscribed.
         self._changes: dict[str, bool] = {}
         self._changed = asyncio.Event()
 
     def change(self, channel: str, *, is_wanted: bool) -> None:
-        """Tell the server soon that a channel is wanted, or is not any more."""
+        """Subscribe or unsubscribe a channel soon."""
         self._changes[channel] = is_wanted
         self._changed.set()
 
@@ -135,8 +135,8 @@ class _Session:
     async def _write(self, wanted: dict[str, None]) -> None:
         """Keep the server's subscriptions equal to ``wanted``.
 
-        A channel that was given up and asked for again in between is subscribed again, because
-        somebody waits for the server to confirm it.
+        A channel that was unsubscribed and subscribed again in between is sent again: the sink waits for the
+        server to confirm it.
         """
         await self._send([("SUBSCRIBE", self._reader.probe_channel)])
         self._changes = dict.fromkeys(wanted, True)
@@ -152,15 +152,15 @@ class _Session:
 
     async def _send(self, commands: list[tuple[str, str]]) -> None:
         self._unanswered.extend(channel for _, channel in commands)
-        # A command for each channel, so that one that is refused takes no other with it.
+        # One command per channel, so that a refusal concerns that channel alone.
         packed = self._connection.pack_commands(commands)
         await self._connection.send_packed_command(packed, check_health=False)
 
     async def _read(self) -> None:
-        tapped = tap(self._connection, self._take, self._sink)
+        protocol = use_hiredis(self._connection, self._take, self._sink)
         try:
             while True:
-                # With a tap nothing comes here but the end of the connection.
+                # With hiredis only the end of the connection comes here.
                 try:
                     response = await self._connection.read_response(disable_decoding=True)
                 except ResponseError as error:
@@ -170,7 +170,7 @@ class _Session:
                 if not self._sink.has_time:
                     await asyncio.sleep(0)
         except (RedisError, OSError) as error:
-            raise (tapped and tapped.error) or error from None
+            raise (protocol and protocol.error) or error from None
 
     def _take(self, response: Any) -> None:
         if isinstance(response, ResponseError):
@@ -199,7 +199,7 @@ class _Session:
         return self._unanswered.popleft()
 
     async def _probe(self) -> None:
-        """End a connection on which nothing comes, not even what the hub publishes itself."""
+        """End a connection that receives nothing, not even what the hub publishes itself."""
         while True:
             self._heard = False
             await asyncio.sleep(PROBE_SECONDS)
@@ -211,9 +211,9 @@ class _Session:
                     async with asyncio.timeout(PROBE_SECONDS):
                         await self._reader.probe()
             else:
-                # Half as good: a node that is out of office answers this as well.
+                # Not as good: a node that was demoted to a replica answers this as well.
                 await self._send([("PING", "")])
-            # By a timer also where it is late, for those wait until all is read that has come.
+            # By a timer even where the time is over: timers run after everything that was received is read.
             await asyncio.sleep(max(answered_by - asyncio.get_running_loop().time(), SOON_SECONDS))
             if not self._heard:
-                raise TimeoutError(f"silent for {PROBE_SECONDS} s after a sign of life was published")
+                raise TimeoutError(f"silent for {PROBE_SECONDS} s after a health probe was published")

@@ -1,8 +1,8 @@
-"""What the server sends, taken in the moment when it comes.
+"""An asyncio protocol in front of that of redis-py, which parses with hiredis what the server sends.
 
 redis-py reads answers in coroutines that wait on a stream: for a message that comes alone, the loop turns
-three times until it is delivered. Where hiredis is installed, it parses the bytes right where asyncio has
-read them; redis-py goes on with all the rest, the end of the connection included.
+three times until it is delivered. Where hiredis is installed, it parses the bytes in the callback in which
+asyncio has read them; redis-py still does all the rest, the end of the connection included.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from ..base import Sink
 try:
     from hiredis import Reader
 except ImportError:
-    Reader = None  # type: ignore[assignment,misc] # an extra
+    Reader = None  # type: ignore[assignment,misc] # an optional dependency
 
 
-class Tap(asyncio.Protocol):
-    """Stands between a connection of redis-py and its transport.
+class HiredisProtocol(asyncio.Protocol):
+    """Receives the bytes of a connection of redis-py in its place.
 
     Args:
         transport: Where bytes come from.
-        take: Is given each answer; one that is an error is an instance of ``ResponseError``.
-        sink: Is told when nothing more is there for now, and tells how much a turn of the loop may take.
+        take: Called with each answer; one that is an error is an instance of ``ResponseError``.
+        sink: Flushed when no more answers are there for now; it says how much a turn of the loop may take.
 
     Attributes:
         error: What ended the connection, if it was found here.
@@ -54,9 +54,9 @@ class Tap(asyncio.Protocol):
             self._take_some()
 
     def _take_some(self) -> None:
-        """Take what has come, as far as this turn of the loop has time for it."""
+        """Take what was received, as far as this turn of the loop has time for it."""
         try:
-            # False is no answer to anything that is asked here.
+            # False means that more bytes are needed: no answer here is a boolean (RESP2).
             while (response := self._parser.gets()) is not False:
                 self._take(response)
                 if not self._sink.has_time:
@@ -102,9 +102,9 @@ class Tap(asyncio.Protocol):
         self._behind.resume_writing()
 
 
-def tap(connection: Any, take: Callable[[Any], None], sink: Sink) -> Tap | None:
-    """Let what comes over a connection of redis-py go to ``take``; ``None`` if that cannot be done."""
+def use_hiredis(connection: Any, take: Callable[[Any], None], sink: Sink) -> HiredisProtocol | None:
+    """Parse what a connection of redis-py receives with hiredis; ``None`` if that cannot be done."""
     transport = getattr(getattr(connection, "_writer", None), "transport", None)
     if Reader is None or transport is None:
         return None
-    return Tap(transport, take, sink)
+    return HiredisProtocol(transport, take, sink)

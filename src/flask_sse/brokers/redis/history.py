@@ -1,4 +1,4 @@
-"""What Redis keeps of a channel, and the three scripts that are the only ones to touch it.
+"""History in Redis: the keys of a channel, and the three scripts that alone read and write them.
 
 For the channel ``news``, all with a time to live:
 
@@ -7,7 +7,7 @@ For the channel ``news``, all with a time to live:
     flask-sse:{news}:m      hash; epoch ``e`` and id ``t`` of the last event. It outlives the stream by far,
                             except of a run; where nothing was ever published, it lives for minutes
     flask-sse:{news}:i      sorted set; the application's own ids by the time of their events
-    flask-sse:{news}:k:...  what became of the publication with the key whose SHA-256 follows
+    flask-sse:{news}:k:...  the receipt of the publication with the key whose SHA-256 follows
 
 A script runs alone, so appending, linking and publishing are one step (R3 of the races), and so are
 reading the last id and the events up to it.
@@ -95,7 +95,7 @@ def _key_of_result(channel: str, key: str | None) -> str:
 
 
 def receipt(answer: bytes) -> Receipt:
-    """Understand one answer of the script ``append``.
+    """Return the receipt in one answer of the script ``append``.
 
     Raises:
         ResponseError: If the server refused that publication.
@@ -119,7 +119,7 @@ def read_args(channel: str, since: str) -> tuple[list[str], Args]:
 
 
 def page(answer: list[bytes]) -> Page:
-    """Understand the answer of the script ``read``."""
+    """Return the page in an answer of the script ``read``."""
     epoch, top, since, complete = (part.decode() for part in answer[:4])
     ids, previous, envelopes = answer[4::3], answer[5::3], answer[6::3]
     entries = [
@@ -139,10 +139,10 @@ def positions_args(channels: Sequence[str]) -> tuple[list[str], Args]:
 
 
 def cursor(answer: bytes) -> Cursor:
-    """Understand one answer of the script ``positions``.
+    """Return the cursor in one answer of the script ``positions``.
 
     Raises:
-        ResponseError: If the server refused to tell.
+        ResponseError: If the server refused it.
     """
     return Cursor.of(_taken(answer))
 

@@ -1,4 +1,4 @@
-"""The application's end of Redis: publish, and ask where a channel stands.
+"""The application's end of Redis: submits publications, and reads positions and pages.
 
 The server's channel has the bare name of ours and carries the envelope, which is what Flask-SSE 1.0
 does; so old and new processes see each other's events while a deployment is upgraded.
@@ -35,7 +35,7 @@ TRIM_SECONDS = 10.0
 
 
 class RedisUnavailableError(BrokerUnavailableError, redis.exceptions.ConnectionError):
-    """The same for who catches the errors of redis-py, as applications of Flask-SSE 1.0 do."""
+    """The same error for applications that catch those of redis-py, as with Flask-SSE 1.0."""
 
     def __init__(self, broker: str, reason: object, published: Sequence[Receipt] = ()) -> None:
         super().__init__(broker, reason, published)
@@ -67,7 +67,7 @@ class RedisPublisher:
         _publishers.add(self)
 
     def _forget_users(self) -> None:
-        """Know of no thread that uses a connection: at first, and in a forked process, which has no other."""
+        """Start without threads that use a connection: at first, and in a forked process, which has none."""
         self._free = threading.Semaphore(self._client.connection_pool.max_connections)
         # Which threads wait for the server, and how many did at once.
         self._waiting: set[int] = set()
@@ -87,7 +87,7 @@ class RedisPublisher:
         return receipts
 
     def _submit_batch(self, publications: Sequence[Publication]) -> Iterator[Receipt]:
-        """Return what becomes of each, one by one: those before a refused one stay."""
+        """Return the receipt of each, one by one: those before a refused one stay valid."""
         if any(each.history.size or each.key is not None for each in publications):
             return map(history.receipt, self._run("append", *history.append_args(publications)))
         # Nothing is kept, so a user of the server may be allowed nothing but to publish.

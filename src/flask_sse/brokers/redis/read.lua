@@ -1,7 +1,7 @@
 -- Read a piece of a history.
 --
 -- KEYS: stream, meta, own ids
--- ARGV: fresh epoch, milliseconds that meta is kept at least, what to go on from ("now", "earliest",
+-- ARGV: fresh epoch, milliseconds that meta is kept at least, what to resume from ("now", "earliest",
 --   "cursor", "own id"), its epoch or the own id, its id, most events, bytes after which the page ends,
 --   milliseconds that meta is kept at least where nothing was ever published
 -- Returns epoch, top, the id behind which the events follow or "", whether nothing follows ("1"), and then
@@ -12,7 +12,7 @@ local kind, count, bytes = ARGV[3], tonumber(ARGV[6]), tonumber(ARGV[7])
 local epoch, top = begin(stream, meta, own_ids, ARGV[1])
 listen(meta, top, ARGV[2], ARGV[8])
 
--- Fields of an entry by name; somebody else may have put other ones there.
+-- Fields of an entry by name; another program may have appended other ones.
 local function fields(entry)
   local named = {}
   for i = 1, #entry[2], 2 do

@@ -1,8 +1,8 @@
-"""The hub reads what is kept, on a connection of its own that goes where publishers go.
+"""The reader of histories in Redis, on a connection of its own that goes where publishers go.
 
-Rules of this file: the connection on which the hub listens is never asked whether it is right, for one
-that hangs on a node which is out of office would agree with itself. So pages, positions and the sign of
-life (a PUBLISH to a channel of our own) go through here.
+Rules of this file: the connection on which the hub listens cannot check itself, because a node that was
+demoted would still answer it. So pages, positions and the health probe (a PUBLISH to a channel of our own) go
+through here.
 
 Requests wait while the server is away. Many are answered in one round trip. One that the server refuses is
 asked again, later each time, until it is answered or cancelled.
@@ -46,7 +46,7 @@ class _Request(NamedTuple):
 
 
 class RedisReader:
-    """Asks what the feed cannot know.
+    """Reads pages and positions for the feed.
 
     Args:
         url: Where the server is.
@@ -105,7 +105,7 @@ class RedisReader:
         self._again[request.number] = loop.call_later(seconds, self._ask, request.number)
 
     async def probe(self) -> None:
-        """Publish a sign of life to ``probe_channel``, on a new connection: it goes where publishers go now.
+        """Publish a health probe to ``probe_channel``, on a new connection: it goes where publishers go now.
 
         Raises:
             RedisError: If that cannot be done.
@@ -120,7 +120,7 @@ class RedisReader:
             await connection.disconnect()
 
     def reconnect(self) -> None:
-        """Read on new connections, because those of before may lead to a node that is out of office."""
+        """Read on new connections, because the open ones may lead to a node that was demoted."""
         self._must_reconnect = True
 
     async def run(self) -> None:
@@ -144,7 +144,7 @@ class RedisReader:
                     await self._client.connection_pool.disconnect(inuse_connections=False)
                 answers = await self._read(batch)
             except (RedisError, OSError, TimeoutError):
-                # What is still on its way must not be taken for the next answer.
+                # An answer that is still on its way must not be taken for the next one.
                 self.reconnect()
                 self._put_last(numbers)
                 await asyncio.sleep(RETRY_SECONDS * draw_between(0.5, 1.5))
@@ -153,7 +153,7 @@ class RedisReader:
                 await self._take(request, answer)
 
     def _put_last(self, numbers: list[int]) -> None:
-        """Let others be asked for first: one of these may be the reason for the failure."""
+        """Let others go first: one of these may be the cause of the failure."""
         for number in numbers:
             if number in self._next:
                 del self._next[number]
@@ -190,7 +190,7 @@ class RedisReader:
                 return [error] * len(batch)
 
     async def _check(self) -> None:
-        """Look for last events that were lost on their way, which nothing else would ever tell."""
+        """Look for last events that were lost on their way: no later event shows such a gap."""
         positions = self._client.register_script(history.script("positions"))
         while True:
             await asyncio.sleep(CHECK_SECONDS * draw_between(0.8, 1.2))

@@ -1,8 +1,8 @@
-"""A hub that stands in for every hub and every broker of this process: how tests catch what is published.
+"""Override for tests: a hub that replaces every hub and every broker of this process.
 
-It is asked for at each use and never kept. So it holds for applications and publishers that were made before
-it came, and for none of them after it has gone. Only a generator that works in a thread of ours stays with
-what stood in when it was given to us: the run of one test must not publish into the next one.
+It is looked up at each use and never stored. So it holds for applications and publishers that were made
+before it was installed, and for none of them after it was removed. Only a generator in a thread of ours keeps
+the override that was active when it was started: the run of one test must not publish into the next one.
 """
 
 from __future__ import annotations
@@ -17,80 +17,82 @@ from weakref import WeakKeyDictionary, WeakSet
 from ...settings import Settings
 from .hub_client import HubClient
 
-MEMORY_URL = "memory://stand-in"
+MEMORY_URL = "memory://override"
 
 
 class Work(Protocol):
-    """What goes on in a thread of ours."""
+    """Work in a thread of ours, such as a run."""
 
     def abandon(self) -> None:
-        """End without telling anyone."""
+        """End without publishing anything more."""
         ...
 
 
 class Override:
-    """One of them; the one that came last counts.
+    """One of them; the one that was installed last is active.
 
     Attributes:
-        open_hub_client: Returns the way there for whoever has these settings.
+        open_hub_client: Returns the hub client of an application or publisher with these settings.
     """
 
     def __init__(self, open_hub_client: Callable[[Settings], HubClient]) -> None:
         self.open_hub_client = open_hub_client
         self._kept: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
         self._works: WeakSet[Work] = WeakSet()
-        self._has_gone = False
+        self._is_removed = False
         self._lock = threading.Lock()
 
     def kept_for(self, app: object) -> dict[str, Any]:
-        """Return what an application keeps meanwhile, in place of what it has otherwise."""
+        """Return the state of an application meanwhile, in place of its own."""
         return self._kept.setdefault(app, {})
 
     def abandon_at_end(self, work: Work) -> None:
-        """Abandon a work when this one goes, or now if it has gone."""
+        """Abandon a work when this override is removed, or now if it is."""
+        # Added before the flag is read, and the flag is set before the set is read: one of the two threads
+        # sees the other, whatever their order.
         with self._lock:
             self._works.add(work)
-        if self._has_gone:
+        if self._is_removed:
             work.abandon()
 
     def end(self) -> None:
-        """Abandon what was begun here."""
-        self._has_gone = True
+        """Abandon all work that was started with this override."""
+        self._is_removed = True
         with self._lock:
             works = list(self._works)
         for work in works:
             work.abandon()
 
 
-_standing: list[Override] = []
-# What the generator that runs in this context stays with, ``None`` among it, in a tuple of one.
-_remaining: ContextVar[tuple[Override | None] | None] = ContextVar("flask_sse_stand_in", default=None)
+_installed: list[Override] = []
+# The override that the generator in this context keeps, ``None`` among it, in a tuple of one.
+_kept_override: ContextVar[tuple[Override | None] | None] = ContextVar("flask_sse_override", default=None)
 
 
-def override() -> Override | None:
-    """Return what stands in now; from any thread."""
-    remaining = _remaining.get()
-    if remaining is not None:
-        return remaining[0]
-    return _standing[-1] if _standing else None
-
-
-@contextmanager
-def remaining_with(each: Override | None) -> Iterator[None]:
-    """Let this one stand in meanwhile, in this context only, also when it has gone."""
-    token = _remaining.set((each,))
-    try:
-        yield
-    finally:
-        _remaining.reset(token)
+def active_override() -> Override | None:
+    """Return the override that is active now; from any thread."""
+    kept = _kept_override.get()
+    if kept is not None:
+        return kept[0]
+    return _installed[-1] if _installed else None
 
 
 @contextmanager
-def overriding(each: Override) -> Iterator[None]:
-    """Let it stand in meanwhile, for all threads of this process."""
-    _standing.append(each)
+def keeping_override(override: Override | None) -> Iterator[None]:
+    """Keep an override active meanwhile, in this context only, even if it is removed."""
+    token = _kept_override.set((override,))
     try:
         yield
     finally:
-        _standing.remove(each)
-        each.end()
+        _kept_override.reset(token)
+
+
+@contextmanager
+def installed_override(override: Override) -> Iterator[None]:
+    """Install an override meanwhile, for all threads of this process."""
+    _installed.append(override)
+    try:
+        yield
+    finally:
+        _installed.remove(override)
+        override.end()
