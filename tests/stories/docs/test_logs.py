@@ -57,3 +57,16 @@ def test_every_count_and_metric_is_documented_and_no_other() -> None:
         with app.app_context():
             assert [key for key, _ in rows] == list(sse.status())
     assert named == metrics
+
+
+def test_lines_that_are_shown_in_full_are_those_of_the_code() -> None:
+    trees = [ast.parse(module.read_text()) for module in SOURCE.rglob("*.py")]
+    constants = [node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    written = "\n".join(text for text in constants if isinstance(text, str))
+    shown = PAGE[PAGE.index("Some lines in full:") : PAGE.index("Crash reports\n")]
+    lines = re.findall(r"``(.+?)``", "".join(re.findall(r"^``.+``$", shown, re.MULTILINE)))
+    # What differs from line to line is left out: numbers, names and what "..." stands for.
+    parts = [part for line in lines for part in re.split(r"\.\.\.|\d+ ?\w*|'.*?'|SIG\w+|: |; ", line)]
+    constant = [part.strip(" .,:;") for part in parts]
+    assert len(lines) > 10
+    assert [part for part in constant if part not in written] == []
