@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import re
 import signal
-import socket
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from tests.support import forks, webservers
+from tests.support import webservers
 from tests.support.bare_application import BareApplication
 from tests.support.client import StreamClient
-from tests.support.patience import Stopwatch, patient
+from tests.support.patience import patient
 from tests.support.processes import children, running, wait_until
 from tests.support.webservers import RunningServer
-
-from flask_sse.serving.relay import received_until
-from flask_sse.serving.shutdown_watcher import StreamEnd, shutdown_watcher
-from flask_sse.serving.worker_shutdown import find_shutdown
 
 APPS = Path(__file__).parent / "apps"
 URL = "memory://relay-ends"
@@ -186,115 +179,3 @@ def test_streams_that_were_taken_over_outlive_their_server(name: str, channel: s
         hub.close()
         assert stream.wait_closed() == "eof"
         assert LAST_BLOCK.search(stream.reading.body)
-
-
-@pytest.mark.parametrize(
-    ("sent", "last"),
-    [
-        (b"", RETRY),
-        (b"data:whole\n\n", RETRY),
-        (b"data:whole\n\ndata:half", b""),
-        (b"data:whole\n\ndata:half\n", b""),
-    ],
-)
-def test_nothing_is_said_behind_half_an_event(sent: bytes, last: bytes) -> None:
-    ours, hubs = socket.socketpair()
-    with hubs:
-        hubs.sendall(sent)
-        hubs.shutdown(socket.SHUT_WR)
-        assert b"".join(received_until(StreamEnd(ours), lambda: True, RETRY)) == sent + last
-
-
-def test_an_event_that_comes_in_pieces_is_whole_behind_the_last_one() -> None:
-    ours, hubs = socket.socketpair()
-    with hubs:
-        pieces = received_until(StreamEnd(ours), lambda: len(seen) > 1, RETRY)
-        seen: list[bytes] = []
-        for sent in (b"data:in pieces\n", b"\n"):
-            hubs.sendall(sent)
-            seen.append(next(pieces))
-        hubs.shutdown(socket.SHUT_WR)
-        assert [*seen, *pieces] == [b"data:in pieces\n", b"\n", RETRY]
-
-
-def test_a_stream_of_an_ending_worker_does_not_wait_for_a_hub_that_hangs() -> None:
-    ours, hubs = socket.socketpair()
-    with hubs:
-        with Stopwatch() as watch:
-            assert list(received_until(StreamEnd(ours), lambda: True, RETRY)) == [RETRY]
-        assert watch.seconds < PROMISED_SECONDS
-
-
-def test_the_hub_is_told_first_and_its_last_bytes_are_passed_on() -> None:
-    ours, hubs = socket.socketpair()
-    pieces = received_until(StreamEnd(ours), lambda: True, RETRY)
-    with hubs:
-        hubs.sendall(b"data:first\n\n")
-        assert next(pieces) == b"data:first\n\n"
-        assert hubs.recv(1) == b""
-        hubs.sendall(b"data:last\n\n")
-    assert list(pieces) == [b"data:last\n\n", RETRY]
-
-
-def test_a_stream_that_the_hub_ends_gets_nothing_more() -> None:
-    ours, hubs = socket.socketpair()
-    with hubs:
-        hubs.sendall(b"data:whole\n\n")
-    assert list(received_until(StreamEnd(ours), lambda: False, RETRY)) == [b"data:whole\n\n"]
-
-
-def test_a_stream_whose_client_leaves_is_closed() -> None:
-    ours, hubs = socket.socketpair()
-    with hubs:
-        hubs.sendall(b"data:whole\n\n")
-        pieces = received_until(StreamEnd(ours), lambda: False, RETRY)
-        assert next(pieces) == b"data:whole\n\n"
-        ours.shutdown(socket.SHUT_RDWR)  # as Relay.close does
-        assert list(pieces) == []
-        assert hubs.recv(1) == b""
-
-
-def test_no_worker_is_found_where_there_is_none() -> None:
-    assert find_shutdown({"wsgi.input": io.BytesIO()}) is None
-
-
-def test_a_worker_that_cannot_be_asked_does_not_keep_other_streams_from_ending() -> None:
-    def broken() -> bool:
-        raise RuntimeError("not as it was")
-
-    (one, ones), (other, others) = socket.socketpair(), socket.socketpair()
-    with ones, others, shutdown_watcher.watch(StreamEnd(one), broken):
-        assert list(received_until(StreamEnd(other), lambda: True, RETRY)) == [RETRY]
-        one.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            one.recv(1)
-    one.close()
-
-
-def test_the_thread_that_asks_runs_while_there_are_streams() -> None:
-    def threads() -> list[str]:
-        return [thread.name for thread in threading.enumerate() if "shutdown watcher" in thread.name]
-
-    for _ in range(2):
-        ours, hubs = socket.socketpair()
-        with hubs:
-            pieces = received_until(StreamEnd(ours), lambda: False, RETRY)
-            hubs.sendall(b"x")
-            next(pieces)
-            assert len(threads()) == 1
-            pieces.close()  # type: ignore[attr-defined] # it is a generator
-    wait_until(lambda: not threads(), what="the end of the thread")
-
-
-def test_streams_of_a_forked_worker_end_with_it() -> None:
-    ours, hubs = socket.socketpair()
-    with hubs, shutdown_watcher.watch(StreamEnd(ours), lambda: False):
-
-        def in_child() -> None:
-            signal.alarm(10)
-            mine, hubs = socket.socketpair()
-            with hubs:
-                assert list(received_until(StreamEnd(mine), lambda: True, RETRY)) == [RETRY]
-
-        assert forks.by_os(in_child)() == 0
-    ours.close()
