@@ -9,7 +9,7 @@ import pytest
 
 from flask_sse.hub.protocol.revocation import HISTORY, REMEMBERED_SECONDS, Revocation
 from flask_sse.hub.server import revocation_journal as journal_module
-from flask_sse.hub.server.revocation_journal import Journal
+from flask_sse.hub.server.revocation_journal import RevocationJournal
 
 
 def revocation(subject: str) -> Revocation:
@@ -18,12 +18,12 @@ def revocation(subject: str) -> Revocation:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return Journal.beside(tmp_path / "a.sock")._path
+    return RevocationJournal.beside(tmp_path / "a.sock")._path
 
 
 def subjects(path: Path) -> list[str | None]:
     """Return what the next hub finds."""
-    journal = Journal(path)
+    journal = RevocationJournal(path)
     found = [line.revocation.subject for line in journal.open()]
     journal.close()
     return found
@@ -32,13 +32,13 @@ def subjects(path: Path) -> list[str | None]:
 def test_what_was_appended_is_there_for_the_next_hub_and_for_this_user_alone(path: Path) -> None:
     assert subjects(path) == []
     assert not path.exists()
-    first, now = Journal(path), time.time()
+    first, now = RevocationJournal(path), time.time()
     assert first.open() == []
     for subject in ("ann", "bob", 'line\n"feed'):
         first.append(revocation(subject), now)
     # It was killed, so nothing was closed.
     assert subjects(path) == ["ann", "bob", 'line\n"feed']
-    second = Journal(path)
+    second = RevocationJournal(path)
     second.open()
     second.append(revocation("carl"), now)
     assert subjects(path) == ["ann", "bob", 'line\n"feed', "carl"]
@@ -60,7 +60,7 @@ def test_what_was_appended_is_there_for_the_next_hub_and_for_this_user_alone(pat
     ],
 )
 def test_a_broken_line_takes_no_other_with_it(path: Path, broken: bytes) -> None:
-    journal, now = Journal(path), time.time()
+    journal, now = RevocationJournal(path), time.time()
     journal.open()
     journal.append(revocation("ann"), now)
     with path.open("ab") as file:
@@ -71,7 +71,7 @@ def test_a_broken_line_takes_no_other_with_it(path: Path, broken: bytes) -> None
 
 
 def test_lines_are_dropped_after_a_day(path: Path) -> None:
-    journal, now = Journal(path), time.time()
+    journal, now = RevocationJournal(path), time.time()
     journal.open()
     for age, subject in ((REMEMBERED_SECONDS + 3600, "ann"), (REMEMBERED_SECONDS - 60, "bob"), (0, "carl")):
         journal.append(revocation(subject), now - age)
@@ -88,7 +88,7 @@ def test_lines_are_dropped_after_a_day(path: Path) -> None:
 
 def test_the_file_is_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "MAX_BYTES", 100_000)
-    journal, now = Journal(path), time.time()
+    journal, now = RevocationJournal(path), time.time()
     journal.open()
     for number in range(3 * HISTORY.size // 10):
         journal.append(revocation(f"subject-{number}"), now)
@@ -112,12 +112,12 @@ def test_a_file_that_is_not_this_users_alone_is_not_used(path: Path, tmp_path: P
     else:
         path.mkdir()
     with pytest.raises(OSError, match=r"of this user alone|symbolic|Is a directory"):
-        Journal(path).open()
+        RevocationJournal(path).open()
     if kind != "directory":
         assert path.read_bytes() == b"kept"
 
 
 def test_hubs_that_share_streams_have_a_file_each(tmp_path: Path) -> None:
     sockets = ["hub.sock", "hub.sock.1", "hub.sock.2"]
-    assert len({Journal.beside(tmp_path / name)._path.name for name in sockets}) == 3
-    assert Journal.beside(tmp_path / "hub.sock")._path.name == "hub.revocations"
+    assert len({RevocationJournal.beside(tmp_path / name)._path.name for name in sockets}) == 3
+    assert RevocationJournal.beside(tmp_path / "hub.sock")._path.name == "hub.revocations"

@@ -23,7 +23,7 @@ from tests.support.successors import succeed
 from flask_sse import ServerSentEventsBlueprint, submitter
 from flask_sse.hub.client.runtime_directory import hub_path
 from flask_sse.hub.protocol.revocation import Revocation
-from flask_sse.hub.server.revocation_journal import Journal
+from flask_sse.hub.server.revocation_journal import RevocationJournal
 from flask_sse.settings import Settings
 from flask_sse.submitter import Submitter
 
@@ -151,7 +151,7 @@ def test_the_hub_after_a_broker_that_has_lost_revocations_knows_its_own_and_warn
 def test_a_hub_that_lives_drops_from_its_file_what_is_over(channel: str) -> None:
     # 13.3
     url, now = f"memory://{channel}", time.time()
-    journal = Journal.beside(hub_path(Settings(url)))
+    journal = RevocationJournal.beside(hub_path(Settings(url)))
     journal.open()
     for age_seconds, subject in ((25 * 3600, "ann"), (0, "bob")):
         journal.append(Revocation(subject, None, "x", now - age_seconds), now - age_seconds)

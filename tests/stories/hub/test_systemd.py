@@ -272,7 +272,7 @@ def test_a_socket_without_a_path_cannot_be_used(kind: str) -> None:
     family = socket.AF_INET if kind == "TCP" else socket.AF_UNIX
     with listening(address, family) as sock, launched([sock], ready=None) as parent:
         assert parent.wait() == 2, parent.output()
-        assert "ListenStream= needs a path" in parent.output()
+        assert "set ListenStream= to a path" in parent.output()
         assert "Traceback" not in parent.output()
 
 

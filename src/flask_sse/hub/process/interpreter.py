@@ -1,9 +1,9 @@
-"""The command line of a hub process: Python, apart from the application's folder.
+"""Command line of a hub process: Python, isolated from the application's folder.
 
 A ``token.py``, ``select.py`` or ``signal.py`` beside the application would take the place of the standard
-library's, and the hub would end before it has begun. So it gets neither the application's ``sys.path`` nor
-``PYTHONPATH``, but the directories of what it needs alone, behind the standard library. These are where this
-process found it: in a virtual environment, an editable install, on ``PYTHONPATH`` or in a zip file.
+library's, and the hub would fail at its start. So it gets neither the application's ``sys.path`` nor
+``PYTHONPATH``, but only the directories of the packages that it needs, behind the standard library. These
+are where this process found them: a virtual environment, an editable install, ``PYTHONPATH`` or a zip file.
 """
 
 from __future__ import annotations

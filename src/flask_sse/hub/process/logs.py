@@ -1,4 +1,4 @@
-"""How the hub writes its log: to standard error, as text or as JSON."""
+"""Logging of a hub process: to standard error, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TEXT = "%(asctime)s hub %(process)d %(message)s"
 
 
 class _JSON(logging.Formatter):
-    """A JSON object a line, for programs that collect logs. ``time`` is UTC, as RFC 3339 has it."""
+    """One JSON object per line, for programs that collect logs. ``time`` is UTC, as RFC 3339 has it."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"

@@ -27,7 +27,7 @@ from ..server.descriptors import raise_descriptor_limit
 from ..server.hub_log import log_crash
 from ..server.hub_loop import HubLoop
 from ..server.hub_server import HubServer
-from ..server.revocation_journal import Journal
+from ..server.revocation_journal import RevocationJournal
 from .job import BAD_USAGE, ENDED, FAILED, JOB_FD, NOT_REPLACED, REPLACED, STOP, Job
 from .logs import log_to_stderr
 
@@ -147,7 +147,7 @@ def _drain_on_signals(server: HubServer) -> None:
 
 
 def _listen(server: HubServer, job: Job, path: Path) -> None:
-    server.keep_revocations(Journal.beside(path))
+    server.keep_revocations(RevocationJournal.beside(path))
     if job.listener is not None:
         server.applications.listen(_parents_listener(job.listener, path), linger_seconds=None)
         return
@@ -169,7 +169,7 @@ def _replace(server: HubServer, job: Job, path: Path) -> None:
     # All is restored: what fails from here on would end the streams.
     receiver.commit()
     # Not before the commit: until then the file is the predecessor's, which continues if that fails.
-    server.keep_revocations(Journal.beside(path))
+    server.keep_revocations(RevocationJournal.beside(path))
     streams, apps = counted(len(snapshot.streams), "stream"), counted(len(snapshot.apps), "application")
     logger.info("handover received: %s and %s", streams, apps)
     server.applications.listen(listener, linger_seconds=snapshot.linger_seconds)

@@ -1,6 +1,6 @@
-"""What systemd and programs like it ask of a service: sockets that are there before it, and signs of life.
+"""Socket activation and readiness notifications, for systemd and programs like it.
 
-The protocols are those of sd_listen_fds(3) and sd_notify(3).
+The protocols are those of ``sd_listen_fds(3)`` and ``sd_notify(3)``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def activated_sockets() -> list[socket.socket]:
     """Return the listening sockets that this process was started with; once.
 
     Raises:
-        ValueError: If one of them is none that applications can connect to; the text says what it is.
+        ValueError: If applications cannot connect to one of them; the text says why.
     """
     is_ours = os.environ.pop("LISTEN_PID", "") == str(os.getpid())
     count = os.environ.pop("LISTEN_FDS", "0")
@@ -31,13 +31,13 @@ def activated_sockets() -> list[socket.socket]:
 
 
 def _listening(descriptor: int) -> socket.socket:
-    """Return a socket of ours; any other kind would be readable without end, and nobody would be accepted."""
+    """Return a listening Unix socket; another kind would be readable without end, and accept nothing."""
     try:
         sock = socket.socket(fileno=descriptor)
     except OSError as error:
-        raise ValueError(f"descriptor {descriptor} is no socket: {error}") from error
+        raise ValueError(f"descriptor {descriptor} is not a socket: {error}") from error
     if sock.family != socket.AF_UNIX:
-        raise ValueError(f"descriptor {descriptor} is no Unix socket; ListenStream= needs a path")
+        raise ValueError(f"descriptor {descriptor} is not a Unix socket; set ListenStream= to a path")
     if sock.type != socket.SOCK_STREAM:
         kind = getattr(sock.type, "name", sock.type)
         raise ValueError(f"descriptor {descriptor} is a socket of type {kind}; use ListenStream=")
@@ -47,11 +47,11 @@ def _listening(descriptor: int) -> socket.socket:
 
 
 def notify(state: str, *, monotonic: bool = False) -> None:
-    """Tell how this process is, if anybody asked for it.
+    """Notify the service manager of the state of this process, if there is one.
 
     Args:
         state: As ``READY=1``.
-        monotonic: Whether to say when, as ``RELOADING=1`` needs it.
+        monotonic: Whether to add the time, as ``RELOADING=1`` needs it.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:

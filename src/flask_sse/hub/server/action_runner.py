@@ -32,7 +32,7 @@ from ..protocol.revocation import REMEMBERED_SECONDS, ReceivedRevocation, Revoca
 from .fan_out import FanOut
 from .hub_log import HubLog
 from .hub_loop import HubLoop
-from .revocation_journal import Journal
+from .revocation_journal import RevocationJournal
 from .stream import Stream
 from .stream_io import StreamIO
 
@@ -66,7 +66,7 @@ class ActionRunner:
         self._core = core
         self._loop = loop
         self._log = log
-        self._journal: Journal | None = None
+        self._journal: RevocationJournal | None = None
         # Actions that bring about more, or of which one cause may bring thousands.
         self._later: deque[Action] = deque()
         self._continues = False
@@ -194,7 +194,7 @@ class ActionRunner:
 
     # -- revocations ---------------------------------------------------------------------------------
 
-    def keep_revocations(self, journal: Journal) -> None:
+    def keep_revocations(self, journal: RevocationJournal) -> None:
         """Restore the revocations of a file, and append new ones to it."""
         try:
             lines = journal.open()

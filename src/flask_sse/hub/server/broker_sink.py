@@ -1,4 +1,4 @@
-"""Broker sink: what the broker's feed brings, handed to the core, and its actions carried out."""
+"""Broker sink: the receiver of events, pages and states that the broker's feed delivers."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class BrokerSink:
     """The hub as ``brokers.base.Sink`` has it; used on the hub's loop only.
 
     Args:
-        core: Decides what becomes of it.
-        actions: Carries its actions out.
+        core: Decides on the actions.
+        actions: Carries them out.
         io: Ends streams that may have missed something.
         loop: Of the hub.
         log: Of the hub.

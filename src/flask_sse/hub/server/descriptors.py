@@ -1,4 +1,4 @@
-"""What the machine allows a hub: descriptors and memory."""
+"""Descriptors and memory: the limits that the system sets for a hub, and how much is left of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if sys.platform != "win32":
 
 STREAM_SHARE = 0.9
 _WITHOUT_LIMIT = 100_000
-# Servers that poll with select() can watch lower numbers only, so those are left to them.
+# Servers that poll with select() can watch lower numbers only, so these are left to them.
 _HIGH = 1024
 _MEGABYTE = 1024 * 1024
 
@@ -23,13 +23,13 @@ def raise_descriptor_limit() -> None:
     """Raise this process's soft limit of descriptors to the hard one."""
     if sys.platform != "win32":
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        # macOS refuses a limit without end; then the soft one stays.
+        # macOS rejects an infinite limit; the soft one stays then.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def has_room(descriptor: int, streams: int) -> bool:
-    """Tell whether this process may hold one more stream: up to 90 % of its descriptors, whoever uses them.
+    """Tell whether this process may hold one more stream: up to 90 % of all its descriptors.
 
     Args:
         descriptor: Of the new stream; the system gives the lowest number that is free.
@@ -43,7 +43,7 @@ def has_room(descriptor: int, streams: int) -> bool:
 
 
 def memory_is_limited() -> bool:
-    """Tell whether this process may not have all the memory of the machine."""
+    """Tell whether the memory of this process is limited."""
     if sys.platform == "win32":
         return False
     kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
@@ -51,7 +51,7 @@ def memory_is_limited() -> bool:
 
 
 def has_memory(size: int) -> bool:
-    """Tell whether so many bytes can be had, in blocks of a megabyte."""
+    """Tell whether so many bytes can be allocated, in blocks of a megabyte."""
     try:
         blocks = [bytearray(_MEGABYTE) for _ in range(size // _MEGABYTE)]
     except MemoryError:
@@ -60,7 +60,7 @@ def has_memory(size: int) -> bool:
 
 
 def release_memory() -> None:
-    """Give memory that is free back to the system; glibc keeps what lies below anything in use."""
+    """Return free memory to the system; glibc keeps pages below one that is in use."""
     if sys.platform != "win32":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
         if trim is not None:

@@ -1,18 +1,17 @@
-"""The event loop of a hub: it bounds and measures its turns.
+"""Event loop of a hub: it bounds and measures its turns, and notices when it stood still.
 
-A *turn* is what the loop does between two looks at the sockets. One client can make thousands of sockets
-ready at once, so a turn takes the events of some of them and the next turn those of the next; and what
-would take longer than ``TURN_SECONDS`` asks ``Turns.has_time`` and continues in the next turn.
+A *turn* is one iteration of the loop, between two calls of ``select``. One client can make thousands of
+sockets ready at once, so a turn handles the events of some of them and the next turn those of the next. Work
+that may take longer than ``TURN_SECONDS`` asks ``Turns.has_time`` and continues in the next turn.
 
-A loop that stood still, because its process or its machine did or because a turn took long, finds timers that
-are due and input that came before they were. The input has precedence: a *stall* holds all timers back until
-the sockets have brought what waited. Otherwise what was in time would be judged as missing: answers of the
-broker, signs of life, clients that come or leave.
+A loop that stood still, because its process or its machine did or because a turn took long, finds timers
+that are due and input that arrived before they were. The input has precedence: a *stall* holds all timers
+back until the input that waited is read. Otherwise input that was in time would count as missing: responses
+of the broker, ``run-alive`` events, clients that connect or leave.
 
 Under gevent's monkey patching a hub in a thread of the application is a greenlet. Python keeps the running
-loop for each thread of the system, and so a loop that waits in one greenlet stands in the way of
-``asyncio.run`` in all others. This one is the running loop only while it runs: no greenlet is switched to but
-where it waits.
+loop per thread of the system, so a loop that waits in one greenlet makes ``asyncio.run`` fail in all others.
+This one is the running loop only while it runs: gevent switches to another greenlet only where it waits.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ from contextvars import Context, copy_context
 from typing import Any
 
 TURN_SECONDS = 0.010
-# Each takes up to some 0.1 ms.
+# Each takes up to about 0.1 ms.
 MAX_EVENTS_PER_TURN = 100
-# How much later than asked for the loop may look at its sockets. No deadline of a hub is shorter.
+# How much later than asked for ``select`` may return before it is a stall. No deadline of a hub is shorter.
 STALL_SECONDS = 0.5
-# Sockets that bring nothing for so long have brought what waited.
+# When no socket has input for so long, all input that waited is read.
 QUIET_SECONDS = 0.02
-# For which timers are held back at most, as there may be more input than the hub can take.
+# How long timers are held back at most: there may be more input than the hub can read.
 MAX_CATCH_UP_SECONDS = 5.0
 
 _Events = list[tuple[selectors.SelectorKey, int]]
@@ -75,7 +74,7 @@ class Turns:
 
 
 class _Timer:
-    """What a timer calls: its callback, once that is not held back any more."""
+    """Callback of a timer, which calls the real one once that is not held back any more."""
 
     def __init__(self, stalls: Stalls, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
         self._stalls = stalls
@@ -86,14 +85,14 @@ class _Timer:
     def __call__(self) -> None:
         if self._stalls.hold(self):
             return
-        # No cycle, which only the garbage collector would find.
+        # Breaks the reference cycle, which only the garbage collector would find.
         handle, self.handle = self.handle, None
         if handle is not None and not handle.cancelled():
             self._callback(*self._args)
 
 
 class Stalls:
-    """Knows when its loop stood still, and holds timers back until the input that waited is read.
+    """Notices when its loop stood still, and holds timers back until the input that waited is read.
 
     Args:
         least_seconds: How late a loop must be.
@@ -152,7 +151,7 @@ class HubLoop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self, stall_seconds: float = STALL_SECONDS) -> None:
-        # What runs where this one does not: the loop of another greenlet, if there is one.
+        # The running loop while this one waits: that of another greenlet, if there is one.
         self._outside: asyncio.AbstractEventLoop | None = None
         self.turns = Turns()
         self.stalls = Stalls(stall_seconds)
@@ -173,7 +172,7 @@ class HubLoop(asyncio.SelectorEventLoop):
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """Let this loop run, from its start to its end, where another one may be in the midst of its own."""
+        """Let this loop run, from its start to its end, in a thread where another one may be running."""
         self._outside = _get_running_loop()
         _set_running_loop(None)
         try:
@@ -197,7 +196,7 @@ class HubLoop(asyncio.SelectorEventLoop):
         held: deque[tuple[selectors.SelectorKey, int]] = deque()
 
         def is_watched(key: selectors.SelectorKey) -> bool:
-            # It may have been closed meanwhile, and its number given to another one.
+            # It may have been closed since, and its number be that of another socket.
             return selector.get_map().get(key.fileobj) is key
 
         def select(timeout: float | None = None) -> Any:
@@ -217,13 +216,13 @@ class HubLoop(asyncio.SelectorEventLoop):
         return select
 
     def _wait_and_measure(self, wait: _Wait, timeout: float | None) -> _Events:
-        # With a timeout, nothing is left to do of what came before.
+        # With a timeout, all callbacks that were ready have run.
         asks_for_the_rest = self.stalls.holds and timeout != 0
         if asks_for_the_rest:
             timeout = QUIET_SECONDS if timeout is None else min(timeout, QUIET_SECONDS)
         began = time.monotonic()
         events = wait(timeout)
-        # A process that is stopped is so in here, mostly, and then the wait may end without what is there.
+        # A process is mostly stopped in here, and the wait may then end without the events that are there.
         late_seconds = 0.0 if timeout is None else time.monotonic() - began - timeout
         if not self.stalls.note(late_seconds) and asks_for_the_rest and not events:
             self._release_timers()

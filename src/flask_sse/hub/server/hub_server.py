@@ -34,7 +34,7 @@ from .broker_sink import BrokerSink
 from .fan_out import FanOut
 from .hub_log import HubLog
 from .hub_loop import HubLoop
-from .revocation_journal import Journal
+from .revocation_journal import RevocationJournal
 from .statistics import Statistics
 from .stream import Stream
 from .stream_io import StreamIO
@@ -213,7 +213,7 @@ class HubServer:
         self._io.restore(snapshot.streams)
         self.applications.restore(snapshot.apps)
 
-    def keep_revocations(self, journal: Journal) -> None:
+    def keep_revocations(self, journal: RevocationJournal) -> None:
         """Restore revocations from a file and keep new ones in it; call it before ``run``."""
         self._actions.keep_revocations(journal)
 

@@ -1,9 +1,10 @@
-"""Journal: the file in which a hub keeps revocations, for the hub that begins after it has died.
+"""Revocation journal: the file in which a hub keeps revocations, for the hub that starts after it has died.
 
-Rules of this file: a line of JSON for each revocation, appended with one write. A line that a crash cut, or
-that somebody else wrote, is skipped. Lines are dropped after a day, when no right is as old, and beyond a
-number; then the file is written again beside its place and renamed. It belongs to this user alone (mode
-0600), and one that does not is not touched. Blocks; a line goes to the system's cache and no further.
+Rules of this file: one line of JSON per revocation, appended with one write. A line that a crash cut, or
+that no hub wrote, is skipped. Lines are dropped after a day, when no grant is as old, and beyond a number;
+then the file is rewritten beside its place and renamed, so that a crash leaves the old or the new one. It
+belongs to this user alone (mode 0600), and one that does not is not touched. Blocks; a line goes to the
+system's cache, without ``fsync``: the file outlives the process, and not a crash of the machine.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import NamedTuple
 from ..protocol.revocation import HISTORY, REMEMBERED_SECONDS, Revocation
 
 MAX_BYTES = 8 * 1024 * 1024
-# How much longer than a day a line may stay, so that the file is not written again all the time.
+# How much longer than a day a line may stay, so that the file is not rewritten all the time.
 PRUNE_SECONDS = 600.0
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
@@ -30,9 +31,9 @@ class Line(NamedTuple):
     """A revocation in the file.
 
     Attributes:
-        revocation: What it says.
+        revocation: The revocation.
         noted_at: When it was written, in seconds of the wall clock.
-        text: As it stands there.
+        text: The line itself.
     """
 
     revocation: Revocation
@@ -40,7 +41,7 @@ class Line(NamedTuple):
     text: bytes
 
 
-class Journal:
+class RevocationJournal:
     """The revocations of the last day, in one file.
 
     Args:
@@ -51,14 +52,14 @@ class Journal:
         self._path = path
         self._lines: deque[Line] = deque()
         self._bytes = 0
-        # How much of the file is of lines that were dropped.
+        # How much of the file is lines that were dropped.
         self._dropped_bytes = 0
-        # Of the first line in the file, also where that was dropped.
+        # When the first line in the file was written, also where it was dropped.
         self._oldest_at: float | None = None
         self._file: int | None = None
 
     @classmethod
-    def beside(cls, socket_path: Path) -> Journal:
+    def beside(cls, socket_path: Path) -> RevocationJournal:
         """Return the journal of the hub that listens at a path."""
         return cls(socket_path.with_name(f"{socket_path.name.removesuffix('.sock')}.revocations"))
 
@@ -74,7 +75,7 @@ class Journal:
             return []
         self._file = file
         size = os.fstat(file).st_size
-        # The newest, where somebody has made it larger than a hub does.
+        # The end alone, where the file is larger than a hub makes it.
         start = max(0, size - 2 * MAX_BYTES)
         for text in os.pread(file, size - start, start).split(b"\n"):
             line = _read_line(text)
@@ -91,24 +92,24 @@ class Journal:
             OSError: If it cannot be written.
         """
         fields = {"at": now, "revocation": asdict(revocation)}
-        # Before it a line feed, too: what a crash or a full disk has cut there takes no other line with it.
+        # A line feed before it, too: half a line that a crash or full disk has left does not spoil this one.
         line = Line(revocation, now, b"\n%s\n" % json.dumps(fields).encode())
         self._keep(line)
         self._drop(now)
         if self._file is not None and self._dropped_bytes < max(self._bytes, MAX_BYTES // 8):
             os.write(self._file, line.text)
         else:
-            self._write_again()
+            self._rewrite()
 
     def prune(self, now: float) -> None:
-        """Drop what is over; call it from time to time.
+        """Drop lines that are too old; call it from time to time.
 
         Raises:
             OSError: If it cannot be written.
         """
         if self._oldest_at is not None and self._oldest_at < now - REMEMBERED_SECONDS - PRUNE_SECONDS:
             self._drop(now)
-            self._write_again()
+            self._rewrite()
 
     def close(self) -> None:
         """Close the file, which stays."""
@@ -132,7 +133,7 @@ class Journal:
             self._bytes -= size
             self._dropped_bytes += size
 
-    def _write_again(self) -> None:
+    def _rewrite(self) -> None:
         self.close()
         new = self._path.with_name(f"{self._path.name}.new")
         with contextlib.suppress(FileNotFoundError):
@@ -150,10 +151,11 @@ class Journal:
 
     def _open(self, flags: int, path: Path | None = None) -> int:
         file = os.open(path or self._path, flags | os.O_CLOEXEC | _NO_FOLLOW, 0o600)
+        # Of the open file and not of the path, which another process may exchange in between.
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
             os.close(file)
-            raise PermissionError(f"{self._path} is no file of this user alone (mode 0600)")
+            raise PermissionError(f"{self._path} is not a file of this user alone (mode 0600)")
         return file
 
 

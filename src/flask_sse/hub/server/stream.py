@@ -1,4 +1,4 @@
-"""One client's socket: bytes go straight to the kernel, and only what it does not take is kept."""
+"""Stream: one client's socket. Bytes go straight to the kernel; only those that it does not take are kept."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..protocol.stream_request import StreamRequest
 from .tcp import set_options, tcp_options
 
 _DISCARD_BYTES = 64 * 1024
-# Events up to this size are joined where they wait, up to the next one: each by itself would take as much
-# memory again, and a call of the system. Larger ones are shared with the other streams that wait for them.
+# Waiting events up to this size are joined into blocks of up to the next one: each by itself would take as
+# much memory again, and a system call. Larger ones are shared with the other streams that have them waiting.
 _JOINED_BYTES = 2048
 _BLOCK_BYTES = 64 * 1024
-# What a piece of a backlog takes besides its bytes.
+# The memory that a piece of a backlog takes besides its bytes.
 PIECE_BYTES = 400
 # How much of a backlog is written in one turn of the loop.
 _WRITTEN_AT_ONCE = 256 * 1024
@@ -28,15 +28,15 @@ _TCP_OPTIONS = tcp_options()
 class Stream(Subscriber):
     """A subscriber of the core with its socket, which is the stream's own from here on.
 
-    Used on the hub's loop only. Every method answers whether the stream may go on; after ``False``
-    the caller removes and closes it.
+    Used on the hub's loop only. Methods that write return whether the stream continues; after ``False`` the
+    caller removes and closes it.
 
     Attributes:
         sock: The client's connection.
         head: The response head, until it is written.
-        backlog: What waits for the client to read, by its collapse key or a number; ``None`` if nothing does.
-        backlog_bytes: How much that is.
-        is_begun: Whether the first of it is the rest of something that the client has the beginning of.
+        backlog: Pieces that wait for the client to read, by collapse key or a number; ``None`` without any.
+        backlog_bytes: Their bytes.
+        is_begun: Whether the first piece is the rest of an event that the client has the beginning of.
     """
 
     __slots__ = ("_last_number", "backlog", "backlog_bytes", "head", "is_begun", "sock")
@@ -75,17 +75,17 @@ class Stream(Subscriber):
 
     @property
     def backlog_cost(self) -> int:
-        """The memory that its backlog takes, in bytes; none of one that is closed."""
+        """The memory that its backlog takes, in bytes; 0 once it is closed."""
         if self.backlog is None or self.sock.fileno() < 0:
             return 0
         return self.backlog_bytes + PIECE_BYTES * len(self.backlog)
 
     def send(self, data: bytes) -> bool:
-        """Write ``data`` behind whatever waits; ``False`` if the client is gone or too slow."""
+        """Write ``data`` behind the backlog; ``False`` if the client is gone or too slow."""
         try:
             return self._send(data)
         except MemoryError:
-            # Nothing is left to keep what it does not take.
+            # There is none left for a backlog.
             return False
 
     def _send(self, data: bytes) -> bool:
@@ -124,7 +124,7 @@ class Stream(Subscriber):
         backlog[self._last_number] = bytearray(piece) if is_small else memoryview(piece)
 
     def skip_to(self, data: bytes) -> bool:
-        """Drop what waits, but for an event that was begun, and write this behind it."""
+        """Drop the backlog, but for an event that was begun, and write ``data`` behind it."""
         if self.is_begun and self.backlog:
             self.backlog = OrderedDict([self.backlog.popitem(last=False)])
             self.backlog_bytes = len(next(iter(self.backlog.values())))
@@ -134,11 +134,10 @@ class Stream(Subscriber):
 
     @staticmethod
     def send_to_all(streams: Iterable[Stream], data: bytes) -> list[tuple[Stream, bytes]]:
-        """Write the same bytes to streams that have begun: what the hub does all day.
+        """Write the same bytes to streams that have begun; this is the hub's hot loop.
 
         Returns:
-            The streams that have not taken all of it, and what is to be written to them by ``send``: the
-            client is slow, or gone.
+            The streams whose client is slow or gone, and the bytes to write to each of them by ``send``.
         """
         rest = []
         size = len(data)
@@ -148,7 +147,7 @@ class Stream(Subscriber):
                 try:
                     sent = stream.sock.send(data)
                 except OSError:
-                    sent = 0  # the next try says it again
+                    sent = 0  # ``send`` finds out whether the client is gone
                 if sent == size:
                     continue
                 stream.is_begun = sent > 0
@@ -156,9 +155,9 @@ class Stream(Subscriber):
         return rest
 
     def send_backlog(self) -> bool:
-        """Write what waits, as far as the socket takes it; ``False`` if the client is gone.
+        """Write from the backlog, as far as the socket takes it; ``False`` if the client is gone.
 
-        Of a long backlog it writes a part: the socket takes more, so the loop calls again.
+        It writes a part of a long one. The socket stays writable then, so the loop calls again.
         """
         end = self.backlog_bytes - _WRITTEN_AT_ONCE
         while self.backlog and self.backlog_bytes > end:
@@ -171,7 +170,7 @@ class Stream(Subscriber):
                 return False
             self.backlog_bytes -= sent
             if sent < len(piece):
-                # What was begun must be written to its end, so nothing replaces it.
+                # An event that was begun must be written to its end, so it gets a key that no event has.
                 self.is_begun = self.is_begun or sent > 0
                 first = 0 if self.is_begun else key
                 self.backlog[first] = memoryview(piece)[sent:]
@@ -183,7 +182,7 @@ class Stream(Subscriber):
         return True
 
     def discard_input(self) -> bool:
-        """Throw away what the client sent; ``False`` if it closed or half-closed its end."""
+        """Discard input of the client; ``False`` if it closed or half-closed its end."""
         try:
             return self.sock.recv(_DISCARD_BYTES) != b""
         except BlockingIOError:
@@ -193,7 +192,7 @@ class Stream(Subscriber):
 
     def close(self) -> None:
         """End the connection, also where a forked process still holds the descriptor."""
-        # Unread input would turn the close into a reset, which takes the last bytes sent with it.
+        # With unread input, the kernel would send a reset, and the client lose the last bytes that were sent.
         self.discard_input()
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)

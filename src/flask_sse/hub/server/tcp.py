@@ -1,7 +1,7 @@
-"""TCP options of clients' connections: small writes at once, and clients noticed that vanish without closing.
+"""TCP options of clients' connections, for small writes and to notice clients that vanish without closing.
 
 A client vanishes when its link is down or its machine has crashed. What is written to it is unacknowledged
-then, and the system would retransmit it for about 15 minutes. Where nothing is written, keepalive probes are.
+then, and the system would retransmit it for about 15 minutes. Idle connections are probed (keepalive).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import socket
 from collections.abc import Iterable
 from typing import Protocol
 
-# A client is given up when it left something unacknowledged for this long.
+# A connection with data that was not acknowledged for so long is closed by the system.
 UNACKNOWLEDGED_MS = 20_000
-# A connection on which nothing was sent is probed after this time, and given up after as many probes.
+# An idle connection is probed after this time, and closed by the system after as many probes without answer.
 _IDLE_SECONDS = 60
 _PROBE_SECONDS = 10
 _PROBES = 3
@@ -21,7 +21,7 @@ Option = tuple[int, int, int]
 
 
 class HasOptions(Protocol):
-    """A socket, or what stands for one."""
+    """A socket, or an object with its methods for options."""
 
     def getsockopt(self, level: int, name: int, /) -> int:
         """See ``socket``."""
@@ -34,8 +34,8 @@ def tcp_options(patience_seconds: float = 0) -> list[Option]:
     """Return the level, the name and the value of each option that this system has.
 
     Args:
-        patience_seconds: How long a client may read nothing, if that is longer than a vanished one is waited
-            for. To the system both are the same.
+        patience_seconds: How long a client may read nothing, if that is longer than ``UNACKNOWLEDGED_MS``: to
+            the system, such a client is as one that has vanished.
     """
     values = {
         "TCP_NODELAY": 1,
