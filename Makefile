@@ -4,13 +4,15 @@ PYTHON ?= python3
 FUZZ_SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := $(VENV)-lowest
+UNIT := -m pytest --numprocesses 2 --dist worksteal --ignore tests/stories -m "not server and not long"
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-busy faults fuzz lint format bench docs clean
+.PHONY: help demo unit test test-lowest test-all test-busy faults fuzz lint format bench docs clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -28,9 +30,27 @@ $(VENV)/.%: pyproject.toml | $(BIN)/python
 demo: $(VENV)/.demo ## a page with live events on http://127.0.0.1:8000, no Redis needed
 	$(BIN)/python examples/demo/serve.py
 
+unit: $(VENV)/.test ## the tests that need no server and no tool: the first thing to run, under a minute
+	$(BIN)/python $(UNIT) $(ARGS)
+
 test: $(VENV)/.test ## install what the tests need and run all of them (ARGS="-k words" for some)
 	$(BIN)/python tests/tools.py
 	$(BIN)/python -m pytest --numprocesses 4 --dist loadscope $(ARGS)
+
+test-lowest: $(LOWEST)/.test ## unit tests and contract suites with the lowest versions that pyproject.toml allows
+	$(LOWEST)/bin/python tests/tools.py
+	$(LOWEST)/bin/python $(UNIT) $(ARGS)
+	$(LOWEST)/bin/python -m pytest --numprocesses 2 --dist worksteal -m "server and not long" tests/brokers $(ARGS)
+
+$(LOWEST)/.test: pyproject.toml tests/lowest.py
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --upgrade pip
+	$(LOWEST)/bin/python tests/lowest.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet --constraint $(LOWEST)/constraints.txt --editable '.[hiredis]' --group test
+	@touch $@
+
+test-all: ## unit tests on every supported Python that is here, each in its own environment
+	$(PYTHON) tests/pythons.py
 
 test-busy: $(VENV)/.test ## the same beside two processes that burn the cores: no test may go by the clock
 	$(BIN)/python tests/tools.py
@@ -63,4 +83,4 @@ docs: $(VENV)/.docs ## build the documentation into docs/_build
 	$(BIN)/sphinx-build --fail-on-warning --quiet docs docs/_build
 
 clean: ## remove all that make made
-	rm -rf $(VENV) build dist docs/_build tests/clients/node_modules benchmarks/servers/better-sse/node_modules
+	rm -rf $(VENV) $(VENV)-* .coverage* build dist docs/_build tests/clients/node_modules benchmarks/servers/better-sse/node_modules

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from tests.lowest import lowest
+from tests.pythons import VERSIONS, find
 from tests.support.processes import Process, children, running, wait_until
 from tests.tools import ROOT
 
@@ -122,3 +124,29 @@ def test_a_target_installs_what_its_programs_import(group: str, modules: set[str
     assert {"pytest", "celery"} <= {*away}
     command = [sys.executable, "-c", IMPORT_WITHOUT, " ".join(away), " ".join(modules)]
     subprocess.run(command, cwd=folder, check=True)
+
+
+def test_the_lowest_versions_are_those_that_the_project_allows() -> None:
+    assert lowest(["click>=8.1.3", "flask>=3.0.0"]) == ["click==8.1.3", "flask==3.0.0"]
+    names = {line.partition("==")[0] for line in lowest(PROJECT["project"]["dependencies"])}
+    assert names == {"click", "flask", "itsdangerous", "redis", "werkzeug"}
+
+
+@pytest.mark.parametrize("dependency", ["flask", "flask>=3,<4", "flask[async]>=3"])
+def test_a_dependency_without_a_plain_lowest_version_is_an_error(dependency: str) -> None:
+    with pytest.raises(ValueError, match="NAME>=VERSION"):
+        lowest([dependency])
+
+
+def test_a_python_is_found_where_pyenv_hides_it_and_only_if_it_runs(tmp_path: Path) -> None:
+    for number, status in (("9.9.1", 1), ("9.9.2", 0)):
+        program = tmp_path / number / "bin" / "python9.9"
+        program.parent.mkdir(parents=True)
+        program.write_text(f"#!/bin/sh\nexit {status}\n")
+        program.chmod(0o755)
+    assert find("9.9", tmp_path) == program
+    assert find("9.8", tmp_path) is None
+
+
+def test_the_first_python_of_make_test_all_is_the_oldest_that_is_supported() -> None:
+    assert PROJECT["project"]["requires-python"] == f">={VERSIONS[0]}"
