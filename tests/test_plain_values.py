@@ -15,7 +15,7 @@ from tests.support.local import make_app, serve
 from flask_sse import Message, Publisher, sse
 from flask_sse.channels import check_channel, requested_channels
 from flask_sse.html import datastar_elements, htmx_oob, turbo_stream
-from flask_sse.producing.run import check_run, new_run
+from flask_sse.producing.run_name import check_run, new_run
 from flask_sse.settings import Settings
 from flask_sse.subjects import checked_subject
 from flask_sse.testing import PublishedEvents, event, open_stream

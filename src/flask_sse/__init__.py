@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from .extension import Message
-    from .producing.run import new_run
+    from .producing.run_name import new_run
     from .publisher import Publisher
     from .submitter import Published
     from .version import __version__ as __version__
@@ -37,7 +37,7 @@ _MODULES = {
     "Published": "submitter",
     "Publisher": "publisher",
     "__version__": "version",
-    "new_run": "producing.run",
+    "new_run": "producing.run_name",
 }
 
 __all__ = [

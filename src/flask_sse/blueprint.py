@@ -32,8 +32,10 @@ from .extension import (
 from .hub.protocol.block import BlockDecoder
 from .hub.protocol.stream_request import ENVELOPES, StreamRequest
 from .producing.commit import listen_to_sessions
+from .producing.producer import Producer
 from .producing.response import SourceServer, source_request
-from .producing.run import Producer, new_run, start_run
+from .producing.run import start_run
+from .producing.run_name import new_run
 from .producing.source import Items, Source, current_source
 from .publisher import PublishMethods
 from .rights import note_begin_of_requests

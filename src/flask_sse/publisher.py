@@ -11,7 +11,7 @@ from .channels import DEFAULT_CHANNEL
 from .errors import InvalidSettingError
 from .hub.client.open_client import open_hub_client, reaches_this_process_only
 from .hub.client.override import active_override
-from .producing.run import Producer
+from .producing.producer import Producer
 from .producing.source import Items, Source
 from .settings import Settings, warn_of_unknown_settings
 from .submitter import Published, Submitter

@@ -19,7 +19,8 @@ from .hub.client.hub_client import HubClient
 from .hub.client.override import MEMORY_URL, active_override
 from .hub.protocol import revocation
 from .producing.commit import listen_to_sessions, send_on_commit
-from .producing.run import RunBackend, cancel
+from .producing.producer import RunBackend
+from .producing.run import cancel
 from .settings import Settings
 from .subjects import checked_subject
 from .wire.envelope import pack

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 from flask_sse import Publisher
-from flask_sse.producing import attempt, run
+from flask_sse.producing import attempt, producer
 
 OPTIONS = sys.argv[3:]
 
@@ -26,12 +26,12 @@ def work() -> Iterator[str]:
 
 if __name__ == "__main__":
     if OPTIONS in ([], ["again"]):
-        vars(run).update(CHECK_SECONDS=0.05, ALIVE_SECONDS=0.2)
+        vars(producer).update(CHECK_SECONDS=0.05, ALIVE_SECONDS=0.2)
         vars(attempt).update(CHECK_SECONDS=0.05, RENEW_SECONDS=0.2, LEASE_SECONDS=1.0)
     elif OPTIONS == ["fast"]:
-        vars(run).update(ALIVE_SECONDS=60.0)
+        vars(producer).update(ALIVE_SECONDS=60.0)
     else:
-        vars(run).update(CHECK_SECONDS=0.05, ALIVE_SECONDS=float(OPTIONS[0]))
+        vars(producer).update(CHECK_SECONDS=0.05, ALIVE_SECONDS=float(OPTIONS[0]))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     rules = {"run:*": {"size": 10}} if OPTIONS == ["fast"] else {}
     Publisher(sys.argv[1], SSE_HISTORY_RULES=rules).produce(work(), sys.argv[2])

@@ -21,7 +21,7 @@ from flask_sse import Message, Publisher, RunInProgressError, UsageError, new_ru
 from flask_sse.channels import check_channel
 from flask_sse.errors import InvalidChannelError, InvalidMessageError
 from flask_sse.hub.core import runs
-from flask_sse.producing import attempt, run
+from flask_sse.producing import attempt, producer
 from flask_sse.testing import capture
 from flask_sse.wire.cursor import EARLIEST
 from flask_sse.wire.run import lease_channel, state_channel
@@ -45,9 +45,9 @@ def publisher(request: pytest.FixtureRequest) -> Iterator[Publisher]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds takes parts of them; five times as long a silence is still a death."""
-    for module in (run, attempt):
+    for module in (producer, attempt):
         monkeypatch.setattr(module, "CHECK_SECONDS", 0.05)
-    monkeypatch.setattr(run, "ALIVE_SECONDS", 0.2)
+    monkeypatch.setattr(producer, "ALIVE_SECONDS", 0.2)
     monkeypatch.setattr(attempt, "RENEW_SECONDS", 0.2)
     monkeypatch.setattr(attempt, "LEASE_SECONDS", 1.0)
     monkeypatch.setattr(runs, "LOST_SECONDS", 1.0)

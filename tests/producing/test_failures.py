@@ -21,7 +21,7 @@ from tests.support.processes import Process, suspended, wait_until
 from werkzeug.wrappers import Response
 
 from flask_sse import Publisher, UsageError, new_run, sse
-from flask_sse.producing import run
+from flask_sse.producing import producer
 from flask_sse.producing.slots import responses, runs
 from flask_sse.producing.source import Items, Source
 
@@ -191,7 +191,7 @@ def test_a_run_on_a_channel_without_history_is_refused_before_it_starts(app: Fla
 def test_a_run_waits_for_a_broker_that_is_away_when_it_begins(  # 15.4
     monkeypatch: pytest.MonkeyPatch, channel: str
 ) -> None:
-    monkeypatch.setattr(run, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(producer, "RETRY_SECONDS", 0.05)
     with start_valkey() as broker:
         app = make_app(SSE_BROKER_URL=broker.url, SSE_HUB="thread")
         broker.kill()
@@ -253,4 +253,4 @@ def test_the_end_of_a_process_is_bounded_where_the_broker_stands_still(channel: 
             os.kill(process.pid, signal.SIGTERM)
             process.wait()
             # Sixteen in turn took 34 s, and one bound for all is 3 s.
-            assert time.monotonic() - began < patient(run.END_SECONDS)
+            assert time.monotonic() - began < patient(producer.END_SECONDS)

@@ -25,7 +25,7 @@ from tests.support.processes import Process, wait_until
 from flask_sse import Message, Publisher, RunInProgressError, UsageError, new_run, sse
 from flask_sse.errors import BrokerUnavailableError, InvalidChannelError
 from flask_sse.hub.core import runs
-from flask_sse.producing import attempt, run
+from flask_sse.producing import attempt, producer
 from flask_sse.wire.cursor import EARLIEST
 from flask_sse.wire.decode import Event
 
@@ -55,9 +55,9 @@ def server(url: str) -> Iterator[LocalServer]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds takes parts of them; five times as long a silence is still a death."""
-    for module in (run, attempt):
+    for module in (producer, attempt):
         monkeypatch.setattr(module, "CHECK_SECONDS", 0.05)
-    monkeypatch.setattr(run, "ALIVE_SECONDS", 0.2)
+    monkeypatch.setattr(producer, "ALIVE_SECONDS", 0.2)
     monkeypatch.setattr(attempt, "RENEW_SECONDS", 0.2)
     monkeypatch.setattr(attempt, "LEASE_SECONDS", 1.0)
     monkeypatch.setattr(runs, "LOST_SECONDS", 1.0)
@@ -290,7 +290,7 @@ def test_a_second_attempt_begins_anew_for_those_who_follow(server: LocalServer, 
 
 
 def test_it_waits_for_a_broker_that_is_away_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(producer, "RETRY_SECONDS", 0.05)
     goes_on = threading.Event()
 
     def work() -> Iterator[int]:
@@ -317,8 +317,8 @@ def test_it_waits_for_a_broker_that_is_away_and_loses_nothing(monkeypatch: pytes
 def test_one_whose_broker_stays_away_fails(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(run, "PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr(run, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(producer, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(producer, "RETRY_SECONDS", 0.05)
     with start_valkey() as broker:
         publisher, channel = Publisher(broker.url), new_run()
 

@@ -16,7 +16,7 @@ from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import wait_until
 
 from flask_sse import BrokerUnavailableError, Publisher, new_run, sse
-from flask_sse.producing.run import Producer
+from flask_sse.producing.producer import Producer
 from flask_sse.producing.source import Source
 from flask_sse.testing import capture, event, open_stream
 
@@ -164,7 +164,7 @@ import pytest
 from flask import Flask
 
 from flask_sse import sse
-from flask_sse.producing.run import Producer
+from flask_sse.producing.producer import Producer
 from flask_sse.testing import open_stream
 
 app = Flask("leaves")

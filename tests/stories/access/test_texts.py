@@ -27,7 +27,7 @@ from flask_sse.errors import InvalidMessageError
 from flask_sse.hub.core.runs import frame_of
 from flask_sse.hub.protocol.grant import Grant
 from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
-from flask_sse.producing.run import check_run
+from flask_sse.producing.run_name import check_run
 from flask_sse.serving.relay import open_stream
 from flask_sse.settings import Settings, StreamRules
 from flask_sse.wire.decode import Decoder

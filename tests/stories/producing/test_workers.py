@@ -26,9 +26,9 @@ from flask_sse import new_run
 JOBS = """
 import os, pathlib, time
 from flask_sse import Publisher
-from flask_sse.producing import attempt, run
+from flask_sse.producing import attempt, producer
 
-vars(run).update(CHECK_SECONDS=0.05, ALIVE_SECONDS=0.5)
+vars(producer).update(CHECK_SECONDS=0.05, ALIVE_SECONDS=0.5)
 vars(attempt).update(CHECK_SECONDS=0.05, RENEW_SECONDS=0.3, LEASE_SECONDS=1.0)
 publisher = Publisher(os.environ["EVENTS_URL"])
 killed = pathlib.Path("killed")
