@@ -1,4 +1,4 @@
-"""The face to Flask: 1.0's blueprint on top of the rest; with ``access``, all that knows Flask."""
+"""Blueprint: the face of the package to Flask, with the names and signatures of 1.0."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class ServerSentEventsBlueprint(PublishMethods, Blueprint):
         self.app_context_processor(lambda: {self.name: self})
 
     def register(self, app: App, options: dict[str, Any]) -> None:
-        """See Flask. Pages that were opened through an earlier process of the application go on.
+        """See Flask. Pages that were opened through an earlier process of the application stay connected.
 
         Raises:
             InvalidSettingError: If a setting that is there cannot be used. More may be set later.
@@ -110,10 +110,10 @@ class ServerSentEventsBlueprint(PublishMethods, Blueprint):
     # -- who may listen ------------------------------------------------------------------------
 
     def authorize(self, may_listen: F) -> F:
-        """Decorate the function that says who may listen to a channel.
+        """Decorate the function that tells who may listen to a channel.
 
-        It is called in the request of each stream, for every channel that is asked for, and again
-        whenever the client comes back. If it refuses one, the request is answered with 403. What it writes
+        It is called in the request of each stream, for every channel that is requested, and again
+        whenever the client reconnects. If it rejects one, the request is answered with 403. What it writes
         into ``session`` is dropped.
 
         Example::
@@ -126,11 +126,11 @@ class ServerSentEventsBlueprint(PublishMethods, Blueprint):
         return may_listen
 
     def identify(self, subject: F) -> F:
-        """Decorate the function that says who the visitor of a request is.
+        """Decorate the function that returns who the visitor of a request is.
 
         What it returns, as text of up to 256 characters, is the stream's *subject*: ``disconnect`` ends the
-        streams of one, and ``SSE_MAX_STREAMS_PER_SUBJECT`` counts them. ``None`` is nobody in particular.
-        Without such a function it is the user id of Flask-Login, where the application uses that.
+        streams of one, and ``SSE_MAX_STREAMS_PER_SUBJECT`` counts them. ``None`` means that the visitor
+        is unknown. Without such a function it is the user id of Flask-Login, where the application uses that.
         """
         self._access.set_subject_of_request(subject)
         return subject
@@ -143,7 +143,7 @@ class ServerSentEventsBlueprint(PublishMethods, Blueprint):
         cursor: bool = False,
         external: bool = False,
     ) -> str:
-        """Return the address of a stream, with a *ticket* that allows it to whoever has the address.
+        """Return the address of a stream, with a *ticket* that lets each client listen that has it.
 
         For pages that have no session of this application: those of other origins, and cached ones. The
         rules of ``authorize`` are not asked. The ticket is signed with ``SECRET_KEY``; keys of
@@ -151,7 +151,7 @@ class ServerSentEventsBlueprint(PublishMethods, Blueprint):
 
         Args:
             channels: All that the stream may listen to; none means the channel ``sse``.
-            subject: Whose it is; ``None`` for the visitor of this request, if there is one.
+            subject: The user it belongs to; ``None`` for the visitor of this request, if there is one.
             expires_in: When the right ends, in seconds from now, at most a day. The stream ends then.
             cursor: Whether the stream is to begin with what is published from now on, so that nothing falls
                 between the state that the page shows and its first event.
@@ -229,17 +229,17 @@ class ServerSentEventsBlueprint(PublishMethods, Blueprint):
     def response(self, items: Items) -> Response:
         """Return a response that streams what a generator yields to this client, as it yields it.
 
-        For what one page waits for, as the answer of a language model or the rows of an export. The generator
+        For what one page waits for, such as an LLM answer or the rows of an export. The generator
         works in a thread, with ``request``, ``session`` and the context variables of this request and a
         ``flask.g`` of its own, and the request holds no worker where the web server lets its socket be taken
         over. While it is silent comments keep the connection alive. When the
         client leaves, a generator ends where it yields next, and an asynchronous one is cancelled where it
-        waits. In the end the page gets ``stream-end`` and does not come back: a client that names it as its
+        waits. In the end the page gets ``stream-end`` and does not reconnect: a client that names it as its
         ``Last-Event-ID``, or as ``?last_event_id=``, is answered with 204.
 
         The view's ``session`` and cookies are sent with the head, as with any other answer of a view.
 
-        If the connection breaks, the page comes back and the view is called again: for what must not begin
+        If the connection breaks, the page reconnects and the view is called again: for what must not begin
         again, see ``run``.
 
         Where ``SSE_MAX_RESPONSES`` are at work in this process, the page gets a comment and reconnects after
@@ -262,17 +262,17 @@ class ServerSentEventsBlueprint(PublishMethods, Blueprint):
         )
 
     def run(self, items: Items, channel: str | None = None) -> str:
-        """Start a *run*: publish what a generator yields, in a thread, whatever becomes of its readers.
+        """Start a *run*: publish what a generator yields, in a thread, with or without readers.
 
         Any number of pages follow it from its start: ``new EventSource("/stream?channel=" + channel)``. They
         get ``run-begin``, the items, and ``stream-end`` with the reason: ``finished``, ``failed``,
         ``cancelled``, ``interrupted`` when this process exits, ``lost`` when it was killed. What they missed
-        they get when they come back, for an hour. For a run that outlives deployments see
+        they get when they reconnect, for an hour. For a run that outlives deployments see
         ``Publisher.produce``.
 
         Args:
             items: What is published: data, or a ``Message``.
-            channel: As ``new_run`` gives it; ``None`` for one that nobody can guess.
+            channel: As ``new_run`` gives it; ``None`` for one that cannot be guessed.
 
         Returns:
             The channel.
@@ -293,7 +293,7 @@ class ServerSentEventsBlueprint(PublishMethods, Blueprint):
         """Listen to a channel from Python.
 
         What is published after this call has returned is yielded, also what was published while the
-        broker could not be reached. It goes on until it is closed.
+        broker could not be reached. It continues until it is closed.
 
         Yields:
             Messages with their data as it was published, so that an object stays an object.
@@ -338,7 +338,7 @@ class ServerSentEventsBlueprint(PublishMethods, Blueprint):
     def stream(self, *channels: str) -> Response:
         """Answer a request with an event stream.
 
-        ``?channel=`` says what it listens to, once or several times; without it, the channel ``sse``. A view
+        ``?channel=`` names what it listens to, once or several times; without it, the channel ``sse``. A view
         of the application's own may name the channels instead::
 
             @app.get("/my-events")
@@ -346,7 +346,7 @@ class ServerSentEventsBlueprint(PublishMethods, Blueprint):
             def my_events():
                 return sse.stream(f"user-{current_user.id}", "news")
 
-        Where it goes on from is what the client sends as ``Last-Event-ID``, or else ``?last_event_id=``: the
+        It resumes behind what the client sends as ``Last-Event-ID``, or else ``?last_event_id=``: the
         id of an event, a cursor, or ``earliest`` for all that is kept.
 
         It sets no cookie and saves no session: what was written into ``session`` in its request, by
@@ -359,8 +359,8 @@ class ServerSentEventsBlueprint(PublishMethods, Blueprint):
         Returns:
             A response that holds no worker where the web server lets its socket be taken over. The
             request and application contexts end when it begins. A channel that cannot be used is
-            answered with 400 and a text that says why, a visitor who may not listen with 403, and one who is
-            not to come back with 204.
+            answered with 400 and a text that says why, a visitor who may not listen with 403, and one whose
+            stream has ended for good with 204.
 
         Raises:
             KeyError: If the application has no URL of a broker.
@@ -390,10 +390,10 @@ class ServerSentEventsBlueprint(PublishMethods, Blueprint):
         return any(guard != self._answer_preflight for guard in guards)
 
     def status(self, *, details: bool = False) -> dict[str, Any]:
-        """Ask the hub how it is.
+        """Return the state of the hub.
 
         Args:
-            details: Whether to return what is going on, too, which costs the hub more.
+            details: Whether to return rates and the busiest channels, too, which costs the hub more.
 
         Returns:
             Counts by name. ``streams``, ``channels`` and ``apps`` that are open now; ``opened``, ``events``,

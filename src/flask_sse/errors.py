@@ -1,4 +1,4 @@
-"""Every exception of the package, by whose fault it is and what to do about it.
+"""Exceptions of the package, by cause and by what to do about it.
 
 SSEError
 ├── UsageError (also a ValueError)     the calling code is wrong; trying again changes nothing
@@ -33,7 +33,7 @@ class SSEError(Exception):
 
 
 class UsageError(SSEError, ValueError):
-    """The calling code is wrong; the text says how to hint it."""
+    """The calling code is wrong; the text says how to fix it."""
 
 
 class InvalidMessageError(UsageError):

@@ -1,4 +1,4 @@
-"""What one application has: settings, a client of its hub, a submitter, and JSON of its own."""
+"""Extension: what one application has: settings, a client of its hub, a submitter, and JSON of its own."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Message(wire_message.Message):
         if provider is None or type(provider).dumps is DefaultJSONProvider.dumps:
             # Python's JSON writes NaN, which no browser reads.
             return json.dumps(data, allow_nan=False)
-        # Others have a rule of their own; a hub would drop what is no JSON, and nobody would know.
+        # Others have a rule of their own; a hub would drop what is no JSON, without an error.
         return checked_json(provider.dumps(data))
 
 
@@ -142,7 +142,7 @@ def logged_topics(app: App) -> set[str]:
 
 
 def _warn_of_other_processes(app: App) -> None:
-    """Say once that events do not reach the pages of other worker processes, if the web server has some."""
+    """Log once that events do not reach the pages of other worker processes, if the web server has some."""
     if not has_request_context() or not request.environ.get("wsgi.multiprocess"):
         return
     if _OTHER_PROCESSES not in logged_topics(app):
@@ -151,7 +151,7 @@ def _warn_of_other_processes(app: App) -> None:
 
 
 def check_configuration(app: App) -> None:
-    """Check those settings of an application that are there already, and warn of those that nobody knows.
+    """Check those settings of an application that are there already, and warn of unknown ones.
 
     Raises:
         InvalidSettingError: If one cannot be used.
@@ -207,7 +207,7 @@ def _extension() -> Extension:
 
 
 def _extension_at(override: Override) -> Extension:
-    """Return what the application has meanwhile: its own settings, but for where hub and broker are."""
+    """Return what the application has in a test: its own settings, but for where hub and broker are."""
     check_configuration(current_app)
     settings = Settings.from_mapping({**current_app.config, "SSE_BROKER_URL": MEMORY_URL})
     hub_client = override.open_hub_client(settings)
@@ -215,9 +215,9 @@ def _extension_at(override: Override) -> Extension:
 
 
 def _announce(app: App) -> None:
-    """Let a hub that holds pages of this application know that it is there again after a restart.
+    """Announce this process to a hub that holds pages of this application, after a restart.
 
-    It would end otherwise if nobody opens a page for a while.
+    It would end otherwise while no page is opened for a while.
     """
     if active_override() is not None:
         return

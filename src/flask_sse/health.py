@@ -1,4 +1,4 @@
-"""Health: two addresses for load balancers and people, mounted where the application says.
+"""Health: two addresses for load balancers and people, mounted where the application decides.
 
 ``/healthz`` tells whether the application can stream at all, and answers 200 also while the broker is away:
 taking all servers out of service would not help. ``/readyz`` answers 503 then.

@@ -75,12 +75,12 @@ class StreamRules:
 
     Attributes:
         heartbeat_seconds: Longest silence before a comment is sent.
-        retry_ms: Lower and upper end of the reconnection time told to the client, drawn per stream.
+        retry_ms: Lower and upper end of the reconnection time that the client receives, drawn per stream.
         max_backlog_bytes: Unsent bytes at which the stream of a slow client is ended.
         max_stream_seconds: Age at which the stream is ended, spread 80-100 %; ``None`` for never.
         max_streams_per_subject: Most streams of one subject on a hub; ``None`` for any number.
         max_streams_per_address: Most streams of one address on a hub; ``None`` for any number.
-        may_skip: Whether a client that is too slow goes on with what comes from now on, instead of being
+        may_skip: Whether a client that is too slow skips to what comes from now on, instead of being
             ended.
     """
 
@@ -118,7 +118,7 @@ class Settings:
         hub: ``auto``, ``thread`` or ``unix:/path``.
         takeover: ``auto`` or ``off``.
         hub_linger_seconds: How long a hub that was started by itself outlives its last application.
-        drain_seconds: How long a hub that is told to end takes to end its streams.
+        drain_seconds: How long a hub that was asked to end takes to end its streams.
         max_event_bytes: Largest event in bytes on the wire.
         max_streams: Most streams of one hub; ``None`` for 90 % of its descriptor limit.
         max_channels: Most channels of one hub.
@@ -242,7 +242,7 @@ def _first_url(config: Mapping[str, Any], keys: tuple[str, ...], missing: str) -
 
 
 def unknown_settings(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return what to say of each key that begins like ours and is none."""
+    """Return a text for each key that begins like ours and is none."""
     known = {key.removeprefix(PREFIX): key for key in (*_BROKER_URL_KEYS, *_KEYS) if key.startswith(PREFIX)}
     texts = {}
     for key in config:

@@ -1,4 +1,4 @@
-"""Tickets in access logs: a filter replaces them, because a ticket is a right to whoever reads it."""
+"""Tickets in access logs: a filter replaces them, because a ticket gives a right to each reader of it."""
 
 from __future__ import annotations
 

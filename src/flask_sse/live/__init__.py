@@ -1,4 +1,4 @@
-"""A page that shows what the hub does while it does it, for those who operate an application.
+"""Live page: shows what the hub does while it does it, to the operators of an application.
 
 It is fed by a stream of the hub itself, which writes a report per second while the page is open, and holds no
 worker. It is mounted where the application says, for the visitors that the application lets in.
@@ -40,12 +40,12 @@ class LivePage(Blueprint):
     """Streams, channels, rates, last events and slow clients; and a form to publish and to disconnect.
 
     Args:
-        may_see: Says whether the visitor of a request may see all that and act on it. It is asked in every
+        may_see: Tells whether the visitor of a request may see all that and act on it. It is asked in every
             request.
         name: Of the blueprint.
 
     Raises:
-        UsageError: If there is nothing that says who may see it: the page is never public.
+        UsageError: If there is nothing that tells who may see it: the page is never public.
 
     Example::
 
@@ -66,7 +66,7 @@ class LivePage(Blueprint):
     def _guard(self) -> None:
         if not self._may_see():
             abort(HTTPStatus.FORBIDDEN)
-        # What the form of another site could send is refused: it can send no JSON without a preflight.
+        # What the form of another site could send is rejected: it can send no JSON without a preflight.
         if request.method == "POST" and not request.is_json:
             abort(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
@@ -88,7 +88,7 @@ class LivePage(Blueprint):
         )
 
     def publish(self) -> ResponseReturnValue:
-        """Publish what the form says."""
+        """Publish the fields of the form."""
         fields = _fields("channel", "type", "data")
         return _done(
             lambda: {

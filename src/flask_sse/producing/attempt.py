@@ -1,6 +1,6 @@
 """Attempt: one producer's turn at a run. One works at a time, and a cancellation stops only what it means.
 
-Producers tell each other so on two channels that nobody else can name, besides the run's own:
+Producers tell each other so on two channels that no application can name, besides the run's own:
 
     flask-sse:run:state:NAME   an attempt began, was cancelled, ended: where the run stands
     flask-sse:run:lease:NAME   which attempt works, kept for ``LEASE_SECONDS`` and renewed every
@@ -39,7 +39,7 @@ _STATE_SECONDS = 60.0
 _REFRESHES = 4
 # How long a lease may come behind the begin that it belongs to.
 GRACE_SECONDS = 0.5
-# Shorter than the silence after which pages are told that the run is lost: a queue that starts a killed job
+# Shorter than the silence after which pages receive that the run is lost: a queue that starts a killed job
 # again has begun by then. Some renewals may be late.
 LEASE_SECONDS = 10.0
 RENEW_SECONDS = 3.0
@@ -152,7 +152,7 @@ class Attempt:
                 raise RunInProgressError(self._channel)
 
     def check(self) -> Verdict:
-        """Return what is to become of it, and renew the lease if it goes on."""
+        """Return what is to become of it, and renew the lease if it continues."""
         (top,) = self._broker().cursors([self._state])
         if top != self._known:
             state = self._read_state()

@@ -99,7 +99,7 @@ def _is_listening() -> bool:
 
 def _listen(transaction: SessionTransaction) -> None:
     if not (transaction.is_active or _is_listening()):
-        # It may be committed: that was told before anybody here listened.
+        # It may be committed: that was signalled before a listener was here.
         raise UsageError(
             "the first publish_on_commit() of a process cannot come while a transaction ends: "
             "import sqlalchemy.orm before you register the blueprint or make the Publisher"
@@ -158,14 +158,14 @@ def _rolled_back(session: Session) -> None:
 
 
 def _committed(session: Session) -> None:
-    # Comes for savepoints, too, and only here can be told that one was not rolled back.
+    # Comes for savepoints, too, and only here it is known that one was not rolled back.
     transaction = _current(session)
     if transaction is None:
         return
     pending = _pending.setdefault(transaction, _Pending())
     pending.is_committed = True
     if transaction.parent is None:
-        # The session's own transactions have ended by now. What is open was begun by somebody else, as
+        # The session's own transactions have ended by now. What is open was begun by other code, as
         # ``join_transaction_mode`` allows, who may still roll it back.
         pending.is_joined = any(connection.in_transaction() for connection in _connections(transaction))
 
@@ -245,7 +245,7 @@ def _send(events: list[tuple[Send, Publication]]) -> None:
         send, publications = groups.pop(0)
         try:
             send(publications)
-        except Exception as error:  # noqa: BLE001 - who committed must not be told that it was not done
+        except Exception as error:  # noqa: BLE001 - a caller that committed must not get an error as if it had not
             _log_unsent(publications, error)
         except BaseException as error:
             _log_unsent([*publications, *(each for _, later in groups for each in later)], error)

@@ -27,7 +27,7 @@ _current: ContextVar[Source | None] = ContextVar("flask_sse.source", default=Non
 
 
 class Source:
-    """Items that are produced while somebody wants them.
+    """Items that are produced while a reader wants them.
 
     Args:
         items: An iterable, best a generator, or an asynchronous one.
@@ -57,7 +57,7 @@ class Source:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether nobody wants any more of it."""
+        """Whether no more of it is wanted."""
         return self._stopped.is_set()
 
     def stop(self) -> None:
@@ -116,14 +116,14 @@ class Source:
         finally:
             _current.reset(token)
 
-    def _goes_on(self, item: Any, take: Callable[[Any], bool]) -> bool:
+    def _continues(self, item: Any, take: Callable[[Any], bool]) -> bool:
         return not self.is_stopped and take(item) and not self.is_stopped
 
     def _iterate(self, items: Iterable[Any], take: Callable[[Any], bool]) -> None:
         iterator = iter(items)
         try:
             for item in iterator:
-                if not self._goes_on(item, take):
+                if not self._continues(item, take):
                     break
         finally:
             for each in _to_close(iterator, items):
@@ -163,7 +163,7 @@ class Source:
                 item = await _advance(iterator, cancelled)
             except StopAsyncIteration:
                 return
-            if not self._goes_on(item, take):
+            if not self._continues(item, take):
                 return
             cancelled = None
             try:
