@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
 from flask_sse.hub.server.stream import Stream
 from flask_sse.settings import StreamRules
-from flask_sse.wire.keyed_chunks import KeyedChunks, join, pieces_of, rest_of
+from flask_sse.wire.keyed_chunks import KeyedChunks
 
 SMALL_BUFFER_BYTES = 4096
 ANSWER_SECONDS = 5.0
@@ -424,15 +424,3 @@ def _takes(sock: socket.socket) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-@pytest.mark.parametrize("cut", range(12))
-def test_the_rest_of_several_events_has_their_keys_but_that_of_one_that_was_begun(cut: int) -> None:
-    parts = KeyedChunks([(b"abc", "1"), (b"def", None), (b"ghi", "3"), (b"jkl", "4")])
-    rest = rest_of(parts, cut)
-    assert rest == b"abcdefghijkl"[cut:]
-    whole, begun = ["1", None, "3", "4"], [None] if cut % 3 else []
-    assert [key for _, key in pieces_of(rest)] == begun + whole[(cut + 2) // 3 :]
-    assert rest_of(b"abc", cut) == b"abc"[cut:]
-    assert type(join([b"a", parts])) is KeyedChunks
-    assert type(join([b"a", b"b"])) is bytes
