@@ -680,7 +680,7 @@ def test_r10_trimming_between_two_pages_of_a_slow_stream_is_told(hub: Hub) -> No
     assert hub.core.counters.resets == 1
 
 
-def test_r17_a_stream_whose_page_was_read_before_the_history_began_anew_is_told(hub: Hub) -> None:
+def test_r17_a_stream_whose_page_was_read_before_the_history_began_again_is_reset(hub: Hub) -> None:
     settled(hub, "a")
     start = top(hub, "a").decode()
     hub.publish("a")
@@ -914,7 +914,7 @@ def test_an_event_is_encoded_once_whatever_its_streams_listen_to(
     assert all(client.numbers == [0] for client in clients)
 
 
-def test_a_stream_that_reaches_into_the_tail_needs_no_further_page(hub: Hub) -> None:
+def test_a_stream_that_reaches_into_the_live_buffer_needs_no_further_page(hub: Hub) -> None:
     settled(hub, "a")
     start = top(hub, "a").decode()
     hub.publish("a")
@@ -932,7 +932,9 @@ def test_a_stream_that_reaches_into_the_tail_needs_no_further_page(hub: Hub) -> 
     assert len(hub.all_reads) == reads
 
 
-def test_a_stream_that_the_tail_left_behind_reads_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_that_the_live_buffer_left_behind_reads_again(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(resume, "MAX_BUFFERED_EVENTS", 3)
     settled(hub, "a")
     start = top(hub, "a").decode()
@@ -951,7 +953,7 @@ def test_a_stream_that_the_tail_left_behind_reads_again(hub: Hub, monkeypatch: p
     assert client.numbers == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_tail_lives_as_long_as_streams_are_on_their_way(hub: Hub) -> None:
+def test_a_live_buffer_lives_as_long_as_streams_catch_up(hub: Hub) -> None:
     settled(hub, "a")
     start = top(hub, "a").decode()
     hub.publish("a")
@@ -970,7 +972,7 @@ def test_a_tail_lives_as_long_as_streams_are_on_their_way(hub: Hub) -> None:
 # -- what goes wrong -------------------------------------------------------------------------------
 
 
-def test_a_gap_is_told_to_all_streams_of_a_channel_and_counted(hub: Hub) -> None:
+def test_a_gap_is_reported_to_all_streams_of_a_channel_and_counted(hub: Hub) -> None:
     one, both, other = settled(hub, "a"), settled(hub, "a", "b"), settled(hub, "b")
     hub.broker.flush("a")
     hub.publish("a")
@@ -1322,7 +1324,7 @@ class CoreWithHistory(RuleBasedStateMachine):
     # What always holds.
 
     @invariant()
-    def no_tail_stays_without_those_who_need_it(self) -> None:
+    def no_live_buffer_stays_without_streams_that_need_it(self) -> None:
         for channel in self.hub.core.channels:
             assert channel.waiting or channel.live_buffer is None
 

@@ -166,7 +166,7 @@ def behind(tail: LiveBuffer, floor: Cursor) -> list[Cursor] | None:
     return None if events is None else [at for at, _ in events]
 
 
-def test_a_tail_has_what_follows_its_start_and_each_of_its_events() -> None:
+def test_a_live_buffer_has_what_follows_its_start_and_each_of_its_events() -> None:
     tail = tail_of(2, 3, 4)
 
     assert behind(tail, START) == [cursor(2), cursor(3), cursor(4)]
@@ -179,7 +179,7 @@ def test_what_follows_elsewhere_is_not_known(floor: Cursor) -> None:
     assert behind(tail_of(2, 3, 4), floor) is None
 
 
-def test_a_tail_that_grew_too_long_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_live_buffer_that_grew_too_long_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_BUFFERED_EVENTS", 3)
     tail = tail_of(2, 3, 4, 5)
 
@@ -190,14 +190,14 @@ def test_a_tail_that_grew_too_long_begins_anew(monkeypatch: pytest.MonkeyPatch) 
     assert behind(tail, cursor(5)) == [cursor(6)]
 
 
-def test_a_tail_that_grew_too_large_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_live_buffer_that_grew_too_large_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_BUFFERED_BYTES", 3 * len(FRAME))
 
     assert tail_of(2, 3, 4).start == START
     assert tail_of(2, 3, 4, 5).start == cursor(5)
 
 
-def test_a_tail_that_was_restarted_knows_nothing_of_before() -> None:
+def test_a_live_buffer_that_was_restarted_knows_nothing_of_before() -> None:
     tail = tail_of(2, 3)
     tail.restart(cursor(9))
 
@@ -267,7 +267,7 @@ def test_a_position_that_nobody_ever_had_is_a_cursor_that_no_broker_gives() -> N
     assert replay(broker.read(A, str(NEVER)), since=str(NEVER)).gap == NEW_EPOCH
 
 
-def test_the_tail_is_written_with_the_positions_of_all_channels() -> None:
+def test_the_live_buffer_is_written_with_the_positions_of_all_channels() -> None:
     stream = Resume((A, B), [f"{EPOCH}.1-0", f"{EPOCH}.6-0"])
     stream.positions = {A: cursor(1), B: cursor(6)}
     data = stream.encode_buffered(A, [(cursor(2), FRAME), (cursor(3), None), (cursor(4), FRAME)])

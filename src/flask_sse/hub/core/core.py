@@ -213,7 +213,7 @@ class Core(Delivery[S]):
         """End streams that were opened before the hub had read what was revoked before it began."""
         self.revocations.check(self._subscribers)
 
-    def revoke_again(self, revocation: Revocation, now: float, *, is_expected: bool) -> None:
+    def restore_revocation(self, revocation: Revocation, now: float, *, is_expected: bool) -> None:
         """See ``Revocations.restore_from_journal``."""
         self.revocations.restore_from_journal(revocation, now, is_expected=is_expected)
 
