@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import socket
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from http import HTTPStatus
 from typing import Any, TypeVar
 
 import redis
@@ -17,40 +14,26 @@ from flask.sansio.app import App
 from .access import Access, make_ticket
 from .brokers.redis.client import redis_py_url
 from .caller import warn_caller
-from .channels import DEFAULT_CHANNEL, check_channel, requested_channels
-from .door import has_ended, no_stream
-from .errors import HubUnavailableError, SSEError, UsageError
+from .channels import DEFAULT_CHANNEL, requested_channels
+from .errors import SSEError, UsageError
 from .extension import (
     Message,
     announce_from_now_on,
-    broker_less_settings,
-    call_in_contexts,
     check_configuration,
     current_extension,
-    hint_of_g,
 )
-from .hub.protocol.block import BlockDecoder
-from .hub.protocol.stream_request import ENVELOPES, StreamRequest
+from .generator_methods import GeneratorMethods
+from .message_stream import listen
 from .producing.commit import listen_to_sessions
-from .producing.producer import Producer
-from .producing.response import SourceServer, source_request
-from .producing.run import start_run
-from .producing.run_name import new_run
-from .producing.source import Items, Source, current_source
 from .publisher import PublishMethods
 from .rights import note_begin_of_requests
 from .serving.dev_server import BrokerErrorsOfDevServer
-from .serving.relay import open_stream, received
-from .serving.response import event_stream
 from .sessions import save_no_session
 from .settings import redis_url
-from .stream_view import allow_origin, answer_preflight, current_visit, in_place_of_stream, stream_response
+from .stream_view import allow_origin, answer_preflight, stream_endpoint, stream_response
 from .submitter import Submitter
 from .ticket_log_filter import keep_tickets_out_of_logs
 from .tickets import TICKET
-from .wire import message as wire_message
-from .wire.cursor import FROM_NOW
-from .wire.envelope import unpack
 
 OVERRIDES_MESSAGES = (
     "{} overrides messages(), so its streams come from there, as in Flask-SSE 1.0: one channel and a thread "
@@ -66,7 +49,7 @@ OVERRIDES_REDIS = (
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class ServerSentEventsBlueprint(PublishMethods, Blueprint):
+class ServerSentEventsBlueprint(PublishMethods, GeneratorMethods, Blueprint):
     """A blueprint that knows how to publish and to stream server-sent events.
 
     It keeps nothing of an application, so one instance serves several applications of a process.
@@ -170,30 +153,7 @@ class ServerSentEventsBlueprint(PublishMethods, Blueprint):
         values: dict[str, Any] = {"channel": list(names), TICKET: ticket}
         if cursor:
             values["last_event_id"] = self.cursor(*names)
-        return url_for(self._endpoint(), _external=external, **values)
-
-    def _endpoint(self) -> str:
-        """Return the endpoint of the streams: Flask prefixes it with what the blueprint is registered as."""
-        names = [name for name, blueprint in current_app.blueprints.items() if blueprint is self]
-        # Registered several times, it is that of the request at hand, or else the one without another name.
-        around = request.blueprints if has_request_context() else []
-        names.sort(key=lambda name: (name not in around, name != self.name))
-        views = current_app.view_functions
-        endpoints = [f"{name}.stream" for name in names if f"{name}.stream" in views]
-        endpoints += [
-            endpoint
-            for name in names
-            for endpoint in views
-            if endpoint.rpartition(".")[0] == name
-            if views[endpoint] == self.stream
-        ]
-        if not endpoints:
-            raise UsageError(
-                f"the blueprint {self.name!r} has no address of streams in this application: "
-                f"app.register_blueprint({self.name}, url_prefix='/stream'), and before that, with a "
-                f"blueprint of your own, {self.name}.add_url_rule('', 'stream', {self.name}.stream)"
-            )
-        return endpoints[0]
+        return url_for(stream_endpoint(self, self.stream), _external=external, **values)
 
     @property
     def _view(self) -> Callable[..., Any] | None:
@@ -224,71 +184,6 @@ class ServerSentEventsBlueprint(PublishMethods, Blueprint):
     def _submitter(self) -> Submitter:
         return current_extension().submitter
 
-    # -- what a generator yields ---------------------------------------------------------------
-
-    def response(self, items: Items) -> Response:
-        """Return a response that streams what a generator yields to this client, as it yields it.
-
-        For what one page waits for, such as an LLM answer or the rows of an export. The generator
-        works in a thread, with ``request``, ``session`` and the context variables of this request and a
-        ``flask.g`` of its own, and the request holds no worker where the web server lets its socket be taken
-        over. While it is silent comments keep the connection alive. When the
-        client leaves, a generator ends where it yields next, and an asynchronous one is cancelled where it
-        waits. In the end the page gets ``stream-end`` and does not reconnect: a client that names it as its
-        ``Last-Event-ID``, or as ``?last_event_id=``, is answered with 204.
-
-        The view's ``session`` and cookies are sent with the head, as with any other answer of a view.
-
-        If the connection breaks, the page reconnects and the view is called again: for what must not begin
-        again, see ``run``.
-
-        Where ``SSE_MAX_RESPONSES`` are at work in this process, the page gets a comment and reconnects after
-        30 to 90 seconds; the generator is not begun.
-
-        Args:
-            items: What is sent: data, or a ``Message``.
-
-        Raises:
-            UsageError: If the items cannot be iterated.
-        """
-        if has_ended(current_visit()):
-            return in_place_of_stream(no_stream(HTTPStatus.NO_CONTENT))
-        settings = broker_less_settings()
-        server = SourceServer(Source(items, hint_of_g), _frame, call_in_contexts(), settings.max_responses)
-        may_take_over = settings.takeover == "auto"
-        asked = source_request(settings.rules)
-        return event_stream(
-            current_app.response_class, server, asked, may_take_over=may_take_over, may_set_cookies=True
-        )
-
-    def run(self, items: Items, channel: str | None = None) -> str:
-        """Start a *run*: publish what a generator yields, in a thread, with or without readers.
-
-        Any number of pages follow it from its start: ``new EventSource("/stream?channel=" + channel)``. They
-        get ``run-begin``, the items, and ``stream-end`` with the reason: ``finished``, ``failed``,
-        ``cancelled``, ``interrupted`` when this process exits, ``lost`` when it was killed. What they missed
-        they get when they reconnect, for an hour. For a run that outlives deployments see
-        ``Publisher.produce``.
-
-        Args:
-            items: What is published: data, or a ``Message``.
-            channel: As ``new_run`` gives it; ``None`` for one that cannot be guessed.
-
-        Returns:
-            The channel.
-
-        Raises:
-            KeyError: If the application has no URL of a broker.
-            UsageError: If the channel is not that of a run, or the items cannot be iterated.
-            RunInProgressError: If another producer works on this run, or was killed less than 10 seconds ago.
-            TooManyRunsError: If as many runs as ``SSE_MAX_RUNS`` are at work in this process.
-        """
-        channel = new_run() if channel is None else channel
-        extension = current_extension()
-        producer = Producer(extension.submitter.run_backend, channel, Source(items, hint_of_g))
-        start_run(producer, call_in_contexts(), extension.settings.max_runs)
-        return producer.channel
-
     def messages(self, channel: str = DEFAULT_CHANNEL) -> Iterator[Message]:
         """Listen to a channel from Python.
 
@@ -305,35 +200,8 @@ class ServerSentEventsBlueprint(PublishMethods, Blueprint):
                 messages were lost with the broker; what is published until the next call is missed.
         """
         extension = current_extension()
-        settings = extension.settings
-        channels = (check_channel(channel),)
-        rules = replace(settings.rules, max_stream_seconds=None)
-        listen = StreamRequest(channels, ENVELOPES, rules, dict.fromkeys(settings.kept(channels), FROM_NOW))
-        stream = open_stream(extension.hub_client, listen)
-        pieces = received(stream)
-        decoder = BlockDecoder()
-        # The hub writes first when the broker has confirmed the channel.
-        first = list(decoder.feed(next(pieces, b"")))
-
-        def wake() -> None:
-            with contextlib.suppress(OSError):
-                stream.shutdown(socket.SHUT_RDWR)
-
-        def envelopes() -> Iterator[bytes]:
-            yield from first
-            # Where a page waits for this, its generator must not wait for ever when the page has left.
-            source = current_source()
-            with source.woken_by(wake) if source is not None else contextlib.nullcontext():
-                for piece in pieces:
-                    yield from decoder.feed(piece)
-            if source is not None and source.is_stopped:
-                return
-            raise HubUnavailableError("the stream of messages()", "the hub ended it")
-
-        return (
-            Message(message.data, message.type, message.id, message.retry)
-            for message in map(unpack, envelopes())
-        )
+        received = listen(extension.hub_client, extension.settings, channel)
+        return (Message(message.data, message.type, message.id, message.retry) for message in received)
 
     def stream(self, *channels: str) -> Response:
         """Answer a request with an event stream.
@@ -425,10 +293,6 @@ class ServerSentEventsBlueprint(PublishMethods, Blueprint):
             clients[url] = redis.Redis.from_url(redis_py_url(url))
         client: redis.Redis = clients[url]
         return client
-
-
-def _frame(item: object) -> bytes:
-    return (item if isinstance(item, wire_message.Message) else Message(item)).frame()
 
 
 sse = ServerSentEventsBlueprint("sse", __name__)

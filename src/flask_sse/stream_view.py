@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from flask import Response, current_app, request
+from flask import Blueprint, Response, current_app, has_request_context, request
 
 from .access import Access, signing_keys, warn_of_blocked_origin
 from .cors import blocked_origin, cors_headers, is_preflight, preflight
 from .door import Admitted, Question, Rules, TooManyChannels, answered, decide
-from .errors import HubError
+from .errors import HubError, UsageError
 from .extension import Extension, call_in_contexts, hint_of_g
 from .hub.protocol.hub_events import goodbye
 from .hub.protocol.requests import STREAM_CHANNELS
@@ -119,6 +119,34 @@ def stream_response(
 def in_place_of_stream(answer: Answer) -> Response:
     """Return an answer of the application's own response class, which sets no cookie."""
     return without_cookies(current_app.response_class)(answer.body, answer.status, answer.headers)
+
+
+def stream_endpoint(blueprint: Blueprint, view: Callable[..., Any]) -> str:
+    """Return the endpoint of a blueprint's streams: Flask prefixes it with the name of the registration.
+
+    Raises:
+        UsageError: If the current application has none.
+    """
+    names = [name for name, each in current_app.blueprints.items() if each is blueprint]
+    # Registered several times, it is that of the request at hand, or else the one without another name.
+    around = request.blueprints if has_request_context() else []
+    names.sort(key=lambda name: (name not in around, name != blueprint.name))
+    views = current_app.view_functions
+    endpoints = [f"{name}.stream" for name in names if f"{name}.stream" in views]
+    endpoints += [
+        endpoint
+        for name in names
+        for endpoint in views
+        if endpoint.rpartition(".")[0] == name
+        if views[endpoint] == view
+    ]
+    if not endpoints:
+        raise UsageError(
+            f"the blueprint {blueprint.name!r} has no address of streams in this application: "
+            f"app.register_blueprint({blueprint.name}, url_prefix='/stream'), and before that, with a "
+            f"blueprint of your own, {blueprint.name}.add_url_rule('', 'stream', {blueprint.name}.stream)"
+        )
+    return endpoints[0]
 
 
 def _stream_of_messages(messages: Messages, settings: Settings, admitted: Admitted) -> Response:

@@ -173,7 +173,7 @@ def test_contexts_that_cannot_be_entered_leave_no_thread_behind(  # 13.17
 
         return call
 
-    monkeypatch.setattr("flask_sse.blueprint.call_in_contexts", call_in_contexts)
+    monkeypatch.setattr("flask_sse.generator_methods.call_in_contexts", call_in_contexts)
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     app.add_url_rule("/answer", view_func=lambda: sse.response(iter(["first"])))
     with LocalServer(app) as server:

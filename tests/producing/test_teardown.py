@@ -11,7 +11,7 @@ from tests.support.local import LocalServer, make_app
 from tests.support.processes import wait_until
 from werkzeug.wrappers import Response
 
-from flask_sse import blueprint, sse
+from flask_sse import generator_methods, sse
 from flask_sse.producing.slots import responses, runs
 
 
@@ -58,7 +58,7 @@ def test_a_response_whose_contexts_cannot_be_entered_has_failed(
     def fail(_: Callable[[], None]) -> None:
         raise RuntimeError("no context")
 
-    monkeypatch.setattr(blueprint, "call_in_contexts", lambda: fail)
+    monkeypatch.setattr(generator_methods, "call_in_contexts", lambda: fail)
     app = Flask("answers")
     app.add_url_rule("/answer", "answer", lambda: sse.response(work()))
     with LocalServer(app) as server, server.stream("/answer") as stream:
