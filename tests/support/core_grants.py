@@ -114,7 +114,7 @@ def order(core: Core[Subscriber], **fields: Any) -> list[Any]:
 def remember(
     revocations: Revocations[Subscriber], received_at: float = 200.0, *, is_live: bool = True, **fields: Any
 ) -> None:
-    revocations.remember(ReceivedRevocation(revocation(**fields), received_at, is_live))
+    revocations.add(ReceivedRevocation(revocation(**fields), received_at, is_live))
 
 
 def answer_to(core: Core[Subscriber], *kept: Revocation) -> str | None:

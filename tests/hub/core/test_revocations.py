@@ -304,7 +304,7 @@ def test_a_run_that_is_over_is_over_for_the_next_hub() -> None:
 def test_a_broker_that_has_lost_revocations_is_noticed(is_kept: bool) -> None:
     core: Core[Subscriber] = Core(10_000, 100, random.random)
     noted = revocation(subject="ann")
-    core.restore_revocation(noted, 300.0, is_expected=True)
+    core.revocations.restore_from_journal(noted, 300.0, is_expected=True)
     core.channels.open_control_channel()
     core.subscribed(CONTROL)
     (read,) = [each for each in core.outbox if isinstance(each, Read)]

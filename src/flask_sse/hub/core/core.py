@@ -25,7 +25,7 @@ from ...brokers.base import Page
 from ...channels import CONTROL_CHANNEL
 from ...wire.cursor import Cursor
 from ..protocol.hub_events import REJECTED_RETRY_MS, rejection, stream_reset
-from ..protocol.revocation import ReceivedRevocation, Revocation
+from ..protocol.revocation import ReceivedRevocation
 from .actions import End
 from .admission import Admission
 from .channel import Channel
@@ -68,7 +68,8 @@ class Core(Delivery[S]):
     @property
     def subscribers(self) -> frozenset[S]:
         """All streams, also those that wait."""
-        return frozenset((*self._subscribers, *self.admission.probation))
+        waiting = self.admission.probation
+        return frozenset((*self._subscribers, *waiting)) if waiting else frozenset(self._subscribers)
 
     def streams_of(self, name: str) -> list[S]:
         """Return all streams that listen to a channel."""
@@ -207,15 +208,13 @@ class Core(Delivery[S]):
 
     def revoke(self, received: ReceivedRevocation) -> None:
         """Carry out what a ``Revoke`` asked for: end streams, and remember it for those that come later."""
-        self.revocations.apply(received, self.subscribers)
+        # Of a history there may be thousands; ``check_all`` looks at each stream once, when all are known.
+        if self.revocations.add(received) and received.is_live:
+            self.revocations.end_streams(received.revocation, self.subscribers)
 
     def check_all(self) -> None:
         """End streams that were opened before the hub had read what was revoked before it began."""
         self.revocations.check(self._subscribers)
-
-    def restore_revocation(self, revocation: Revocation, now: float, *, is_expected: bool) -> None:
-        """See ``Revocations.restore_from_journal``."""
-        self.revocations.restore_from_journal(revocation, now, is_expected=is_expected)
 
     # -- the broker ------------------------------------------------------------------------------
 

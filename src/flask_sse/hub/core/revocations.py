@@ -120,14 +120,8 @@ class Revocations(Generic[S]):
         if revocation not in self._received:
             self._outbox.append(Revoke(revocation, is_live))
 
-    def apply(self, received: ReceivedRevocation, subscribers: Iterable[S]) -> None:
-        """Remember a revocation for streams that come later, and end the open ones that it names."""
-        revocation = received.revocation
-        if revocation in self._received:
-            return
-        self.remember(received)
-        if not received.is_live:
-            return  # there may be thousands; ``check`` looks at each stream once, when all are known
+    def end_streams(self, revocation: Revocation, subscribers: Iterable[S]) -> None:
+        """End the streams that a revocation names."""
         for subscriber in subscribers:
             if revocation.names(subscriber.grant, subscriber.channels):
                 self._end(subscriber, Denial(revocation.reason, is_final=True))
@@ -147,7 +141,7 @@ class Revocations(Generic[S]):
         """Begin with the revocations of the predecessor, and its position in their history, if it had one."""
         self._has_read_history = CONTROL_CHANNEL in positions
         for received in revocations:
-            self.remember(received)
+            self.add(received)
 
     def restore_from_journal(self, revocation: Revocation, now: float, *, is_expected: bool) -> None:
         """Take a revocation that an earlier hub wrote down; before streams are added that were not restored.
@@ -157,10 +151,8 @@ class Revocations(Generic[S]):
             now: In seconds of the wall clock.
             is_expected: Whether the broker has it in its history, if it lost nothing.
         """
-        if revocation not in self._received:
-            self.remember(ReceivedRevocation(revocation, now, is_live=False))
-            if is_expected:
-                self._unconfirmed.add(revocation)
+        if self.add(ReceivedRevocation(revocation, now, is_live=False)) and is_expected:
+            self._unconfirmed.add(revocation)
 
     def finish_history(self) -> None:
         """Note that the history of the control channel was read to its end."""
@@ -171,9 +163,11 @@ class Revocations(Generic[S]):
             self._outbox.append(WarnRevocationsLost(len(self._unconfirmed)))
             self._unconfirmed.clear()
 
-    def remember(self, received: ReceivedRevocation) -> None:
-        """Remember a revocation that is not known yet."""
+    def add(self, received: ReceivedRevocation) -> bool:
+        """Remember a revocation for streams that are opened later; return whether it is new."""
         revocation = received.revocation
+        if revocation in self._received:
+            return False
         self._received[revocation] = received
         self._latest.setdefault((revocation.subject, revocation.channel), _Latest()).add(received)
         if len(self._received) > HISTORY.size:
@@ -182,6 +176,7 @@ class Revocations(Generic[S]):
             self._latest[key].count -= 1
             if not self._latest[key].count:
                 del self._latest[key]
+        return True
 
     def rejection_of(self, subscriber: S) -> bytes | None:
         """Return the whole body of a stream that a revocation names; ``None`` if it may be opened."""

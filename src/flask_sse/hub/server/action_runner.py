@@ -206,7 +206,9 @@ class ActionRunner:
         # The broker that lives in this hub has none yet.
         expected_since = now if isinstance(self._feed, MemoryFeed) else now - EXPECTED_SECONDS
         for line in lines:
-            self._core.restore_revocation(line.revocation, now, is_expected=line.noted_at > expected_since)
+            self._core.revocations.restore_from_journal(
+                line.revocation, now, is_expected=line.noted_at > expected_since
+            )
 
     def _cannot_keep_revocations(self, error: OSError) -> None:
         self._log.throttled_warning(
