@@ -17,6 +17,7 @@ from tests.tools import ROOT
 
 from flask_sse.errors import BrokerUnavailableError, HubUnavailableError, InvalidSettingError
 from flask_sse.hub.client import hub_thread as thread
+from flask_sse.hub.client import thread_hub_client
 from flask_sse.hub.client.open_client import open_hub_client
 from flask_sse.settings import Settings
 
@@ -105,7 +106,7 @@ def test_fork_while_a_hub_thread_starts_does_not_lock_the_child_out(
 
     with BareApplication(URL, hub="thread") as client, ThreadPoolExecutor(1) as pool:
         with monkeypatch.context() as patch:
-            patch.setattr(thread, "HubThread", SlowThread)
+            patch.setattr(thread_hub_client, "HubThread", SlowThread)
             status: Future[object] = pool.submit(client.status)
             assert starting.wait(PATIENT_SECONDS)
             patch.undo()
