@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -24,12 +23,7 @@ from tests.support.patience import PATIENT_SECONDS
 from tests.support.processes import Process, children, wait_until
 from tests.support.webservers import SCRIPTS
 
-from flask_sse.hub.client.config import hub_config
-from flask_sse.hub.process.systemd import activated_sockets, notify
-from flask_sse.hub.server.control_listener import ControlListener, numbered
-from flask_sse.hub.server.hub_loop import HubLoop
-from flask_sse.hub.server.hub_server import HubServer
-from flask_sse.settings import Settings
+from flask_sse.hub.server.control_listener import numbered
 
 NO_DRAIN = {"SSE_DRAIN_SECONDS": "0"}
 
@@ -141,12 +135,6 @@ def test_a_hub_that_ends_does_not_say_that_it_is_ready_again(manager: Manager, p
         assert parent.terminate() == 0
         assert manager.next_message() == {"STOPPING": "1"}
         assert manager.is_told_no_more()
-
-
-@pytest.mark.parametrize("address", ["", "/nowhere/notify", "@flask-sse-nobody", "x" * 200])
-def test_nobody_is_told_where_nobody_listens(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NOTIFY_SOCKET", address)
-    notify("READY=1")
 
 
 # -- what it is given ------------------------------------------------------------------------------------
@@ -296,42 +284,9 @@ def test_a_socket_at_which_nobody_can_connect_is_refused_with_a_clear_text(
             assert "Traceback" not in parent.output()
 
 
-def test_a_listener_that_fails_at_each_accept_is_asked_once_a_second(path: Path) -> None:
-    """(13.22) Whatever the error is: here EINVAL, of a socket that does not listen and is always readable."""
-
-    class Counted(socket.socket):
-        asked = 0
-
-        def accept(self) -> tuple[socket.socket, object]:
-            self.asked += 1
-            return super().accept()
-
-    async def serve(sock: Counted) -> None:
-        server = HubServer(**hub_config(Settings(URL)))
-        server.applications.listen(ControlListener(path, sock, owns_path=False), linger_seconds=None)
-        running = asyncio.create_task(server.run())
-        await asyncio.sleep(0.5)
-        server.stop("done")
-        await running
-
-    with Counted(socket.AF_UNIX) as sock:
-        sock.bind(str(path))
-        with asyncio.Runner(loop_factory=HubLoop) as runner:
-            runner.run(serve(sock))
-        assert 1 <= sock.asked <= 2
-
-
 def test_descriptors_that_are_not_there_are_no_sockets() -> None:
     command = f"LISTEN_PID=$$ LISTEN_FDS=1 exec {SCRIPTS}/flask-sse hub 3<&-"
     with Process(["bash", "-c", command], {"SSE_BROKER_URL": URL}) as parent:
         assert parent.wait() == 2, parent.output()
         assert "LISTEN_FDS" in parent.output()
         assert "Traceback" not in parent.output()
-
-
-def test_the_hubs_below_do_not_take_the_sockets_for_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LISTEN_PID", "1")
-    monkeypatch.setenv("LISTEN_FDS", "1")
-    monkeypatch.setenv("LISTEN_FDNAMES", "hub")
-    assert activated_sockets() == []
-    assert not [name for name in os.environ if name.startswith("LISTEN_")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +14,6 @@ from tests.support.processes import wait_until
 from flask_sse.brokers.base import Publication
 from flask_sse.brokers.memory import BATCH
 from flask_sse.hub.protocol.stream_request import FRAMES, StreamRequest
-from flask_sse.hub.server.hub_loop import MAX_EVENTS_PER_TURN, TURN_SECONDS, HubLoop, Turns
 from flask_sse.settings import History, StreamRules
 from flask_sse.wire.cursor import EARLIEST
 
@@ -73,66 +71,3 @@ def test_clients_that_leave_at_once_take_turns_with_other_streams(hub: BareAppli
         wait_until(lambda: hub.status()["opened"] == len(pairs), what="all streams open")
     wait_until(lambda: hub.status()["streams"] == 0, what="all streams gone")
     assert hub.status()["longest_turn_cpu_ms"] < LONGEST_MS
-
-
-def test_a_turn_takes_the_events_of_some_sockets_and_the_next_turn_those_of_others() -> None:
-    with contextlib.ExitStack() as stack:
-        loop = HubLoop()
-        stack.callback(loop.close)
-        ready = [ready_socket(stack) for _ in range(2 * MAX_EVENTS_PER_TURN + 20)]
-        turns = read_in_turns(loop, ready, turns=5)
-    # The first turn asks which are ready.
-    assert turns == [0, MAX_EVENTS_PER_TURN, MAX_EVENTS_PER_TURN, 20, 0]
-
-
-def test_a_socket_that_was_closed_before_its_turn_is_not_read() -> None:
-    with contextlib.ExitStack() as stack:
-        loop = HubLoop()
-        stack.callback(loop.close)
-        ready = [ready_socket(stack) for _ in range(MAX_EVENTS_PER_TURN + 20)]
-        loop.call_soon(lambda: loop.call_soon(lambda: [loop.remove_reader(sock) for sock in ready]))
-        turns = read_in_turns(loop, ready, turns=5)
-    assert sum(turns) == MAX_EVENTS_PER_TURN
-
-
-def ready_socket(stack: contextlib.ExitStack) -> socket.socket:
-    """Return one that can be read."""
-    ours, theirs = (stack.enter_context(each) for each in socket.socketpair())
-    theirs.send(b"x")
-    return ours
-
-
-def read_in_turns(loop: HubLoop, socks: list[socket.socket], turns: int) -> list[int]:
-    """Let a loop read them; return how many it read in each of so many turns."""
-    counts: list[int] = []
-
-    def read(sock: socket.socket) -> None:
-        sock.recv(1)
-        counts[-1] += 1
-
-    def turn() -> None:
-        counts.append(0)
-        if len(counts) <= turns:
-            loop.call_soon(turn)
-        else:
-            loop.stop()
-
-    for sock in socks:
-        loop.add_reader(sock, read, sock)
-    turn()
-    loop.run_forever()
-    for sock in socks:
-        loop.remove_reader(sock)
-    return counts[:turns]
-
-
-def test_a_turn_is_measured_by_the_clock_and_by_the_time_of_the_cpu() -> None:
-    turns = Turns()
-    turns.begin()
-    time.sleep(3 * TURN_SECONDS)
-    assert not turns.has_time
-    turns.end()
-    seconds, cpu_seconds = turns.take_longest()
-    assert seconds >= 3 * TURN_SECONDS
-    assert cpu_seconds < seconds / 2
-    assert turns.take_longest() == (0.0, 0.0)
