@@ -103,17 +103,21 @@ def stream_response(
     if isinstance(outcome, Answer):
         return in_place_of_stream(outcome)
     if messages is None:
-        response = event_stream(
-            current_app.response_class,
-            extension.hub_client,
-            outcome.request,
-            may_take_over=settings.takeover == "auto",
-            may_set_cookies=False,
-        )
+        response = _stream_of_hub(extension, outcome)
     else:
         response = _stream_of_messages(messages, settings, outcome)
     _add_headers(response, outcome.headers)
     return response
+
+
+def _stream_of_hub(extension: Extension, admitted: Admitted) -> Response:
+    return event_stream(
+        current_app.response_class,
+        extension.hub_client,
+        admitted.request,
+        may_take_over=extension.settings.takeover == "auto",
+        may_set_cookies=False,
+    )
 
 
 def in_place_of_stream(answer: Answer) -> Response:
