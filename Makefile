@@ -8,7 +8,7 @@ LOWEST := $(VENV)-lowest
 UNIT := -m pytest --numprocesses 2 --dist worksteal --ignore tests/stories -m "not server and not long"
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo unit test test-lowest test-all test-busy faults fuzz lint format bench docs clean
+.PHONY: help demo unit coverage test test-lowest test-all test-busy faults fuzz lint format bench docs clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -32,6 +32,9 @@ demo: $(VENV)/.demo ## a page with live events on http://127.0.0.1:8000, no Redi
 
 unit: $(VENV)/.test ## the tests that need no server and no tool: the first thing to run, under a minute
 	$(BIN)/python $(UNIT) $(ARGS)
+
+coverage: $(VENV)/.test ## which lines and branches the unit tests reach; fails below the floor of pyproject.toml
+	$(BIN)/python $(UNIT) --cov --cov-report term:skip-covered $(ARGS)
 
 test: $(VENV)/.test ## install what the tests need and run all of them (ARGS="-k words" for some)
 	$(BIN)/python tests/tools.py
