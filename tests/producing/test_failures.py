@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import queue
 import signal
 import sys
 import threading
@@ -24,6 +25,7 @@ from flask_sse import Publisher, UsageError, new_run, sse
 from flask_sse.producing import producer
 from flask_sse.producing.slots import responses, runs
 from flask_sse.producing.source import Items, Source
+from flask_sse.testing import PublishedEvents
 
 
 @pytest.fixture
@@ -243,6 +245,35 @@ def test_the_end_of_a_process_waits_for_all_its_runs_together(valkey: Broker, ch
             with server.stream(f"/stream?channel=run:{channel}-{number}") as stream:
                 assert stream.wait_closed() == "eof"
                 assert b'"reason": "interrupted"' in stream.raw
+
+
+def test_a_run_that_is_interrupted_is_not_finished_where_its_own_thread_ends_first(  # 15.2
+    sse_events: PublishedEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    working, outcome = threading.Event(), queue.SimpleQueue[str]()
+    stop = Source.stop
+
+    def stop_and_wait(source: Source) -> None:
+        stop(source)
+        thread.join(PATIENT_SECONDS)
+
+    def work() -> Iterator[str]:
+        while True:
+            yield "working"
+            working.set()
+            time.sleep(0.01)
+
+    monkeypatch.setattr(Source, "stop", stop_and_wait)
+    channel = new_run()
+    thread = threading.Thread(
+        target=lambda: outcome.put(Publisher("memory://interrupted").produce(work(), channel)), daemon=True
+    )
+    thread.start()
+    assert working.wait(PATIENT_SECONDS)
+    (running,) = producer._producers
+    running.interrupt()
+    assert outcome.get(timeout=PATIENT_SECONDS) == "interrupted"
+    assert [each.data["reason"] for each in sse_events if each.type == "run-end"] == ["interrupted"]
 
 
 def test_the_end_of_a_process_is_bounded_where_the_broker_stands_still(channel: str) -> None:  # 15.2

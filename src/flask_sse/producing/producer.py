@@ -90,8 +90,7 @@ class Producer:
         if not self._history.size:
             raise UsageError("a run needs a history, and SSE_HISTORY_RULES gives its channel none")
         self._attempt = Attempt(backend.broker, self.channel, self._history)
-        # Whether it has begun; ``None`` while that is unknown.
-        self._is_ours: bool | None = None
+        self._is_ours: bool | None = None  # ``None`` while it is unknown whether it has begun
         self._source = source
         self._lock = threading.Lock()
         self._position: Cursor | None = None
@@ -101,6 +100,7 @@ class Producer:
         self._unmarked = 0
         self._over = threading.Event()
         self._outcome: str | None = None
+        self._end_of_items = FINISHED
         self._pid = os.getpid()
         self._is_abandoned = False
         self._override = active_override()
@@ -156,9 +156,9 @@ class Producer:
             raise
         finally:
             _producers.discard(self)
-        if self._end(FINISHED) == _REPLACED:
+        if (outcome := self._end(self._end_of_items)) == _REPLACED:
             raise RunInProgressError(self.channel)
-        return self._end(FINISHED)
+        return outcome
 
     def fail(self) -> None:
         """Publish that it failed, unless it has ended."""
@@ -166,6 +166,7 @@ class Producer:
 
     def interrupt(self) -> None:
         """Publish that this process ends, and the run with it."""
+        self._end_of_items = INTERRUPTED  # first, for the thread that works on them may publish the end
         self._source.stop()
         self._end(INTERRUPTED)
 
