@@ -66,12 +66,13 @@ faults: $(VENV)/.test ## the faults that take longer, and a minute of chaos (LON
 fuzz: $(VENV)/.test ## hostile bytes at every door, ten minutes each (FUZZ_SECONDS=60: a minute)
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest --numprocesses 2 --dist load tests/stories/fuzz $(ARGS)
 
-lint: $(VENV)/.test $(VENV)/.lint ## style, types and the direction of imports
+lint: $(VENV)/.test $(VENV)/.lint ## style, types, the direction of imports and the choice of words
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	set -e; for app in examples/*/app.py; do $(BIN)/mypy --config-file= --strict $$app; done
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tests/lint/words.py
 
 format: $(VENV)/.lint ## fix what the linter can fix by itself
 	$(BIN)/ruff check --fix
