@@ -31,6 +31,12 @@ def large() -> bytes:
     return b"x" * LARGE_BYTES
 
 
+@app.get("/streams")
+def count_streams() -> str:
+    """Tell how many streams the hub has."""
+    return str(sse.status()["streams"])
+
+
 @app.before_request
 def take_all_descriptors() -> None:
     """Leave none to this process, if that is asked for."""
