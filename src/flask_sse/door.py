@@ -28,6 +28,7 @@ from .visit import Answer, Visit
 from .wire.cursor import EARLIEST, END_ID, FROM_NOW, positions
 from .wire.headers import EVENT_STREAM, STREAM_HEADERS
 from .wire.run import is_run
+from .wording import counted
 
 # Most channels of a stream: where each of them is decided on, and where a guard may know of the first only.
 DECIDED_MAX_CHANNELS = 10
@@ -261,7 +262,7 @@ def no_stream(status: HTTPStatus, reason: str = "", headers: Mapping[str, str] =
 
 
 def _too_many_channels(limit: int, retry_ms: int, headers: Mapping[str, str]) -> Answer:
-    most = f"at most {limit} channel{'s' if limit > 1 else ''} on one stream (SSE_MAX_CHANNELS_PER_STREAM)"
+    most = f"at most {counted(limit, 'channel')} on one stream (SSE_MAX_CHANNELS_PER_STREAM)"
     return Answer(
         HTTPStatus.OK,
         {**headers, "Content-Type": EVENT_STREAM},

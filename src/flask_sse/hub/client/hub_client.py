@@ -5,11 +5,9 @@ Safe from every thread and greenlet, and after a fork. ``open_client`` chooses o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
-from ...brokers.base import Page, Publication, Receipt
-from ...wire.cursor import Cursor
+from ...brokers.base import Carrier
 from ..protocol.stream_request import StreamRequest
 
 
@@ -25,32 +23,11 @@ class StreamServer(Protocol):
         ...
 
 
-class HubClient(StreamServer, Protocol):
-    """What an application can ask of its hub. Blocks for at most a few seconds."""
+class HubClient(StreamServer, Carrier, Protocol):
+    """What an application can ask of its hub. Blocks for at most a few seconds.
 
-    def submit(self, publications: Sequence[Publication]) -> list[Receipt]:
-        """Deliver through the broker that lives in the hub.
-
-        Raises:
-            HubUnavailableError: If no hub took them, or it did not say that it did.
-        """
-        ...
-
-    def cursors(self, channels: Sequence[str]) -> list[Cursor]:
-        """Return the position behind the last event of each channel, of the broker that lives in the hub.
-
-        Raises:
-            HubUnavailableError: If no hub answered.
-        """
-        ...
-
-    def read(self, channel: str, since: str) -> Page:
-        """Return a piece of the history of a channel, of the broker that lives in the hub.
-
-        Raises:
-            HubUnavailableError: If no hub answered.
-        """
-        ...
+    What it has of ``Carrier`` concerns the broker that lives in the hub.
+    """
 
     def count_rejected(self, limit: str) -> None:
         """Have the hub count a stream that the application rejected by a limit of its own.
